@@ -1,0 +1,228 @@
+//! What a wpool host and its guests agree on: names, numbers and the data of a description.
+//!
+//! There is no logic here and no I/O. Both sides compile this crate, for different targets, so
+//! whatever changes here changes [`VERSION`] and is written down in `docs/protocol.md`.
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the guest ABI. A guest exports [`export::VERSION_PREFIX`] followed by this number.
+pub const VERSION: u32 = 1;
+
+/// The names of what a guest exports.
+pub mod export {
+    /// The guest's only memory.
+    pub const MEMORY: &str = "memory";
+    /// An exported function whose name ends in the ABI version, such as `wpool_abi_v1`. It is never
+    /// called: a host reads the version from the name, without running the guest.
+    pub const VERSION_PREFIX: &str = "wpool_abi_v";
+    /// `(len: i32) -> ptr: i32`, room for the arguments of one call, aligned to 8 bytes.
+    pub const ALLOC: &str = "wpool_alloc";
+    /// `(args: i32, len: i32, handles: i32) -> outcome: i32`, one export per task. The block at `args`
+    /// starts with `handles` handle indices (4 bytes each, little endian); the rest of its `len` bytes
+    /// are the arguments as one postcard tuple. The result points to an outcome record, see
+    /// [`outcome`](crate::outcome).
+    pub const TASK_PREFIX: &str = "wpool_task:";
+    /// `() -> outcome: i32`, one export per task: its [`TaskDescription`](crate::TaskDescription) in
+    /// postcard, as the bytes of an outcome with status [`VALUE`](crate::status::VALUE).
+    pub const DESCRIBE_PREFIX: &str = "wpool_describe:";
+    /// `() -> ()`, called once in every fresh instance before anything else, where it exists. The
+    /// toolchain makes it for WASI reactors.
+    pub const INITIALIZE: &str = "_initialize";
+}
+
+/// The names of what a guest may import, all optional, from the module [`import::MODULE`].
+pub mod import {
+    /// The module of every import below.
+    pub const MODULE: &str = "wpool";
+    /// `(level: i32, ptr: i32, len: i32)`, one line of UTF-8 for the task's log; see
+    /// [`level`](crate::level).
+    pub const LOG: &str = "log";
+    /// `(message: i32, message_len: i32, location: i32, location_len: i32)`, called by the panic hook
+    /// before the guest traps.
+    pub const PANIC: &str = "panic";
+    /// The module of WASI's first preview. A guest that imports it gets no files, no network and no
+    /// environment.
+    pub const WASI: &str = "wasi_snapshot_preview1";
+}
+
+/// The outcome record that a call returns a pointer to: five little-endian `u32`s.
+///
+/// | offset | field |
+/// |---|---|
+/// | 0 | status, see [`status`](crate::status) |
+/// | 4 | address of the bytes |
+/// | 8 | length of the bytes |
+/// | 12 | address of the handle indices, 4 bytes each |
+/// | 16 | number of handles |
+pub mod outcome {
+    /// The size of the record in bytes.
+    pub const SIZE: usize = 20;
+}
+
+/// What the status of an outcome record says.
+pub mod status {
+    /// The task returned. The bytes are its value in postcard.
+    pub const VALUE: u32 = 0;
+    /// The task returned an error. The bytes are an [`ErrorPayload`](crate::ErrorPayload) in postcard.
+    pub const ERROR: u32 = 1;
+    /// The arguments were not what the task takes. The bytes are a message in UTF-8.
+    pub const BAD_ARGUMENTS: u32 = 2;
+    /// The value could not be encoded. The bytes are a message in UTF-8.
+    pub const BAD_RESULT: u32 = 3;
+}
+
+/// The levels of a log line, most severe first.
+pub mod level {
+    /// Something failed.
+    pub const ERROR: u32 = 1;
+    /// Something is suspicious.
+    pub const WARN: u32 = 2;
+    /// What happens.
+    pub const INFO: u32 = 3;
+    /// What happens in detail.
+    pub const DEBUG: u32 = 4;
+    /// Everything.
+    pub const TRACE: u32 = 5;
+}
+
+/// The error that a task returned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorPayload {
+    /// What its `Display` says, or an empty string where it has none.
+    pub message: String,
+    /// Its value in postcard, where the error type has a schema.
+    pub value: Option<Vec<u8>>,
+}
+
+/// The place of a type in [`TaskDescription::types`].
+pub type TypeIndex = u32;
+
+/// One task: its name, what it takes, what it returns.
+///
+/// The types are one flat table. Indices may form a cycle (a tree holds trees), so a reader never
+/// recurses over the table itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDescription {
+    /// The function's name.
+    pub name: String,
+    /// Its doc comment, or an empty string.
+    pub docs: String,
+    /// Its parameters in order. On the wire they are one tuple.
+    pub params: Vec<Field>,
+    /// The type of its value.
+    pub returns: TypeIndex,
+    /// The type of its error's value, where the task returns a `Result` whose error has a schema.
+    pub error: Option<TypeIndex>,
+    /// Every type that the indices name.
+    pub types: Vec<Type>,
+}
+
+/// A parameter, or a field of a struct.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// The name in JSON.
+    pub name: String,
+    /// The doc comment, or an empty string.
+    pub docs: String,
+    /// Its type.
+    pub ty: TypeIndex,
+}
+
+/// One variant of an enum. Its place in the list is its number on the wire.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variant {
+    /// The name in JSON.
+    pub name: String,
+    /// The doc comment, or an empty string.
+    pub docs: String,
+    /// What it carries.
+    pub data: VariantData,
+}
+
+/// What a variant of an enum carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VariantData {
+    /// Nothing: `"Name"` in JSON.
+    Unit,
+    /// One value: `{"Name": value}`.
+    Newtype(TypeIndex),
+    /// Several values: `{"Name": [a, b]}`.
+    Tuple(Vec<TypeIndex>),
+    /// Named fields: `{"Name": {"a": 1}}`.
+    Struct(Vec<Field>),
+}
+
+/// A type, as serde's data model has it and as postcard writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Type {
+    /// `()`, a unit struct: `null` in JSON.
+    Unit,
+    /// `bool`.
+    Bool,
+    /// `u8`.
+    U8,
+    /// `u16`.
+    U16,
+    /// `u32`.
+    U32,
+    /// `u64`.
+    U64,
+    /// `u128`.
+    U128,
+    /// `i8`.
+    I8,
+    /// `i16`.
+    I16,
+    /// `i32`.
+    I32,
+    /// `i64`.
+    I64,
+    /// `i128`.
+    I128,
+    /// `f32`.
+    F32,
+    /// `f64`.
+    F64,
+    /// `char`: a string of one character in JSON.
+    Char,
+    /// UTF-8 text.
+    String,
+    /// Bytes: base64 in JSON, or an array of numbers where it is an input.
+    Bytes,
+    /// Any JSON value; its text on the wire.
+    Json,
+    /// A handle to a shared object; its place in the side list on the wire.
+    Handle,
+    /// A value or nothing: `null` in JSON.
+    Option(TypeIndex),
+    /// Any number of values.
+    Seq(TypeIndex),
+    /// A fixed number of values of various types.
+    Tuple(Vec<TypeIndex>),
+    /// A fixed number of values of one type.
+    Array(TypeIndex, u32),
+    /// Keys and values: an object in JSON.
+    Map(TypeIndex, TypeIndex),
+    /// Named fields: an object in JSON.
+    Struct {
+        /// The type's name, for people.
+        name: String,
+        /// The fields in the order of the wire.
+        fields: Vec<Field>,
+    },
+    /// One of several variants.
+    Enum {
+        /// The type's name, for people.
+        name: String,
+        /// The variants in the order of their numbers.
+        variants: Vec<Variant>,
+    },
+}

@@ -1,0 +1,39 @@
+//! The macros of wpool-guest: `#[task]` and `#[derive(Schema)]`.
+//!
+//! Misuse is a compile error at the place of the misuse that says what to do instead.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod case;
+mod schema;
+mod serde_attributes;
+mod task;
+
+use proc_macro::TokenStream;
+
+/// Makes a function a task that a host can call by its name.
+///
+/// The function itself stays as it is. Its parameters and its result need serde's traits and `Schema`;
+/// `&str` and `&[u8]` may be borrowed. Its doc comment, and the names of the parameters, reach the
+/// guest's description.
+///
+/// ```ignore
+/// /// The square of a number.
+/// #[wpool_guest::task]
+/// fn square(x: i64) -> i64 {
+///     x * x
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    task::expand(attribute.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Describes a struct or an enum, so that a host can read JSON as that type.
+///
+/// It follows serde's `rename`, `rename_all`, `rename_all_fields` and `transparent`, and refuses the
+/// attributes that the description cannot express.
+#[proc_macro_derive(Schema, attributes(serde))]
+pub fn derive_schema(item: TokenStream) -> TokenStream {
+    schema::expand(item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}

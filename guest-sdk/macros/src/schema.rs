@@ -1,0 +1,150 @@
+//! `#[derive(Schema)]`: describes a struct or an enum as serde writes it.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Attribute, Data, DataEnum, DeriveInput, Error, Fields, Ident, Result};
+
+use crate::case::Case;
+use crate::serde_attributes::SerdeAttributes;
+use crate::task::unraw;
+
+pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
+    let input: DeriveInput = syn::parse2(item)?;
+    let attributes = SerdeAttributes::read(&input.attrs)?;
+    let name = attributes.rename.clone().unwrap_or_else(|| unraw(&input.ident));
+    let body = match &input.data {
+        Data::Struct(data) => describe_struct(&name, &attributes, &data.fields)?,
+        Data::Enum(data) => describe_enum(&name, &attributes, data)?,
+        Data::Union(data) => {
+            return Err(Error::new(data.union_token.span(), "a union has no form in JSON: use an enum"));
+        }
+    };
+    let ident = &input.ident;
+    let generics = with_bounds(&input);
+    let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
+    Ok(quote! {
+        #[automatically_derived]
+        impl #impl_generics ::wpool_guest::Schema for #ident #type_generics #where_clause {
+            fn describe(types: &mut ::wpool_guest::TypeTable) -> ::wpool_guest::__private::TypeIndex {
+                #body
+            }
+        }
+    })
+}
+
+/// Every type parameter needs a schema, as serde's derives ask for serde's traits.
+fn with_bounds(input: &DeriveInput) -> syn::Generics {
+    let mut generics = input.generics.clone();
+    for parameter in generics.type_params_mut() {
+        parameter.bounds.push(syn::parse_quote!(::wpool_guest::Schema));
+    }
+    generics
+}
+
+fn describe_struct(name: &str, attributes: &SerdeAttributes, fields: &Fields) -> Result<TokenStream> {
+    // serde writes a newtype as what it holds, and so it does with `transparent`.
+    if let Some(inner) = only_field(fields)
+        && (attributes.transparent || matches!(fields, Fields::Unnamed(_)))
+    {
+        SerdeAttributes::read(&inner.attrs)?;
+        let ty = &inner.ty;
+        return Ok(quote_spanned!(ty.span()=> <#ty as ::wpool_guest::Schema>::describe(types)));
+    }
+    let ty = match fields {
+        Fields::Unit => quote!(::wpool_guest::__private::Type::Unit),
+        Fields::Unnamed(_) => {
+            let parts = tuple_parts(fields)?;
+            quote!(::wpool_guest::__private::Type::Tuple(::std::vec![#(#parts),*]))
+        }
+        Fields::Named(_) => {
+            let fields = named_fields(fields, attributes.rename_all)?;
+            quote!(::wpool_guest::__private::Type::Struct {
+                name: ::std::borrow::ToOwned::to_owned(#name),
+                fields: ::std::vec![#(#fields),*],
+            })
+        }
+    };
+    Ok(quote!(types.named::<Self>(|types| #ty)))
+}
+
+fn only_field(fields: &Fields) -> Option<&syn::Field> {
+    if fields.len() == 1 { fields.iter().next() } else { None }
+}
+
+fn describe_enum(name: &str, attributes: &SerdeAttributes, data: &DataEnum) -> Result<TokenStream> {
+    let variants = data.variants.iter().map(|variant| {
+        let own = SerdeAttributes::read(&variant.attrs)?;
+        let case = own.rename_all.or(attributes.rename_all_fields);
+        let name = own.rename.unwrap_or_else(|| {
+            let name = unraw(&variant.ident);
+            attributes.rename_all.map_or(name.clone(), |case| case.apply_to_variant(&name))
+        });
+        let docs = docs_of(&variant.attrs);
+        let data = match &variant.fields {
+            Fields::Unit => return Ok(quote!(::wpool_guest::__private::unit_variant(#name, #docs))),
+            Fields::Unnamed(unnamed) if unnamed.unnamed.len() == 1 => {
+                let parts = tuple_parts(&variant.fields)?;
+                quote!(Newtype(#(#parts)*))
+            }
+            Fields::Unnamed(_) => {
+                let parts = tuple_parts(&variant.fields)?;
+                quote!(Tuple(::std::vec![#(#parts),*]))
+            }
+            Fields::Named(_) => {
+                let fields = named_fields(&variant.fields, case)?;
+                quote!(Struct(::std::vec![#(#fields),*]))
+            }
+        };
+        Ok(quote!({
+            let data = ::wpool_guest::__private::VariantData::#data;
+            ::wpool_guest::__private::variant(#name, #docs, data)
+        }))
+    });
+    let variants = variants.collect::<Result<Vec<TokenStream>>>()?;
+    Ok(quote! {
+        types.named::<Self>(|types| ::wpool_guest::__private::Type::Enum {
+            name: ::std::borrow::ToOwned::to_owned(#name),
+            variants: ::std::vec![#(#variants),*],
+        })
+    })
+}
+
+fn tuple_parts(fields: &Fields) -> Result<Vec<TokenStream>> {
+    fields
+        .iter()
+        .map(|field| {
+            SerdeAttributes::read(&field.attrs)?;
+            let ty = &field.ty;
+            Ok(quote_spanned!(ty.span()=> <#ty as ::wpool_guest::Schema>::describe(types)))
+        })
+        .collect()
+}
+
+fn named_fields(fields: &Fields, case: Option<Case>) -> Result<Vec<TokenStream>> {
+    fields
+        .iter()
+        .map(|field| {
+            let own = SerdeAttributes::read(&field.attrs)?;
+            let fallback: Ident = format_ident!("field");
+            let plain = unraw(field.ident.as_ref().unwrap_or(&fallback));
+            let name =
+                own.rename.unwrap_or_else(|| case.map_or(plain.clone(), |case| case.apply_to_field(&plain)));
+            let docs = docs_of(&field.attrs);
+            let ty = &field.ty;
+            Ok(quote_spanned!(ty.span()=> ::wpool_guest::__private::field::<#ty>(types, #name, #docs)))
+        })
+        .collect()
+}
+
+/// The doc comment, its lines without the leading space that rustfmt puts there.
+pub(crate) fn docs_of(attributes: &[Attribute]) -> String {
+    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
+            _ => None,
+        },
+        _ => None,
+    });
+    lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,215 @@
+//! `#[task]`: checks a function's signature and adds the two exports of a task beside it.
+
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Error, FnArg, Ident, ItemFn, Pat, Result, ReturnType, Type};
+
+use crate::schema::docs_of;
+
+struct Param {
+    name: Ident,
+    ty: Type,
+}
+
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    if !attribute.is_empty() {
+        return Err(Error::new(attribute.span(), "`#[task]` takes no arguments"));
+    }
+    let function: ItemFn = syn::parse2(item).map_err(|error| {
+        Error::new(error.span(), "`#[task]` goes on a function: fn name(parameters) -> result")
+    })?;
+    check_signature(&function)?;
+    let params = params_of(&function)?;
+    let glue = glue(&function, &params);
+    Ok(quote! {
+        #function
+        #glue
+    })
+}
+
+/// Refuses what cannot be called from outside, most telling reason first.
+fn check_signature(function: &ItemFn) -> Result<()> {
+    let signature = &function.sig;
+    if let Some(token) = &signature.asyncness {
+        return Err(Error::new(
+            token.span(),
+            "a task is not async: write an ordinary function; the host already runs many tasks at once",
+        ));
+    }
+    if !signature.generics.params.is_empty() {
+        return Err(Error::new(
+            signature.generics.span(),
+            "a task is not generic: the host calls it by name with one set of types; write concrete types",
+        ));
+    }
+    if let Some(clause) = &signature.generics.where_clause {
+        return Err(Error::new(clause.span(), "a task has no where clause: its types are concrete"));
+    }
+    if let Some(token) = &signature.unsafety {
+        return Err(Error::new(token.span(), "a task is not unsafe: the host cannot keep a promise for it"));
+    }
+    if let Some(abi) = &signature.abi {
+        return Err(Error::new(abi.span(), "a task has no ABI of its own: remove the `extern`"));
+    }
+    if let Some(variadic) = &signature.variadic {
+        return Err(Error::new(variadic.span(), "a task has a fixed number of parameters"));
+    }
+    Ok(())
+}
+
+fn params_of(function: &ItemFn) -> Result<Vec<Param>> {
+    function.sig.inputs.iter().map(param_of).collect()
+}
+
+fn param_of(input: &FnArg) -> Result<Param> {
+    let typed = match input {
+        FnArg::Receiver(receiver) => {
+            return Err(Error::new(receiver.span(), "a task is a free function: it has no `self`"));
+        }
+        FnArg::Typed(typed) => typed,
+    };
+    let Pat::Ident(pattern) = &*typed.pat else {
+        return Err(Error::new(
+            typed.pat.span(),
+            "a task's parameter is a plain name, which the description shows; take it apart in the body",
+        ));
+    };
+    check_borrows(&typed.ty)?;
+    Ok(Param { name: pattern.ident.clone(), ty: (*typed.ty).clone() })
+}
+
+/// Only `&str` and `&[u8]` can be borrowed from the bytes of the arguments.
+fn check_borrows(ty: &Type) -> Result<()> {
+    match ty {
+        Type::Reference(reference) => {
+            if let Some(lifetime) = &reference.lifetime {
+                return Err(Error::new(
+                    lifetime.span(),
+                    "a task's parameter has no named lifetime: write `&str` or `&[u8]`, or own the value",
+                ));
+            }
+            if reference.mutability.is_some() || !is_str_or_bytes(&reference.elem) {
+                return Err(Error::new(
+                    reference.span(),
+                    "a task can borrow only `&str` and `&[u8]`: take this parameter by value",
+                ));
+            }
+            Ok(())
+        }
+        Type::ImplTrait(_) => {
+            Err(Error::new(ty.span(), "a task is not generic: write a concrete type instead of `impl Trait`"))
+        }
+        Type::Path(path) => path
+            .path
+            .segments
+            .iter()
+            .filter_map(|segment| match &segment.arguments {
+                syn::PathArguments::AngleBracketed(arguments) => Some(arguments),
+                _ => None,
+            })
+            .flat_map(|arguments| &arguments.args)
+            .try_for_each(|argument| match argument {
+                syn::GenericArgument::Lifetime(lifetime) => Err(named_lifetime(lifetime)),
+                syn::GenericArgument::Type(inner) => check_inner(inner),
+                _ => Ok(()),
+            }),
+        Type::Tuple(tuple) => tuple.elems.iter().try_for_each(check_inner),
+        Type::Array(array) => check_inner(&array.elem),
+        Type::Paren(paren) => check_borrows(&paren.elem),
+        Type::Group(group) => check_borrows(&group.elem),
+        _ => Ok(()),
+    }
+}
+
+/// Within another type, `&str` and `&[u8]` can be borrowed where serde can: in options and tuples.
+fn check_inner(ty: &Type) -> Result<()> {
+    check_borrows(ty)
+}
+
+fn named_lifetime(lifetime: &syn::Lifetime) -> Error {
+    Error::new(lifetime.span(), "a task's parameter has no named lifetime: take an owned type")
+}
+
+fn is_str_or_bytes(ty: &Type) -> bool {
+    match ty {
+        Type::Path(path) => path.path.is_ident("str"),
+        Type::Slice(slice) => matches!(&*slice.elem, Type::Path(path) if path.path.is_ident("u8")),
+        _ => false,
+    }
+}
+
+/// The exports of one task. They sit in an anonymous constant, so they claim no name of the guest's.
+fn glue(function: &ItemFn, params: &[Param]) -> TokenStream {
+    let name = &function.sig.ident;
+    let plain_name = unraw(name);
+    let call_export = format!("wpool_task:{plain_name}");
+    let describe_export = format!("wpool_describe:{plain_name}");
+    let docs = docs_of(&function.attrs);
+    let returned = match &function.sig.output {
+        ReturnType::Default => quote!(()),
+        ReturnType::Type(_, ty) => quote!(#ty),
+    };
+    let returned_span = match &function.sig.output {
+        ReturnType::Default => name.span(),
+        ReturnType::Type(_, ty) => ty.span(),
+    };
+    let types: Vec<&Type> = params.iter().map(|param| &param.ty).collect();
+    let names: Vec<String> = params.iter().map(|param| unraw(&param.name)).collect();
+    let values: Vec<Ident> = (0..params.len()).map(|i| format_ident!("argument_{i}")).collect();
+    let assertions = types.iter().map(|ty| {
+        quote_spanned!(ty.span()=> ::wpool_guest::__private::assert_schema::<#ty>();)
+    });
+    let probe = quote_spanned!(returned_span=> (&&&&Probe::<#returned>::new()));
+    let cfgs: Vec<_> = function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
+    quote! {
+        #(#cfgs)*
+        const _: () = {
+            #[allow(unused_imports, reason = "which of them fits depends on the return type")]
+            use ::wpool_guest::__private::{DisplayedError as _, Plain as _, Probe, SchemaError as _, TypedError as _};
+
+            const _: fn() = || { #(#assertions)* };
+
+            #[cfg_attr(target_family = "wasm", unsafe(export_name = #call_export))]
+            #[allow(dead_code, improper_ctypes_definitions, reason = "the host calls it; natively nobody does")]
+            unsafe extern "C" fn call(
+                args: *mut ::core::primitive::u8,
+                len: ::core::primitive::usize,
+                handles: ::core::primitive::usize,
+            ) -> *const ::core::ffi::c_void {
+                // SAFETY: the host filled the block that it got from `wpool_alloc`, and gives it up.
+                unsafe {
+                    ::wpool_guest::__private::run(
+                        args,
+                        len,
+                        handles,
+                        |(#(#values,)*): (#(#types,)*)| #name(#(#values),*),
+                        |returned, out| #probe.encode(returned, out),
+                    )
+                    .cast()
+                }
+            }
+
+            #[cfg_attr(target_family = "wasm", unsafe(export_name = #describe_export))]
+            #[allow(dead_code, reason = "the host calls it; natively nobody does")]
+            extern "C" fn describe() -> *const ::core::ffi::c_void {
+                ::wpool_guest::__private::describe(
+                    #plain_name,
+                    #docs,
+                    |types| ::wpool_guest::__private::describe_params(
+                        types,
+                        &[#((#names, <#types as ::wpool_guest::Schema>::describe)),*],
+                    ),
+                    |types| #probe.describe(types),
+                )
+                .cast()
+            }
+        };
+    }
+}
+
+/// A raw identifier without its `r#`.
+pub(crate) fn unraw(ident: &Ident) -> String {
+    let text = ident.to_string();
+    text.strip_prefix("r#").map(str::to_owned).unwrap_or(text)
+}

@@ -1,0 +1,201 @@
+//! The border with the host: exports, imports, and all code that handles raw addresses.
+
+use std::alloc::Layout;
+use std::cell::UnsafeCell;
+
+use serde::Deserialize;
+use wpool_abi::status;
+
+use crate::log::Level;
+use crate::schema::TypeTable;
+
+/// Handles are 4 bytes, and what a task makes of its arguments may want 8.
+const ARGUMENT_ALIGN: usize = 8;
+
+/// The outcome record, as `wpool_abi::outcome` lays it out.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Outcome {
+    status: u32,
+    bytes: *const u8,
+    len: usize,
+    handles: *const u32,
+    handle_count: usize,
+}
+
+/// What the last call left for the host to read. It stays until the next call.
+struct Last {
+    outcome: Outcome,
+    bytes: Vec<u8>,
+}
+
+struct LastCell(UnsafeCell<Last>);
+
+// SAFETY: a guest has one thread.
+unsafe impl Sync for LastCell {}
+
+static LAST: LastCell = LastCell(UnsafeCell::new(Last {
+    outcome: Outcome {
+        status: 0,
+        bytes: std::ptr::null(),
+        len: 0,
+        handles: std::ptr::null(),
+        handle_count: 0,
+    },
+    bytes: Vec::new(),
+}));
+
+/// Puts an outcome where the host finds it.
+fn leave(status: u32, bytes: Vec<u8>) -> *const Outcome {
+    // SAFETY: a guest has one thread, and no reference to `LAST` outlives this function.
+    let last = unsafe { &mut *LAST.0.get() };
+    last.bytes = bytes;
+    last.outcome = Outcome {
+        status,
+        bytes: last.bytes.as_ptr(),
+        len: last.bytes.len(),
+        handles: std::ptr::null(),
+        handle_count: 0,
+    };
+    &raw const last.outcome
+}
+
+/// Runs one task: decodes its arguments from the block that `wpool_alloc` made, calls it, leaves what
+/// it returned, and frees the block.
+///
+/// # Safety
+/// `args` and `len` describe a block from `wpool_alloc` that nobody else uses, filled by the host. What
+/// `call` and `encode` borrow from the arguments does not outlive `encode`; the macro sees to it by
+/// refusing parameters with a named lifetime.
+pub unsafe fn run<A: Deserialize<'static>, R>(
+    args: *mut u8,
+    len: usize,
+    handles: usize,
+    call: impl FnOnce(A) -> R,
+    encode: impl FnOnce(R, &mut Vec<u8>) -> u32,
+) -> *const Outcome {
+    report_panics();
+    // SAFETY: the caller's promise. An empty block has no address.
+    let block: &'static [u8] = if len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(args, len) } };
+    let (status, bytes) = match decode(block, handles) {
+        Ok(arguments) => {
+            let mut bytes = Vec::new();
+            let status = encode(call(arguments), &mut bytes);
+            (status, bytes)
+        }
+        Err(message) => (status::BAD_ARGUMENTS, message.into_bytes()),
+    };
+    if len != 0 {
+        // SAFETY: the block came from `wpool_alloc` with this layout, and nothing borrows from it now.
+        unsafe { std::alloc::dealloc(args, Layout::from_size_align_unchecked(len, ARGUMENT_ALIGN)) };
+    }
+    leave(status, bytes)
+}
+
+/// Reads the arguments behind the handles, all of them and nothing more.
+fn decode<A: Deserialize<'static>>(block: &'static [u8], handles: usize) -> Result<A, String> {
+    let bytes = handles
+        .checked_mul(4)
+        .and_then(|start| block.get(start..))
+        .ok_or_else(|| format!("a block of {} bytes cannot start with {handles} handles", block.len()))?;
+    match postcard::take_from_bytes(bytes) {
+        Ok((arguments, [])) => Ok(arguments),
+        Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Leaves a task's description.
+pub fn describe(
+    name: &str,
+    docs: &str,
+    params: impl FnOnce(&mut TypeTable) -> Vec<wpool_abi::Field>,
+    output: impl FnOnce(&mut TypeTable) -> (wpool_abi::TypeIndex, Option<wpool_abi::TypeIndex>),
+) -> *const Outcome {
+    report_panics();
+    let mut types = TypeTable::default();
+    let params = params(&mut types);
+    let (returns, error) = output(&mut types);
+    let description = wpool_abi::TaskDescription {
+        name: name.to_owned(),
+        docs: docs.to_owned(),
+        params,
+        returns,
+        error,
+        types: types.into_types(),
+    };
+    match postcard::to_allocvec(&description) {
+        Ok(bytes) => leave(status::VALUE, bytes),
+        Err(error) => leave(status::BAD_RESULT, error.to_string().into_bytes()),
+    }
+}
+
+#[cfg(target_family = "wasm")]
+mod wasm {
+    use std::alloc::Layout;
+    use std::sync::Once;
+
+    use crate::log::Level;
+
+    #[link(wasm_import_module = "wpool")]
+    unsafe extern "C" {
+        fn log(level: u32, ptr: *const u8, len: usize);
+        fn panic(message: *const u8, message_len: usize, location: *const u8, location_len: usize);
+    }
+
+    /// The version of the ABI is in the name; nobody calls it.
+    #[unsafe(export_name = "wpool_abi_v1")]
+    extern "C" fn abi_version() {}
+
+    #[unsafe(export_name = "wpool_alloc")]
+    extern "C" fn allocate(len: usize) -> *mut u8 {
+        if len == 0 {
+            return std::ptr::null_mut();
+        }
+        match Layout::from_size_align(len, super::ARGUMENT_ALIGN) {
+            // SAFETY: the layout's size is not zero.
+            Ok(layout) => unsafe { std::alloc::alloc(layout) },
+            Err(_) => std::ptr::null_mut(),
+        }
+    }
+
+    pub(super) fn host_log(level: Level, line: &str) {
+        // SAFETY: the host reads `len` bytes at `ptr` before it returns.
+        unsafe { log(level as u32, line.as_ptr(), line.len()) }
+    }
+
+    /// Sends a panic's message and place to the host before the guest traps.
+    pub(super) fn report_panics() {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            std::panic::set_hook(Box::new(|info| {
+                let message = info.payload_as_str().unwrap_or("a value that is no text");
+                let place = info.location().map(ToString::to_string).unwrap_or_default();
+                // SAFETY: the host reads both strings before it returns.
+                unsafe { panic(message.as_ptr(), message.len(), place.as_ptr(), place.len()) }
+            }));
+        });
+    }
+}
+
+#[cfg(target_family = "wasm")]
+fn report_panics() {
+    wasm::report_panics();
+}
+
+/// In a native test a panic is the test's.
+#[cfg(not(target_family = "wasm"))]
+fn report_panics() {}
+
+/// Sends one line to the task's log.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_log(level: Level, line: &str) {
+    wasm::host_log(level, line);
+}
+
+/// In a native test the log goes to standard error.
+#[cfg(not(target_family = "wasm"))]
+#[expect(clippy::print_stderr, reason = "outside a sandbox there is no task's log")]
+pub(crate) fn host_log(level: Level, line: &str) {
+    eprintln!("{level:?}: {line}");
+}

@@ -1,0 +1,65 @@
+//! Write tasks for [wpool](https://docs.rs/wpool-host): ordinary functions that run in a WebAssembly
+//! sandbox, each call in an instance of its own.
+//!
+//! ```
+//! /// The square of a number.
+//! #[wpool_guest::task]
+//! fn square(x: i64) -> i64 {
+//!     x * x
+//! }
+//! # fn main() { assert_eq!(square(7), 49); }
+//! ```
+//!
+//! `wpool new NAME` makes a package that holds such a function and builds; `wpool run NAME --map
+//! inputs.json` builds it and maps the function over the inputs.
+//!
+//! # What a task may look like
+//!
+//! A task takes any number of parameters and returns a value or a `Result`. Parameters and results are
+//! of any type that has serde's traits and [`Schema`]: numbers, `String`, `Vec`, tuples, maps, and
+//! your own types with `#[derive(Serialize, Deserialize, wpool_guest::Schema)]`. A parameter may also
+//! be borrowed as `&str` or `&[u8]`. Bytes (`&[u8]`, `Vec<u8>`) are base64 in JSON; [`Json`] is any
+//! JSON value.
+//!
+//! An error is shown by its `Display`; if it also has serde's `Serialize` and [`Schema`], the host gets
+//! its value too. A panic reaches the host with its message and its place.
+//!
+//! Doc comments and names of functions, parameters, fields and variants are part of the guest's own
+//! description: `wpool inspect` shows them, and the host reads JSON by them.
+//!
+//! # Output
+//!
+//! [`info!`], [`warn!`] and the other macros write to the task's log, and so do `println!` and
+//! `eprintln!` in a guest that is built for `wasm32-wasip1`.
+//!
+//! # Tests
+//!
+//! A task stays an ordinary function, so `cargo test` calls it natively. The exports exist only in a
+//! build for WebAssembly.
+#![warn(missing_docs)]
+
+mod alloc;
+mod glue;
+mod json;
+mod log;
+mod output;
+mod schema;
+
+#[cfg(feature = "json")]
+pub use json::Json;
+pub use log::Level;
+pub use schema::{Schema, TypeTable};
+pub use wpool_guest_macros::{Schema, task};
+
+/// What the macros expand to. Not for use by hand, and not covered by the version.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::glue::{describe, run};
+    pub use crate::log::write_log;
+    pub use crate::output::{DisplayedError, Plain, Probe, SchemaError, TypedError};
+    pub use crate::schema::{describe_params, field, unit_variant, variant};
+    pub use wpool_abi::{Field, TaskDescription, Type, TypeIndex, Variant, VariantData};
+
+    /// Asks for a schema where a parameter's or a field's type stands.
+    pub const fn assert_schema<T: crate::Schema>() {}
+}

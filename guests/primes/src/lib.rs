@@ -1,0 +1,19 @@
+//! Counts prime numbers: pure computation, nothing else.
+
+/// How many primes there are below `limit`, by the sieve of Eratosthenes.
+#[wpool_guest::task]
+fn primes(limit: u32) -> u32 {
+    let limit = limit as usize;
+    let mut composite = vec![false; limit];
+    let mut count = 0;
+    for number in 2..limit {
+        if composite[number] {
+            continue;
+        }
+        count += 1;
+        for multiple in (number * number..limit).step_by(number) {
+            composite[multiple] = true;
+        }
+    }
+    count
+}

@@ -1,0 +1,80 @@
+//! What both child roles do at their very start: find the parent's socket and what came with it.
+
+use std::io::{self, IoSliceMut, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+
+/// The hidden first argument that makes a program a worker.
+pub(crate) const WORKER: &str = "__worker";
+/// The hidden first argument that makes a program a compiler.
+pub(crate) const COMPILER: &str = "__compile";
+
+/// More descriptors than any first message carries.
+const MAX_DESCRIPTORS: usize = 4;
+
+/// Runs the child role that this process was started for, if it was.
+pub(crate) fn run_if_asked() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os();
+    let role = arguments.nth(1)?;
+    if arguments.next().is_some() {
+        return None;
+    }
+    #[cfg(feature = "worker")]
+    {
+        if role == WORKER {
+            return Some(crate::worker::main());
+        }
+        if role == COMPILER {
+            return Some(crate::compiler::main());
+        }
+    }
+    #[cfg(not(feature = "worker"))]
+    if role == WORKER || role == COMPILER {
+        return Some(ExitCode::FAILURE);
+    }
+    None
+}
+
+/// The socket to the parent, on descriptor 0. None if a person has typed the hidden argument.
+pub(crate) fn parent_socket() -> Option<UnixStream> {
+    let stdin = io::stdin();
+    rustix::net::sockopt::socket_type(stdin.as_fd()).ok()?;
+    Some(UnixStream::from(stdin.as_fd().try_clone_to_owned().ok()?))
+}
+
+/// Reads from a socket and keeps the descriptors that come along.
+#[derive(Debug)]
+pub(crate) struct WithDescriptors<'a> {
+    socket: &'a UnixStream,
+    descriptors: Vec<OwnedFd>,
+}
+
+impl<'a> WithDescriptors<'a> {
+    pub(crate) fn new(socket: &'a UnixStream) -> Self {
+        Self { socket, descriptors: Vec::new() }
+    }
+
+    pub(crate) fn into_descriptors(self) -> Vec<OwnedFd> {
+        self.descriptors
+    }
+}
+
+impl Read for WithDescriptors<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut pieces = [IoSliceMut::new(buffer)];
+        let received =
+            rustix::net::recvmsg(self.socket, &mut pieces, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                self.descriptors.extend(descriptors);
+            }
+        }
+        Ok(received.bytes)
+    }
+}

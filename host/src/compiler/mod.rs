@@ -1,0 +1,229 @@
+//! The child role that turns a module into an image of machine code. It never runs guest code.
+//!
+//! It sees the module and nothing else: no cache, no key, no other guest. If it takes too long the
+//! parent kills it, and if it needs too much memory the kernel's limit ends it.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use wasmtime::{Engine, ExternType, FuncType, Module, ValType};
+use wpool_abi::{export, import};
+
+use crate::sandbox;
+use crate::wire::codec::{Frame, FrameReader, FrameWriter};
+use crate::wire::message::{
+    CompileFailure, CompileReply, CompileRequest, ModuleInfo, compiler, decode, encode,
+};
+use crate::wire::{BUILD, PROTOCOL_VERSION};
+use crate::worker;
+
+/// A request is a few numbers and a version.
+const MAX_REQUEST: usize = 4096;
+/// The longest message that goes back; wasm's own names can be long.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// Compiles one module and exits.
+pub(crate) fn main() -> ExitCode {
+    let detached = sandbox::detach();
+    let Some(mut socket) = crate::child::parent_socket() else { return ExitCode::FAILURE };
+    report_panics(&socket);
+    let reply = match detached {
+        Ok(()) => compile_for(&socket),
+        Err(error) => Err(error.into()),
+    };
+    let reply = reply.unwrap_or_else(|error| CompileReply::Failed(invalid(&error)));
+    match send(&mut socket, &reply) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn compile_for(socket: &UnixStream) -> wasmtime::Result<CompileReply> {
+    let (request, descriptors) = receive(socket)?;
+    if (request.protocol, request.build.as_str()) != (PROTOCOL_VERSION, BUILD) {
+        return Ok(CompileReply::Mismatch { protocol: PROTOCOL_VERSION, build: BUILD.to_owned() });
+    }
+    let [module, image] = <[OwnedFd; 2]>::try_from(descriptors)
+        .map_err(|got| std::io::Error::other(format!("{} descriptors came with the request, not 2", got.len())))?;
+    sandbox::seal(request.limits.memory)?;
+    let mut bytes = Vec::new();
+    File::from(module).take(request.limits.module).read_to_end(&mut bytes)?;
+    match compile(&bytes, request.fuel) {
+        Ok((code, info)) => {
+            File::from(image).write_all(&code)?;
+            Ok(CompileReply::Compiled(info))
+        }
+        Err(failure) => Ok(CompileReply::Failed(failure)),
+    }
+}
+
+fn receive(socket: &UnixStream) -> wasmtime::Result<(CompileRequest, Vec<OwnedFd>)> {
+    let mut reader = FrameReader::new(MAX_REQUEST);
+    let mut source = crate::child::WithDescriptors::new(socket);
+    loop {
+        if let Some(Frame { kind: compiler::REQUEST, payload }) = reader.next()? {
+            let request = decode(payload)?;
+            return Ok((request, source.into_descriptors()));
+        }
+        if reader.fill(&mut source)? == 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
+
+fn send(socket: &mut UnixStream, reply: &CompileReply) -> std::io::Result<()> {
+    let mut writer = FrameWriter::default();
+    writer.frame(compiler::REPLY, |out| encode(reply, out));
+    socket.write_all(writer.bytes())
+}
+
+/// A panic of the compiler is a module that it cannot compile, and its message reaches the parent.
+fn report_panics(socket: &UnixStream) {
+    let Ok(socket) = socket.try_clone() else { return };
+    std::panic::set_hook(Box::new(move |info| {
+        let message = format!("the compiler panicked: {info}");
+        let reply = CompileReply::Failed(CompileFailure::Invalid { message });
+        if let Ok(mut socket) = socket.try_clone() {
+            // If the parent is gone there is nobody to tell.
+            let _gone = send(&mut socket, &reply);
+        }
+        std::process::abort();
+    }));
+}
+
+/// Checks a module, compiles it, and says what it is like.
+fn compile(bytes: &[u8], fuel: bool) -> Result<(Vec<u8>, ModuleInfo), CompileFailure> {
+    let bytes = wat::Parser::new().parse_bytes(None, bytes).map_err(|error| text_error(&error))?;
+    let engine = Engine::new(&worker::code_config(fuel)).map_err(|error| invalid(&error))?;
+    let module = Module::new(&engine, &bytes).map_err(|error| invalid(&error))?;
+    check_imports(&module)?;
+    check_abi(&module)?;
+    let tasks = check_tasks(&module)?;
+    check_links(&module, &tasks, fuel)?;
+    let code = module.serialize().map_err(|error| invalid(&error))?;
+    let info = info_of(&module, tasks, code.len());
+    Ok((code, info))
+}
+
+fn invalid(error: &wasmtime::Error) -> CompileFailure {
+    CompileFailure::Invalid { message: shortened(&format!("{error:#}")) }
+}
+
+fn text_error(error: &wat::Error) -> CompileFailure {
+    CompileFailure::Invalid { message: shortened(&error.to_string()) }
+}
+
+fn shortened(message: &str) -> String {
+    message.chars().take(LONGEST_MESSAGE).collect()
+}
+
+/// Refuses imports that nobody offers, the first one by name.
+fn check_imports(module: &Module) -> Result<(), CompileFailure> {
+    for wanted in module.imports() {
+        let known = match wanted.module() {
+            import::MODULE => [import::LOG, import::PANIC].contains(&wanted.name()),
+            import::WASI => worker::is_known_wasi_import(wanted.name()),
+            _ => false,
+        };
+        if !known {
+            return Err(CompileFailure::UnknownImport {
+                module: shortened(wanted.module()),
+                name: shortened(wanted.name()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The version of the ABI is the end of an export's name.
+fn check_abi(module: &Module) -> Result<(), CompileFailure> {
+    let expected = format!("{}{}", export::VERSION_PREFIX, wpool_abi::VERSION);
+    if module.get_export(&expected).is_some() {
+        return Ok(());
+    }
+    let other = module.exports().find_map(|export| export.name().strip_prefix(export::VERSION_PREFIX).map(shortened));
+    match other {
+        Some(found) => Err(CompileFailure::WrongAbi { found }),
+        None => Err(CompileFailure::MissingExport { name: expected }),
+    }
+}
+
+/// Checks that every task has its two exports, and returns the tasks' names in order.
+fn check_tasks(module: &Module) -> Result<Vec<String>, CompileFailure> {
+    let engine = module.engine();
+    let function = |params: usize, results: usize| {
+        FuncType::new(engine, (0..params).map(|_| ValType::I32), (0..results).map(|_| ValType::I32))
+    };
+    match module.get_export(export::MEMORY) {
+        Some(ExternType::Memory(_)) => {}
+        Some(other) => return Err(wrong_type(export::MEMORY, &other, "memory")),
+        None => return Err(CompileFailure::MissingExport { name: export::MEMORY.to_owned() }),
+    }
+    check_function(module, export::ALLOC, &function(1, 1))?;
+    let mut tasks: Vec<String> = module
+        .exports()
+        .filter_map(|export| export.name().strip_prefix(export::TASK_PREFIX).map(str::to_owned))
+        .collect();
+    tasks.sort();
+    for task in &tasks {
+        check_function(module, &format!("{}{task}", export::TASK_PREFIX), &function(3, 1))?;
+        check_function(module, &format!("{}{task}", export::DESCRIBE_PREFIX), &function(0, 1))?;
+    }
+    Ok(tasks)
+}
+
+fn check_function(module: &Module, name: &str, expected: &FuncType) -> Result<(), CompileFailure> {
+    match module.get_export(name) {
+        Some(ExternType::Func(found)) if found.matches(expected) => Ok(()),
+        Some(other) => Err(wrong_type(name, &other, &show(&ExternType::Func(expected.clone())))),
+        None => Err(CompileFailure::MissingExport { name: shortened(name) }),
+    }
+}
+
+fn wrong_type(name: &str, found: &ExternType, expected: &str) -> CompileFailure {
+    CompileFailure::WrongType {
+        export: true,
+        name: shortened(name),
+        found: show(found),
+        expected: expected.to_owned(),
+    }
+}
+
+/// A type as people write it, short enough for a message.
+fn show(ty: &ExternType) -> String {
+    match ty {
+        ExternType::Func(function) => shortened(&function.to_string()),
+        ExternType::Global(global) => format!("global {}", global.content()),
+        ExternType::Table(_) => "table".to_owned(),
+        ExternType::Memory(_) => "memory".to_owned(),
+        _ => "tag".to_owned(),
+    }
+}
+
+/// Links the module as a worker will, so that a wrong type is found before any worker starts.
+fn check_links(module: &Module, tasks: &[String], fuel: bool) -> Result<(), CompileFailure> {
+    let exports: Vec<String> = tasks.iter().map(|task| format!("{}{task}", export::TASK_PREFIX)).collect();
+    worker::check_links(module, &exports, fuel).map_err(|error| invalid(&error))
+}
+
+fn info_of(module: &Module, tasks: Vec<String>, image_len: usize) -> ModuleInfo {
+    let (memory_min, memory_max) = match module.get_export(export::MEMORY) {
+        Some(ExternType::Memory(memory)) => {
+            (memory.minimum() * memory.page_size(), memory.maximum().map(|pages| pages * memory.page_size()))
+        }
+        _ => (0, None),
+    };
+    ModuleInfo {
+        imports: module
+            .imports()
+            .map(|import| (shortened(import.module()), shortened(import.name()), show(&import.ty())))
+            .collect(),
+        memory_min,
+        memory_max,
+        tasks,
+        image_len: image_len as u64,
+    }
+}

@@ -1,0 +1,1 @@
+pub(crate) mod description; pub(crate) mod json;

@@ -1,0 +1,207 @@
+//! Frames: a length, a kind, a payload. Nothing here knows what a payload means.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | length of the payload, little endian |
+//! | 4 | 1 | kind |
+//! | 5 | 3 | zero |
+//! | 8 | | payload |
+
+use std::io;
+
+pub(crate) const HEADER: usize = 8;
+
+/// How much is read at once. A frame of a full batch of small tasks is smaller.
+const CHUNK: usize = 64 * 1024;
+
+/// A frame that breaks the rules. Its sender is not to be believed any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("a frame of {len} bytes, {max} are allowed")]
+    TooLong { len: usize, max: usize },
+    #[error("a frame whose reserved bytes are not zero")]
+    Reserved,
+}
+
+/// One whole frame in a reader's buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u8,
+    pub(crate) payload: &'a [u8],
+}
+
+/// Cuts a stream of bytes into frames.
+///
+/// It allocates for bytes that have arrived, never for those that a header promises.
+#[derive(Debug)]
+pub(crate) struct FrameReader {
+    /// `buffer[start..end]` has arrived and is not yet read.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    max_payload: usize,
+}
+
+impl FrameReader {
+    pub(crate) fn new(max_payload: usize) -> Self {
+        Self { buffer: Vec::new(), start: 0, end: 0, max_payload }
+    }
+
+    /// Reads once from `source`, which may be non-blocking. Zero is the end of the stream.
+    pub(crate) fn fill(&mut self, mut source: impl io::Read) -> io::Result<usize> {
+        let room = self.make_room();
+        let count = source.read(room)?;
+        self.end += count;
+        Ok(count)
+    }
+
+    /// The next whole frame, if it has arrived.
+    pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+        let arrived = &self.buffer[self.start..self.end];
+        let Some((header, rest)) = arrived.split_first_chunk::<HEADER>() else { return Ok(None) };
+        let [a, b, c, d, kind, reserved @ ..] = *header;
+        if reserved != [0; 3] {
+            return Err(FrameError::Reserved);
+        }
+        let len = u32::from_le_bytes([a, b, c, d]) as usize;
+        if len > self.max_payload {
+            return Err(FrameError::TooLong { len, max: self.max_payload });
+        }
+        if rest.len() < len {
+            return Ok(None);
+        }
+        let payload = self.start + HEADER;
+        self.start = payload + len;
+        Ok(Some(Frame { kind, payload: &self.buffer[payload..payload + len] }))
+    }
+
+    /// Room behind what has arrived: a chunk, or as much again as a long frame has already brought.
+    fn make_room(&mut self) -> &mut [u8] {
+        let held = self.end - self.start;
+        if held == 0 && self.buffer.len() > 16 * CHUNK {
+            // A long frame is over; its buffer goes with it.
+            self.buffer = Vec::new();
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, held);
+        let wanted = held + CHUNK.max(held);
+        if self.buffer.len() < held + CHUNK / 2 {
+            self.buffer.resize(wanted, 0);
+        }
+        &mut self.buffer[held..]
+    }
+}
+
+/// Collects frames to be sent together.
+#[derive(Debug, Default)]
+pub(crate) struct FrameWriter {
+    bytes: Vec<u8>,
+}
+
+impl FrameWriter {
+    /// Appends one frame, whose payload `write` appends.
+    pub(crate) fn frame(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        let header = self.begin(kind);
+        write(&mut self.bytes);
+        self.finish(header);
+    }
+
+    /// Starts a frame; what is appended until `finish` is its payload. Returns where it starts.
+    pub(crate) fn begin(&mut self, kind: u8) -> usize {
+        let header = self.bytes.len();
+        self.bytes.extend_from_slice(&[0, 0, 0, 0, kind, 0, 0, 0]);
+        header
+    }
+
+    /// Ends the frame that `begin` started at `header`.
+    pub(crate) fn finish(&mut self, header: usize) {
+        let len = self.bytes.len() - header - HEADER;
+        let len = u32::try_from(len).expect("limits keep payloads below 4 GiB");
+        self.bytes[header..header + 4].copy_from_slice(&len.to_le_bytes());
+    }
+
+    /// The payload so far, to append to.
+    pub(crate) fn bytes_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// The frames, to be sent whole.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Forgets what was sent, and keeps a small buffer for the next frames.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(16 * CHUNK);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{ProptestConfig, any, prop, prop_assert_eq, proptest};
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// However a stream is cut, the frames that come out are the frames that went in.
+        #[test]
+        fn frames_survive_any_cut(
+            frames in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..300)), 0..20),
+            cuts in prop::collection::vec(1usize..64, 1..200),
+        ) {
+            let mut writer = FrameWriter::default();
+            for (kind, payload) in &frames {
+                writer.frame(*kind, |out| out.extend_from_slice(payload));
+            }
+            let mut rest = writer.bytes();
+            let mut reader = FrameReader::new(300);
+            let mut got = Vec::new();
+            let mut cuts = cuts.into_iter().cycle();
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(cuts.next().unwrap().min(rest.len()));
+                let mut now = now;
+                while !now.is_empty() {
+                    reader.fill(&mut now).unwrap();
+                }
+                rest = later;
+                while let Some(frame) = reader.next().unwrap() {
+                    got.push((frame.kind, frame.payload.to_vec()));
+                }
+            }
+            prop_assert_eq!(got, frames);
+        }
+
+        /// No bytes at all make the reader panic or allocate for a promise.
+        #[test]
+        fn any_bytes_are_frames_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut reader = FrameReader::new(1 << 20);
+            reader.fill(&bytes[..]).unwrap();
+            while let Ok(Some(_)) = reader.next() {}
+            assert!(reader.buffer.len() <= 2 * CHUNK);
+        }
+    }
+
+    #[test]
+    fn a_long_promise_is_refused_before_its_bytes_arrive() {
+        let mut reader = FrameReader::new(10);
+        reader.fill(&[11u8, 0, 0, 0, 1, 0, 0, 0][..]).unwrap();
+        assert_eq!(reader.next(), Err(FrameError::TooLong { len: 11, max: 10 }));
+    }
+
+    #[test]
+    fn reserved_bytes_are_zero() {
+        let mut reader = FrameReader::new(10);
+        reader.fill(&[0u8, 0, 0, 0, 1, 0, 7, 0][..]).unwrap();
+        assert_eq!(reader.next(), Err(FrameError::Reserved));
+    }
+}

@@ -1,0 +1,249 @@
+//! The messages in the frames. These are the only types that travel between processes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::TaskId;
+use crate::limits::{CompileLimits, Limits};
+
+/// The kinds of frames from the parent to a worker.
+pub(crate) mod to_worker {
+    /// The first frame, a [`Hello`](super::Hello). The control page and the image travel with it as
+    /// file descriptors, in this order.
+    pub(crate) const HELLO: u8 = 1;
+    /// Tasks to run: a [`CallHeader`](super::CallHeader), then the arguments of each task as postcard
+    /// bytes (a length and the bytes themselves).
+    pub(crate) const CALL: u8 = 2;
+    /// Asks for the descriptions of the tasks that the hello named. No payload.
+    pub(crate) const DESCRIBE: u8 = 3;
+}
+
+/// The kinds of frames from a worker to the parent.
+pub(crate) mod from_worker {
+    /// The worker is ready, a [`Ready`](super::Ready). The first frame.
+    pub(crate) const READY: u8 = 1;
+    /// Tasks that ended: [`Done`](super::Done) records, one after the other.
+    pub(crate) const DONE: u8 = 2;
+    /// The descriptions, a [`Described`](super::Described).
+    pub(crate) const DESCRIBED: u8 = 3;
+    /// The worker cannot go on and says why before it exits, a [`Fatal`](super::Fatal).
+    pub(crate) const FATAL: u8 = 4;
+}
+
+/// The kinds of frames between the parent and a compiler.
+pub(crate) mod compiler {
+    /// Parent to compiler: a [`CompileRequest`](super::CompileRequest). The module's bytes and the file
+    /// for the image travel with it as file descriptors, in this order.
+    pub(crate) const REQUEST: u8 = 1;
+    /// Compiler to parent: a [`CompileReply`](super::CompileReply).
+    pub(crate) const REPLY: u8 = 1;
+}
+
+/// What a child needs to know before anything else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) protocol: u32,
+    pub(crate) build: String,
+    pub(crate) limits: Limits,
+    /// The exports of the tasks, by their numbers.
+    pub(crate) tasks: Vec<String>,
+}
+
+/// The worker's answer to the hello.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ready {
+    pub(crate) protocol: u32,
+    pub(crate) build: String,
+    /// The walls that the worker stands in.
+    pub(crate) sandbox: SandboxReport,
+}
+
+/// Which walls stand around a child, as it found them itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SandboxReport {
+    pub(crate) dies_with_parent: bool,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) not_dumpable: bool,
+    pub(crate) memory_capped: bool,
+}
+
+/// What a child says before it exits because it cannot go on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Fatal {
+    pub(crate) message: String,
+}
+
+/// A range of tasks: consecutive task ids, consecutive words in the control page, one function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CallHeader {
+    pub(crate) first: TaskId,
+    pub(crate) count: u32,
+    /// The claim word of the first task; the next follow, round the end of the page.
+    pub(crate) claim: u32,
+    /// The function, as its place in the hello's list.
+    pub(crate) task: u32,
+}
+
+/// One task that ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Done<'a> {
+    pub(crate) id: TaskId,
+    #[serde(borrow)]
+    pub(crate) outcome: Outcome<'a>,
+    pub(crate) run_ns: u64,
+    pub(crate) peak_memory: u64,
+    pub(crate) fuel: u64,
+    pub(crate) log: &'a [u8],
+    pub(crate) log_dropped: u64,
+}
+
+/// How a task ended, in the worker's words. The parent fills in the limits that it set itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Outcome<'a> {
+    /// Its value in postcard.
+    Value(&'a [u8]),
+    /// Its own error, a `wpool_abi::ErrorPayload` in postcard.
+    Error(&'a [u8]),
+    Panic {
+        message: &'a str,
+        location: &'a str,
+    },
+    Trap {
+        number: u8,
+        #[serde(borrow)]
+        backtrace: Vec<Frame<'a>>,
+    },
+    Timeout,
+    OutOfFuel,
+    MemoryLimit {
+        asked: u64,
+    },
+    TableLimit {
+        asked: u64,
+    },
+    OutputLimit {
+        size: u64,
+    },
+    BadArguments(&'a str),
+    BadResult(&'a str),
+    BadGuest(&'a str),
+}
+
+/// One function of a backtrace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Frame<'a> {
+    pub(crate) function: &'a str,
+    pub(crate) offset: Option<u64>,
+}
+
+/// The descriptions that the guest gave of its tasks, in the order of the hello's list; each is a
+/// `wpool_abi::TaskDescription` in postcard.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Described<'a> {
+    #[serde(borrow)]
+    pub(crate) result: Result<Vec<&'a [u8]>, Outcome<'a>>,
+}
+
+/// What a compiler is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CompileRequest {
+    pub(crate) protocol: u32,
+    pub(crate) build: String,
+    pub(crate) limits: CompileLimits,
+    /// Whether the code counts fuel.
+    pub(crate) fuel: bool,
+}
+
+/// What became of a compilation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum CompileReply {
+    /// The image is in the file, and this is what the module is like.
+    Compiled(ModuleInfo),
+    Failed(CompileFailure),
+    /// The compiler is another build.
+    Mismatch { protocol: u32, build: String },
+}
+
+/// Why a module is refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum CompileFailure {
+    Invalid { message: String },
+    UnknownImport { module: String, name: String },
+    WrongType { export: bool, name: String, found: String, expected: String },
+    MissingExport { name: String },
+    WrongAbi { found: String },
+    OutOfMemory,
+}
+
+/// What is known of a module without running it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ModuleInfo {
+    /// Module, name and type of each import.
+    pub(crate) imports: Vec<(String, String, String)>,
+    /// Bytes of linear memory at the start.
+    pub(crate) memory_min: u64,
+    /// The most that the module itself allows, in bytes.
+    pub(crate) memory_max: Option<u64>,
+    /// The names of the tasks, sorted.
+    pub(crate) tasks: Vec<String>,
+    /// Bytes of the compiled image.
+    pub(crate) image_len: u64,
+}
+
+/// Reads a message that fills its payload.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, BadMessage> {
+    match postcard::take_from_bytes(payload) {
+        Ok((message, [])) => Ok(message),
+        Ok((_, rest)) => Err(BadMessage(format!("{} bytes after a message", rest.len()))),
+        Err(error) => Err(BadMessage(error.to_string())),
+    }
+}
+
+/// Appends a message.
+pub(crate) fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
+    // Writing to memory cannot fail, and no message holds what postcard cannot write.
+    *out = postcard::to_extend(message, std::mem::take(out)).expect("messages can be encoded");
+}
+
+/// A payload that is no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a bad message: {0}")]
+pub(crate) struct BadMessage(pub(crate) String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, prop, proptest};
+
+    #[test]
+    fn a_record_survives_the_wire() {
+        let done = Done {
+            id: TaskId(7),
+            outcome: Outcome::Trap {
+                number: 9,
+                backtrace: vec![Frame { function: "primes::count", offset: Some(12) }],
+            },
+            run_ns: 1234,
+            peak_memory: 1 << 17,
+            fuel: 0,
+            log: b"hello",
+            log_dropped: 2,
+        };
+        let mut bytes = Vec::new();
+        encode(&done, &mut bytes);
+        assert_eq!(decode::<Done<'_>>(&bytes), Ok(done));
+        bytes.push(0);
+        assert_eq!(decode::<Done<'_>>(&bytes), Err(BadMessage("1 bytes after a message".into())));
+    }
+
+    proptest! {
+        /// A worker may send any bytes at all.
+        #[test]
+        fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _any = decode::<Done<'_>>(&bytes);
+            let _any = decode::<Ready>(&bytes);
+            let _any = decode::<Described<'_>>(&bytes);
+            let _any = decode::<Fatal>(&bytes);
+            let _any = decode::<CompileReply>(&bytes);
+        }
+    }
+}

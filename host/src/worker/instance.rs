@@ -1,0 +1,277 @@
+//! One task: a fresh instance, its arguments in, its outcome out.
+
+use std::sync::Arc;
+
+use wasmtime::{
+    Engine, Instance, InstancePre, Linker, Memory, Module, ModuleExport, Store, TypedFunc, WasmBacktrace,
+};
+use wpool_abi::{export, outcome, status};
+
+use super::guest_mem::{GuestSlice, read_u32};
+use super::state::{Log, TaskState};
+use super::{imports, wasi};
+use crate::trap::Trap;
+use crate::wire::message::{Frame, Outcome};
+
+/// The module that a worker serves, with everything that can be looked up once.
+pub(super) struct Guest {
+    engine: Engine,
+    pre: InstancePre<TaskState>,
+    memory: ModuleExport,
+    alloc: ModuleExport,
+    initialize: Option<ModuleExport>,
+    tasks: Vec<ModuleExport>,
+    fuel: Option<u64>,
+}
+
+/// A rule of the interface that the guest broke.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct BadGuest(pub(super) String);
+
+/// A request for more than a task may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    #[error("{asked} bytes of memory")]
+    Memory { asked: u64 },
+    #[error("{asked} elements of a table")]
+    Table { asked: u64 },
+}
+
+/// The guest called WASI's `proc_exit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the guest exited with code {0}")]
+pub(super) struct Exited(pub(super) i32);
+
+/// How a call ended, before its outcome is read from the guest's memory.
+type Called = wasmtime::Result<(Memory, u32)>;
+
+impl Guest {
+    /// Prepares a module. `tasks` are the exports that will be called, by their numbers.
+    pub(super) fn new(module: &Module, tasks: &[String], fuel: Option<u64>) -> wasmtime::Result<Self> {
+        let engine = module.engine();
+        let mut linker = Linker::new(engine);
+        imports::define(&mut linker)?;
+        wasi::define(&mut linker, module)?;
+        let find = |name: &str| {
+            module.get_export_index(name).ok_or_else(|| BadGuest(format!("no export `{name}`")))
+        };
+        Ok(Self {
+            engine: engine.clone(),
+            pre: linker.instantiate_pre(module)?,
+            memory: find(export::MEMORY)?,
+            alloc: find(export::ALLOC)?,
+            initialize: module.get_export_index(export::INITIALIZE),
+            tasks: tasks.iter().map(|name| find(name)).collect::<Result<_, _>>()?,
+            fuel,
+        })
+    }
+
+    /// Runs one task in a fresh instance, and hands its outcome to `report` while the instance is there
+    /// to be read. `args` is none for an export that takes no arguments (a description).
+    pub(super) async fn run<R>(
+        &self,
+        task: u32,
+        args: Option<&[u8]>,
+        state: TaskState,
+        report: impl FnOnce(Outcome<'_>, Figures<'_>) -> R,
+    ) -> R {
+        let mut store = Store::new(&self.engine, state);
+        store.limiter(|state| state);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| context.data_mut().tick());
+        if let Some(fuel) = self.fuel {
+            store.set_fuel(fuel).expect("the engine counts fuel when there is a budget");
+        }
+        let called = self.call(&mut store, task, args).await;
+        let left = self.fuel.map(|fuel| fuel - store.get_fuel().unwrap_or(0));
+        let state = store.data();
+        let figures = Figures {
+            run_ns: u64::try_from(state.clock.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            peak_memory: state.usage.peak(),
+            fuel: left.unwrap_or(0),
+            log: &state.log,
+        };
+        match called {
+            Ok((memory, record)) => report(read_outcome(memory.data(&store), record, state), figures),
+            Err(error) => report_failure(&error, state, figures, report),
+        }
+    }
+
+    async fn call(&self, store: &mut Store<TaskState>, task: u32, args: Option<&[u8]>) -> Called {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let memory = instance
+            .get_module_export(&mut *store, &self.memory)
+            .and_then(wasmtime::Extern::into_memory)
+            .ok_or_else(|| BadGuest("`memory` is no memory".to_owned()))?;
+        store.data_mut().memory = Some(memory);
+        if let Some(initialize) = &self.initialize {
+            let initialize: TypedFunc<(), ()> = function(&instance, store, initialize)?;
+            initialize.call_async(&mut *store, ()).await?;
+        }
+        let task = self
+            .tasks
+            .get(task as usize)
+            .ok_or_else(|| BadGuest(format!("task number {task} does not exist")))?;
+        let record = match args {
+            Some(args) => {
+                let ptr = self.place_arguments(&instance, store, memory, args).await?;
+                let function: TypedFunc<(u32, u32, u32), u32> = function(&instance, store, task)?;
+                let len = u32::try_from(args.len())?;
+                function.call_async(&mut *store, (ptr, len, 0)).await?
+            }
+            None => {
+                let function: TypedFunc<(), u32> = function(&instance, store, task)?;
+                function.call_async(&mut *store, ()).await?
+            }
+        };
+        Ok((memory, record))
+    }
+
+    /// Asks the guest for room, and copies the arguments there.
+    async fn place_arguments(
+        &self,
+        instance: &Instance,
+        store: &mut Store<TaskState>,
+        memory: Memory,
+        args: &[u8],
+    ) -> wasmtime::Result<u32> {
+        if args.is_empty() {
+            return Ok(0);
+        }
+        let alloc: TypedFunc<u32, u32> = function(instance, store, &self.alloc)?;
+        let len = u32::try_from(args.len())?;
+        let ptr = alloc.call_async(&mut *store, len).await?;
+        if ptr == 0 {
+            return Err(BadGuest(format!("its allocator has no room for {len} bytes of arguments")).into());
+        }
+        GuestSlice::new(ptr, len).write(memory.data_mut(&mut *store))?.copy_from_slice(args);
+        Ok(ptr)
+    }
+}
+
+fn function<P: wasmtime::WasmParams, R: wasmtime::WasmResults>(
+    instance: &Instance,
+    store: &mut Store<TaskState>,
+    export: &ModuleExport,
+) -> wasmtime::Result<TypedFunc<P, R>> {
+    instance
+        .get_module_export(&mut *store, export)
+        .and_then(wasmtime::Extern::into_func)
+        .ok_or_else(|| BadGuest("an export is no function".to_owned()))?
+        .typed(&*store)
+}
+
+/// What a task used.
+pub(super) struct Figures<'a> {
+    pub(super) run_ns: u64,
+    pub(super) peak_memory: u64,
+    pub(super) fuel: u64,
+    pub(super) log: &'a Log,
+}
+
+/// Reads the record that a call returned, and what it points to.
+fn read_outcome<'a>(memory: &'a [u8], record: u32, state: &TaskState) -> Outcome<'a> {
+    match try_read_outcome(memory, record, u64::from(state.limits.result)) {
+        Ok(outcome) => outcome,
+        // The message has to live somewhere; a broken guest is rare enough to leave it there.
+        Err(BadGuest(message)) => Outcome::BadGuest(message.leak()),
+    }
+}
+
+fn try_read_outcome(memory: &[u8], record: u32, limit: u64) -> Result<Outcome<'_>, BadGuest> {
+    let field = |n: u32| {
+        record
+            .checked_add(n * 4)
+            .ok_or_else(|| BadGuest("its outcome lies at the end of the address space".to_owned()))
+            .and_then(|at| read_u32(memory, at))
+    };
+    const { assert!(outcome::SIZE == 5 * 4, "the record has the five fields that are read here") };
+    let (status, ptr, len) = (field(0)?, field(1)?, field(2)?);
+    let handles = field(4)?;
+    if handles != 0 {
+        return Err(BadGuest(format!("its outcome has {handles} handles, but it was given none")));
+    }
+    if u64::from(len) > limit {
+        return Ok(Outcome::OutputLimit { size: u64::from(len) });
+    }
+    let bytes = GuestSlice::new(ptr, len).read(memory)?;
+    let text = || std::str::from_utf8(bytes).map_err(|_| BadGuest("its message is not UTF-8".to_owned()));
+    match status {
+        status::VALUE => Ok(Outcome::Value(bytes)),
+        status::ERROR => Ok(Outcome::Error(bytes)),
+        status::BAD_ARGUMENTS => Ok(Outcome::BadArguments(text()?)),
+        status::BAD_RESULT => Ok(Outcome::BadResult(text()?)),
+        other => Err(BadGuest(format!("its outcome has the unknown status {other}"))),
+    }
+}
+
+/// Finds the one cause of a call that failed.
+fn report_failure<R>(
+    error: &wasmtime::Error,
+    state: &TaskState,
+    figures: Figures<'_>,
+    report: impl FnOnce(Outcome<'_>, Figures<'_>) -> R,
+) -> R {
+    if let Some(panic) = &state.panic {
+        return report(Outcome::Panic { message: &panic.message, location: &panic.location }, figures);
+    }
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        let outcome = match *refused {
+            Refused::Memory { asked } => Outcome::MemoryLimit { asked },
+            Refused::Table { asked } => Outcome::TableLimit { asked },
+        };
+        return report(outcome, figures);
+    }
+    if let Some(Exited(code)) = error.downcast_ref::<Exited>() {
+        return report(Outcome::BadGuest(&format!("it exited with code {code} instead of returning")), figures);
+    }
+    match error.downcast_ref::<wasmtime::Trap>() {
+        Some(wasmtime::Trap::Interrupt) => report(Outcome::Timeout, figures),
+        Some(wasmtime::Trap::OutOfFuel) => report(Outcome::OutOfFuel, figures),
+        Some(&trap) => {
+            let backtrace = error.downcast_ref::<WasmBacktrace>().map(backtrace_of).unwrap_or_default();
+            let backtrace = backtrace
+                .iter()
+                .map(|(function, offset)| Frame { function, offset: *offset })
+                .collect();
+            report(Outcome::Trap { number: trap_of(trap).number(), backtrace }, figures)
+        }
+        None => report(Outcome::BadGuest(&format!("{error:#}")), figures),
+    }
+}
+
+fn backtrace_of(backtrace: &WasmBacktrace) -> Vec<(String, Option<u64>)> {
+    /// A hostile module may give its functions names of a megabyte.
+    const LONGEST_NAME: usize = 200;
+    let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+        Some(name) => rustc_demangle(name).chars().take(LONGEST_NAME).collect(),
+        None => format!("function {}", frame.func_index()),
+    };
+    let offset = |frame: &wasmtime::FrameInfo| frame.module_offset().map(|offset| offset as u64);
+    backtrace.frames().iter().map(|frame| (name(frame), offset(frame))).collect()
+}
+
+/// The readable form of a mangled name, without the hash at its end.
+fn rustc_demangle(name: &str) -> String {
+    format!("{:#}", rustc_demangle::demangle(name))
+}
+
+fn trap_of(trap: wasmtime::Trap) -> Trap {
+    match trap {
+        wasmtime::Trap::StackOverflow => Trap::StackOverflow,
+        wasmtime::Trap::MemoryOutOfBounds => Trap::MemoryOutOfBounds,
+        wasmtime::Trap::HeapMisaligned => Trap::HeapMisaligned,
+        wasmtime::Trap::TableOutOfBounds => Trap::TableOutOfBounds,
+        wasmtime::Trap::IndirectCallToNull => Trap::IndirectCallToNull,
+        wasmtime::Trap::BadSignature => Trap::BadSignature,
+        wasmtime::Trap::IntegerOverflow => Trap::IntegerOverflow,
+        wasmtime::Trap::IntegerDivisionByZero => Trap::IntegerDivisionByZero,
+        wasmtime::Trap::BadConversionToInteger => Trap::BadConversionToInteger,
+        wasmtime::Trap::UnreachableCodeReached => Trap::UnreachableCodeReached,
+        wasmtime::Trap::NullReference => Trap::NullReference,
+        wasmtime::Trap::AllocationTooLarge => Trap::AllocationTooLarge,
+        _ => Trap::Other,
+    }
+}
+

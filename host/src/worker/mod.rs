@@ -1,0 +1,139 @@
+//! The child role that runs tasks: one process per place in a pool, one guest, hostile from its first
+//! instruction on.
+
+mod engine;
+mod guest_mem;
+mod imports;
+mod instance;
+mod output;
+mod serve;
+mod state;
+mod wasi;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub(crate) use engine::code_config;
+pub(crate) use wasi::is_known as is_known_wasi_import;
+
+use crate::limits::Limits;
+use crate::sandbox;
+use crate::wire::codec::{Frame, FrameReader};
+use crate::wire::control::ControlPage;
+use crate::wire::message::{Fatal, Hello, Ready, decode, encode, from_worker, to_worker};
+use crate::wire::{BUILD, PROTOCOL_VERSION};
+
+use self::engine::{Ticker, serving_engine};
+use self::instance::Guest;
+use self::output::Output;
+use self::serve::Worker;
+use self::state::Budget;
+
+/// All instances of a worker together may have as much memory as so many tasks.
+const BUDGET_TASKS: u64 = 4;
+/// What a worker needs beside its guests' linear memories: its own heap, arguments and results on their way.
+const OWN_MEMORY: u64 = 1 << 30;
+
+/// A frame from the parent: arguments at their largest, and what is around them.
+const MAX_FRAME: usize = (Limits::MAX_PAYLOAD as usize) + (1 << 20);
+
+/// Whether a worker could serve this module: resolves its imports and exports as a worker does.
+pub(crate) fn check_links(module: &wasmtime::Module, tasks: &[String], fuel: bool) -> wasmtime::Result<()> {
+    Guest::new(module, tasks, fuel.then_some(0)).map(drop)
+}
+
+/// Runs the role until the parent closes the connection.
+pub(crate) fn main() -> ExitCode {
+    let detached = sandbox::detach();
+    let Some(socket) = crate::child::parent_socket() else { return ExitCode::FAILURE };
+    if let Err(error) = detached {
+        return give_up(&socket, &error.to_string());
+    }
+    report_panics(&socket);
+    match run(&socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => give_up(&socket, &format!("{error:#}")),
+    }
+}
+
+fn run(socket: &UnixStream) -> wasmtime::Result<()> {
+    let (hello, reader, descriptors) = receive_hello(socket)?;
+    if (hello.protocol, hello.build.as_str()) != (PROTOCOL_VERSION, BUILD) {
+        // Its own answer tells the parent how the two differ.
+        ready(&Output::new(socket.try_clone()?), sandbox_report_of_nothing())?;
+        return Ok(());
+    }
+    let [control, image] = <[OwnedFd; 2]>::try_from(descriptors)
+        .map_err(|got| io::Error::other(format!("{} descriptors came with the hello, not 2", got.len())))?;
+    let control = ControlPage::open(&File::from(control))?;
+    let engine = serving_engine(&hello.limits)?;
+    // SAFETY: the image is a sealed copy that the parent took from a compiler of this build, or from a
+    // cache entry that it has authenticated; nobody can write to it any more.
+    let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, File::from(image))? };
+    let guest = Guest::new(&module, &hello.tasks, hello.limits.fuel)?;
+    let ticker = Ticker::start(&engine)?;
+    let budget = hello.limits.memory_bytes() * BUDGET_TASKS;
+    let report = sandbox::seal(budget + OWN_MEMORY)?;
+    let output = Arc::new(Output::new(socket.try_clone()?));
+    ready(&output, report)?;
+    let worker = Worker {
+        guest: &guest,
+        limits: hello.limits,
+        control: &control,
+        output,
+        ticker,
+        budget: Arc::new(Budget::new(budget)),
+        tasks: u32::try_from(hello.tasks.len())?,
+    };
+    worker.serve(socket, reader)?;
+    Ok(())
+}
+
+fn receive_hello(socket: &UnixStream) -> wasmtime::Result<(Hello, FrameReader, Vec<OwnedFd>)> {
+    let mut reader = FrameReader::new(MAX_FRAME);
+    let mut source = crate::child::WithDescriptors::new(socket);
+    loop {
+        if let Some(Frame { kind, payload }) = reader.next()? {
+            if kind != to_worker::HELLO {
+                return Err(io::Error::other(format!("a frame of kind {kind} before the hello")).into());
+            }
+            let hello = decode(payload)?;
+            return Ok((hello, reader, source.into_descriptors()));
+        }
+        if reader.fill(&mut source)? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
+
+fn ready(output: &Output, sandbox: crate::wire::message::SandboxReport) -> io::Result<()> {
+    let ready = Ready { protocol: PROTOCOL_VERSION, build: BUILD.to_owned(), sandbox };
+    output.send(from_worker::READY, |out| encode(&ready, out))
+}
+
+fn sandbox_report_of_nothing() -> crate::wire::message::SandboxReport {
+    crate::wire::message::SandboxReport::default()
+}
+
+/// Tells the parent why this process ends, as far as it still listens.
+fn give_up(socket: &UnixStream, message: &str) -> ExitCode {
+    if let Ok(socket) = socket.try_clone() {
+        let fatal = Fatal { message: message.to_owned() };
+        // If the parent is gone there is nobody to tell.
+        let _gone = Output::new(socket).send(from_worker::FATAL, |out| encode(&fatal, out));
+    }
+    ExitCode::FAILURE
+}
+
+/// A panic of the worker itself ends it, and its message reaches the parent.
+fn report_panics(socket: &UnixStream) {
+    let Ok(socket) = socket.try_clone() else { return };
+    std::panic::set_hook(Box::new(move |info| {
+        give_up(&socket, &info.to_string());
+        std::process::abort();
+    }));
+}

@@ -1,0 +1,77 @@
+//! What the worker sends: records of ended tasks, gathered into frames.
+
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::wire::codec::FrameWriter;
+use crate::wire::message::{Done, encode, from_worker};
+
+/// Records are sent when there are so many bytes of them, at the latest.
+const FULL: usize = 32 * 1024;
+
+/// Gathers records, and sends them when they are many, or when there is nothing better to do.
+#[derive(Debug)]
+pub(super) struct Output {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    socket: UnixStream,
+    writer: FrameWriter,
+    /// Where the frame starts that records are being added to.
+    open: Option<usize>,
+}
+
+impl Output {
+    pub(super) fn new(socket: UnixStream) -> Self {
+        Self { inner: Mutex::new(Inner { socket, writer: FrameWriter::default(), open: None }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Whoever panics here ends the process, so a poisoned lock has no reader.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds one record.
+    pub(super) fn done(&self, record: &Done<'_>) -> io::Result<()> {
+        let mut inner = self.lock();
+        if inner.open.is_none() {
+            inner.open = Some(inner.writer.begin(from_worker::DONE));
+        }
+        encode(record, inner.writer.bytes_mut());
+        if inner.writer.len() >= FULL { inner.flush() } else { Ok(()) }
+    }
+
+    /// Sends one frame of another kind, and all records before it.
+    pub(super) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.close_frame();
+        inner.writer.frame(kind, write);
+        inner.flush()
+    }
+
+    /// Sends what has been gathered.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.lock().flush()
+    }
+}
+
+impl Inner {
+    fn close_frame(&mut self) {
+        if let Some(header) = self.open.take() {
+            self.writer.finish(header);
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.close_frame();
+        if self.writer.is_empty() {
+            return Ok(());
+        }
+        let sent = self.socket.write_all(self.writer.bytes());
+        self.writer.clear();
+        sent
+    }
+}

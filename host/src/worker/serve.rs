@@ -1,0 +1,300 @@
+//! The life of a worker: read tasks, run each in an instance of its own, send what became of them.
+//!
+//! Many tasks can have begun, one runs. A task that waits is suspended on its fibre, and another runs
+//! meanwhile; whenever there is nothing to run, what has been gathered is sent before the worker waits.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::engine::{INSTANCES, Ticker};
+use super::instance::{Figures, Guest};
+use super::output::Output;
+use super::state::{Budget, TaskState, WakeAt};
+use crate::ids::TaskId;
+use crate::limits::Limits;
+use crate::wire::codec::{Frame, FrameError, FrameReader};
+use crate::wire::control::ControlPage;
+use crate::wire::message::{BadMessage, CallHeader, Described, Done, Outcome, decode, encode, from_worker, to_worker};
+
+/// Why a worker stops serving.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServeError {
+    #[error("the connection to the parent failed: {0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Message(#[from] BadMessage),
+    #[error("a frame of the unknown kind {0}")]
+    UnknownFrame(u8),
+}
+
+/// A task that has begun and waits.
+struct Suspended<'a> {
+    id: TaskId,
+    future: Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>,
+    wake_at: Arc<WakeAt>,
+}
+
+/// A call frame whose tasks are run one by one.
+struct Batch {
+    header: CallHeader,
+    arguments: Rc<[u8]>,
+    /// How many tasks have been taken, and where the next one's arguments start.
+    taken: u32,
+    at: usize,
+}
+
+/// One task of a batch. Its arguments stay in the batch's frame.
+struct Call {
+    id: TaskId,
+    claim: u32,
+    task: u32,
+    arguments: Rc<[u8]>,
+    range: std::ops::Range<usize>,
+}
+
+pub(super) struct Worker<'a> {
+    pub(super) guest: &'a Guest,
+    pub(super) limits: Limits,
+    pub(super) control: &'a ControlPage,
+    pub(super) output: Arc<Output>,
+    pub(super) ticker: Ticker,
+    pub(super) budget: Arc<Budget>,
+    /// How many tasks the hello named.
+    pub(super) tasks: u32,
+}
+
+impl<'a> Worker<'a> {
+    /// Serves until the parent closes the connection. `reader` may hold frames that came with the first.
+    pub(super) fn serve(&'a self, socket: &UnixStream, reader: FrameReader) -> Result<(), ServeError> {
+        let mut session = Session { worker: self, reader, queue: VecDeque::new(), suspended: Vec::new() };
+        session.read_frames()?;
+        loop {
+            session.resume_due()?;
+            if let Some(call) = session.next_call()? {
+                session.start(&call)?;
+                continue;
+            }
+            self.ticker.idle();
+            self.output.flush()?;
+            if !session.wait(socket)? {
+                return Ok(());
+            }
+            self.ticker.busy();
+        }
+    }
+
+    fn new_state(&self) -> (TaskState, Arc<WakeAt>) {
+        let wake_at = Arc::new(WakeAt::new());
+        (TaskState::new(&self.limits, &self.output, Arc::clone(&wake_at), &self.budget), wake_at)
+    }
+
+    async fn run(&self, id: TaskId, task: u32, arguments: &[u8], state: TaskState) -> io::Result<()> {
+        self.guest
+            .run(task, Some(arguments), state, |outcome, figures| self.output.done(&record(id, outcome, &figures)))
+            .await
+    }
+
+    /// Asks each task of the guest for its description, and stops at the first that fails.
+    fn describe(&self) -> Result<(), ServeError> {
+        let mut descriptions = Vec::new();
+        for task in 0..self.tasks {
+            let (state, _) = self.new_state();
+            let described = self.guest.run(task, None, state, |outcome, _| match outcome {
+                Outcome::Value(bytes) => Ok(bytes.to_vec()),
+                failed => {
+                    let mut bytes = Vec::new();
+                    encode(&Described { result: Err(failed) }, &mut bytes);
+                    Err(bytes)
+                }
+            });
+            match block_on(described) {
+                Ok(bytes) => descriptions.push(bytes),
+                Err(failed) => {
+                    return Ok(self.output.send(from_worker::DESCRIBED, |out| out.extend_from_slice(&failed))?);
+                }
+            }
+        }
+        let result = Ok(descriptions.iter().map(Vec::as_slice).collect());
+        Ok(self.output.send(from_worker::DESCRIBED, |out| encode(&Described { result }, out))?)
+    }
+}
+
+fn record<'r>(id: TaskId, outcome: Outcome<'r>, figures: &Figures<'r>) -> Done<'r> {
+    Done {
+        id,
+        outcome,
+        run_ns: figures.run_ns,
+        peak_memory: figures.peak_memory,
+        fuel: figures.fuel,
+        log: &figures.log.bytes,
+        log_dropped: figures.log.dropped,
+    }
+}
+
+/// What a worker is in the midst of.
+struct Session<'a> {
+    worker: &'a Worker<'a>,
+    reader: FrameReader,
+    queue: VecDeque<Batch>,
+    suspended: Vec<Suspended<'a>>,
+}
+
+impl<'a> Session<'a> {
+    /// Takes every whole frame that has arrived.
+    fn read_frames(&mut self) -> Result<(), ServeError> {
+        while let Some(Frame { kind, payload }) = self.reader.next()? {
+            match kind {
+                to_worker::CALL => {
+                    let (header, arguments) =
+                        postcard::take_from_bytes(payload).map_err(|error| BadMessage(error.to_string()))?;
+                    self.queue.push_back(Batch { header, arguments: arguments.into(), taken: 0, at: 0 });
+                }
+                to_worker::DESCRIBE => {
+                    decode::<()>(payload)?;
+                    self.worker.describe()?;
+                }
+                other => return Err(ServeError::UnknownFrame(other)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next task to begin, if another one may.
+    fn next_call(&mut self) -> Result<Option<Call>, ServeError> {
+        // One instance stays free for the task that would be begun.
+        if self.suspended.len() + 1 >= INSTANCES as usize {
+            return Ok(None);
+        }
+        while let Some(batch) = self.queue.front_mut() {
+            if batch.taken < batch.header.count {
+                return Ok(Some(batch.take()?));
+            }
+            self.queue.pop_front();
+        }
+        Ok(None)
+    }
+
+    /// Begins a task, unless the parent has taken it back, and runs it until it ends or waits.
+    fn start(&mut self, call: &Call) -> io::Result<()> {
+        let worker = self.worker;
+        if !worker.control.claim(call.claim, call.id) {
+            return Ok(());
+        }
+        worker.control.set_running(Some(call.id));
+        let (state, wake_at) = worker.new_state();
+        let (id, task) = (call.id, call.task);
+        let (arguments, range) = (Rc::clone(&call.arguments), call.range.clone());
+        let mut future = Box::pin(async move { worker.run(id, task, &arguments[range], state).await });
+        match poll_once(future.as_mut()) {
+            Poll::Ready(ended) => {
+                worker.control.set_running(None);
+                ended
+            }
+            Poll::Pending => {
+                worker.control.set_running(None);
+                self.suspended.push(Suspended { id, future, wake_at });
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on with the tasks whose time has come.
+    fn resume_due(&mut self) -> io::Result<()> {
+        if self.suspended.is_empty() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let mut place = 0;
+        while place < self.suspended.len() {
+            let task = &mut self.suspended[place];
+            if task.wake_at.get().is_none_or(|at| at > now) {
+                place += 1;
+                continue;
+            }
+            self.worker.control.set_running(Some(task.id));
+            let polled = poll_once(task.future.as_mut());
+            self.worker.control.set_running(None);
+            match polled {
+                Poll::Ready(ended) => {
+                    drop(self.suspended.swap_remove(place));
+                    ended?;
+                }
+                Poll::Pending => place += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for frames or for the first suspended task. False if the parent has closed the connection.
+    fn wait(&mut self, socket: &UnixStream) -> Result<bool, ServeError> {
+        let first = self.suspended.iter().filter_map(|task| task.wake_at.get()).min();
+        if let Some(at) = first
+            && !readable_before(socket, at)?
+        {
+            return Ok(true);
+        }
+        if self.reader.fill(socket)? == 0 {
+            return Ok(false);
+        }
+        self.read_frames()?;
+        Ok(true)
+    }
+}
+
+impl Batch {
+    fn take(&mut self) -> Result<Call, BadMessage> {
+        let rest = &self.arguments[self.at..];
+        let (arguments, after) =
+            postcard::take_from_bytes::<&[u8]>(rest).map_err(|error| BadMessage(error.to_string()))?;
+        let end = self.arguments.len() - after.len();
+        let range = end - arguments.len()..end;
+        let call = Call {
+            id: self.header.first.plus(u64::from(self.taken)),
+            claim: self.header.claim.wrapping_add(self.taken),
+            task: self.header.task,
+            arguments: Rc::clone(&self.arguments),
+            range,
+        };
+        self.taken += 1;
+        self.at = end;
+        Ok(call)
+    }
+}
+
+fn readable_before(socket: &UnixStream, at: Instant) -> io::Result<bool> {
+    let wait = at.saturating_duration_since(Instant::now());
+    let timeout = Timespec::try_from(wait).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 });
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    match rustix::event::poll(&mut fds, Some(&timeout)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Runs a future that waits for nothing but points in time, with nothing else to do meanwhile.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    loop {
+        match poll_once(future.as_mut()) {
+            Poll::Ready(output) => return output,
+            // Only a sleep can be pending, and a description that sleeps may well be slow.
+            Poll::Pending => std::thread::sleep(super::engine::TICK),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What belongs to one task while it runs: its limits, its clock, its log, and what went wrong.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use wasmtime::{Memory, ResourceLimiter, UpdateDeadline};
+
+use super::instance::Refused;
+use super::output::Output;
+use crate::limits::{Grow, Limits};
+
+/// All that host functions, limits and deadlines know of a task.
+pub(super) struct TaskState {
+    pub(super) limits: Limits,
+    pub(super) clock: RunClock,
+    pub(super) log: Log,
+    pub(super) panic: Option<Panic>,
+    /// The guest's memory, once there is an instance.
+    pub(super) memory: Option<Memory>,
+    pub(super) usage: MemoryUsage,
+    /// When a task that sleeps wants to go on.
+    pub(super) wake_at: Arc<WakeAt>,
+    output: Arc<Output>,
+}
+
+/// What a guest's panic hook said.
+pub(super) struct Panic {
+    pub(super) message: String,
+    pub(super) location: String,
+}
+
+impl TaskState {
+    pub(super) fn new(limits: &Limits, output: &Arc<Output>, wake_at: Arc<WakeAt>, budget: &Arc<Budget>) -> Self {
+        Self {
+            limits: *limits,
+            clock: RunClock::start(),
+            log: Log::new(limits.log as usize),
+            panic: None,
+            memory: None,
+            usage: MemoryUsage::new(Arc::clone(budget)),
+            wake_at,
+            output: Arc::clone(output),
+        }
+    }
+
+    /// What happens at each tick of the epoch while the task runs. Records of earlier tasks do not wait
+    /// for it to end.
+    pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        self.output.flush()?;
+        if self.limits.timeout.is_some_and(|timeout| self.clock.elapsed() >= timeout) {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        Ok(UpdateDeadline::Continue(1))
+    }
+}
+
+/// The time that a task has run; it stands still while the task is suspended.
+#[derive(Debug)]
+pub(super) struct RunClock {
+    since: Instant,
+    before: Duration,
+}
+
+impl RunClock {
+    fn start() -> Self {
+        Self { since: Instant::now(), before: Duration::ZERO }
+    }
+
+    pub(super) fn elapsed(&self) -> Duration {
+        self.before + self.since.elapsed()
+    }
+
+    /// The task is about to be suspended. `resume` belongs to it.
+    pub(super) fn pause(&mut self) {
+        self.before += self.since.elapsed();
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.since = Instant::now();
+    }
+}
+
+/// A point in time that a suspended task waits for, in nanoseconds since the worker began; zero is none.
+#[derive(Debug)]
+pub(super) struct WakeAt {
+    base: Instant,
+    nanos: AtomicU64,
+}
+
+impl WakeAt {
+    pub(super) fn new() -> Self {
+        Self { base: Instant::now(), nanos: AtomicU64::new(0) }
+    }
+
+    pub(super) fn set(&self, at: Instant) {
+        let nanos = at.saturating_duration_since(self.base).as_nanos();
+        self.nanos.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Option<Instant> {
+        match self.nanos.load(Ordering::Relaxed) {
+            0 => None,
+            nanos => Some(self.base + Duration::from_nanos(nanos)),
+        }
+    }
+}
+
+/// The task's log, capped.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) bytes: Vec<u8>,
+    pub(super) dropped: u64,
+    limit: usize,
+}
+
+impl Log {
+    fn new(limit: usize) -> Self {
+        Self { bytes: Vec::new(), dropped: 0, limit }
+    }
+
+    /// Adds bytes as far as there is room, and counts the rest. Once something was dropped all that
+    /// follows is, so that a log never has a hole.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        let room = if self.dropped > 0 { 0 } else { self.limit - self.bytes.len() };
+        let (kept, dropped) = bytes.split_at(room.min(bytes.len()));
+        self.bytes.extend_from_slice(kept);
+        self.dropped += dropped.len() as u64;
+    }
+}
+
+/// How much linear memory all instances of this worker have together, and may have.
+#[derive(Debug)]
+pub(super) struct Budget {
+    used: AtomicU64,
+    limit: u64,
+}
+
+impl Budget {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { used: AtomicU64::new(0), limit }
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        self.used
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|&sum| sum <= self.limit)
+            })
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// One instance's linear memory, taken from the budget and given back with it.
+#[derive(Debug)]
+pub(super) struct MemoryUsage {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl MemoryUsage {
+    fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, bytes: 0 }
+    }
+
+    /// The most that the instance has had: linear memory never shrinks.
+    pub(super) fn peak(&self) -> u64 {
+        self.bytes
+    }
+
+    fn grow_to(&mut self, bytes: u64) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        if !self.budget.take(more) {
+            return false;
+        }
+        self.bytes += more;
+        true
+    }
+}
+
+impl Drop for MemoryUsage {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
+    }
+}
+
+impl ResourceLimiter for TaskState {
+    fn memory_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // The module's own maximum: the guest expects to be told no.
+            return Ok(false);
+        }
+        let asked = desired as u64;
+        if asked <= self.limits.memory_bytes() && self.usage.grow_to(asked) {
+            return Ok(true);
+        }
+        self.refuse(Refused::Memory { asked })
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        if desired <= self.limits.table as usize {
+            return Ok(true);
+        }
+        self.refuse(Refused::Table { asked: desired as u64 })
+    }
+}
+
+impl TaskState {
+    fn refuse(&self, refused: Refused) -> wasmtime::Result<bool> {
+        match self.limits.grow {
+            Grow::Deny => Ok(false),
+            Grow::Fail => Err(refused.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_cut_once_and_counts_the_rest() {
+        let mut log = Log::new(5);
+        log.write(b"abc");
+        log.write(b"defg");
+        log.write(b"h");
+        assert_eq!((log.bytes.as_slice(), log.dropped), (&b"abcde"[..], 3));
+    }
+
+    #[test]
+    fn memory_comes_from_one_budget_and_goes_back() {
+        let budget = Arc::new(Budget::new(100));
+        let mut first = MemoryUsage::new(Arc::clone(&budget));
+        let mut second = MemoryUsage::new(Arc::clone(&budget));
+        assert!(first.grow_to(60));
+        assert!(!second.grow_to(50));
+        drop(first);
+        assert!(second.grow_to(50));
+    }
+}
