@@ -1,1 +1,347 @@
-pub(crate) mod description; pub(crate) mod json;
+//! A guest as the parent sees it: bytes that it never runs, a description that it has checked, and images
+//! that only workers map.
+
+mod cache;
+mod compile;
+pub(crate) mod description;
+mod describe;
+pub(crate) mod json;
+mod source;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+pub use cache::Cache;
+pub use description::Signature;
+pub use json::{JsonError, ValueError};
+
+use crate::error::{LoadError, TaskLookupError};
+use crate::limits::{CompileLimits, Limits};
+use crate::process::Executable;
+use crate::wire::BUILD;
+use crate::wire::message::ModuleInfo;
+
+/// A WebAssembly module that has been compiled and has described its tasks, ready for pools.
+///
+/// It is cheap to clone, and clones share everything.
+///
+/// ```no_run
+/// let guest = wpool::Guest::from_file("guest.wasm")?;
+/// for task in guest.tasks() {
+///     println!("{} returns {}", task.name(), task.returns());
+/// }
+/// # Ok::<(), wpool::LoadError>(())
+/// ```
+#[derive(Clone)]
+pub struct Guest {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    identity: Identity,
+    source: Arc<[u8]>,
+    loader: Loader,
+    info: ModuleInfo,
+    tasks: Vec<Signature>,
+    plain: Image,
+    /// The image whose code counts fuel, once a pool has asked for one.
+    counting: Mutex<Option<Image>>,
+}
+
+/// Machine code in a sealed file.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    file: Arc<OwnedFd>,
+}
+
+impl Image {
+    fn new(file: OwnedFd) -> Self {
+        Self { file: Arc::new(file) }
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// The name of a guest everywhere: a hash of its module.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Identity([u8; 32]);
+
+impl Identity {
+    fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({self})")
+    }
+}
+
+/// How guests are loaded: by which program, under which limits, with which cache.
+///
+/// ```no_run
+/// let guest = wpool::Loader::new().cache(wpool::Cache::none()).file("guest.wasm")?;
+/// # Ok::<(), wpool::LoadError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Loader {
+    executable: Executable,
+    limits: CompileLimits,
+    cache: Cache,
+}
+
+impl Loader {
+    /// The defaults: see [`Executable`], [`CompileLimits`] and [`Cache`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The program that compiles and describes guests, and that pools of these guests start as workers.
+    #[must_use]
+    pub fn executable(mut self, executable: Executable) -> Self {
+        self.executable = executable;
+        self
+    }
+
+    /// What a compilation may use.
+    #[must_use]
+    pub fn compile_limits(mut self, limits: CompileLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Where compiled guests are kept. Default: [`Cache::default`].
+    #[must_use]
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// Loads a guest from a file: a module, or its text form.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn file(&self, path: impl AsRef<Path>) -> Result<Guest, LoadError> {
+        self.load(source::read(path.as_ref(), self.limits.module)?.into())
+    }
+
+    /// Loads a guest from the bytes of a module, or from its text form.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn bytes(&self, bytes: impl Into<Arc<[u8]>>) -> Result<Guest, LoadError> {
+        self.load(bytes.into())
+    }
+
+    fn load(&self, source: Arc<[u8]>) -> Result<Guest, LoadError> {
+        source::check(&source, self.limits.module)?;
+        let identity = Identity::of(&source);
+        let key = self.key(identity, false)?;
+        // Whoever loads the same guest at the same time waits here, and finds it made.
+        let slot = loading_slot(&key);
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inner) = slot.upgrade() {
+            return Ok(Guest { inner });
+        }
+        let (info, descriptions, plain) = self.image(&source, &key, false)?;
+        let tasks = describe::check(&info, &descriptions)?;
+        let counting = Mutex::new(None);
+        let inner =
+            Arc::new(Inner { identity, source, loader: self.clone(), info, tasks, plain, counting });
+        *slot = Arc::downgrade(&inner);
+        Ok(Guest { inner })
+    }
+
+    /// The image of a module from the cache, or compiled and described now.
+    fn image(&self, source: &[u8], key: &str, fuel: bool) -> Result<(ModuleInfo, Vec<Vec<u8>>, Image), LoadError> {
+        if let Some(entry) = self.cache.get(key) {
+            return Ok(entry);
+        }
+        let (info, image) = compile::compile(&self.executable, &self.limits, source, fuel)?;
+        let descriptions = describe::describe(&self.executable, &info, &image, fuel)?;
+        self.cache.put(key, &info, &descriptions, &image);
+        Ok((info, descriptions, image))
+    }
+
+    /// Names what an image was made of: the module, this build, the processor, the engine's settings.
+    fn key(&self, identity: Identity, fuel: bool) -> Result<String, LoadError> {
+        let program = self.executable.fingerprint()?;
+        let features = processor_features();
+        let text = format!("{identity} {BUILD} {program} {features} fuel={fuel}");
+        Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
+    }
+}
+
+/// The processor as the kernel describes it: images use what it has.
+fn processor_features() -> &'static str {
+    static FEATURES: LazyLock<String> = LazyLock::new(|| {
+        let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with("flags") || line.starts_with("Features"));
+        blake3::hash(line.unwrap_or_default().as_bytes()).to_hex().to_string()
+    });
+    &FEATURES
+}
+
+type Slot = Arc<Mutex<Weak<Inner>>>;
+
+/// The place in this process where a guest is loaded, one per key. Places of guests that nobody has any
+/// more are cleared away.
+fn loading_slot(key: &str) -> Slot {
+    static SLOTS: LazyLock<Mutex<HashMap<String, Slot>>> = LazyLock::new(Mutex::default);
+    let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+    slots.retain(|_, slot| {
+        Arc::strong_count(slot) > 1 || slot.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0
+    });
+    Arc::clone(slots.entry(key.to_owned()).or_default())
+}
+
+impl Guest {
+    /// Loads a guest from a file with the default [`Loader`].
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        Loader::new().file(path)
+    }
+
+    /// Loads a guest from bytes with the default [`Loader`].
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Result<Self, LoadError> {
+        Loader::new().bytes(bytes)
+    }
+
+    /// The guest's name: a hash of its module.
+    pub fn identity(&self) -> Identity {
+        self.inner.identity
+    }
+
+    /// The guest's tasks, by name.
+    pub fn tasks(&self) -> &[Signature] {
+        &self.inner.tasks
+    }
+
+    /// The task of this name.
+    ///
+    /// # Errors
+    /// [`TaskLookupError::UnknownTask`], which names the most similar one.
+    pub fn task(&self, name: &str) -> Result<&Signature, TaskLookupError> {
+        self.number_of(name).map(|number| &self.inner.tasks[number])
+    }
+
+    /// What the module imports: module, name and type of each.
+    pub fn imports(&self) -> impl ExactSizeIterator<Item = (&str, &str, &str)> {
+        self.inner.info.imports.iter().map(|(module, name, ty)| (module.as_str(), name.as_str(), ty.as_str()))
+    }
+
+    /// Bytes of linear memory that an instance starts with, and the most that the module itself allows.
+    pub fn memory(&self) -> (u64, Option<u64>) {
+        (self.inner.info.memory_min, self.inner.info.memory_max)
+    }
+
+    /// Bytes of the module as it was given.
+    pub fn size(&self) -> usize {
+        self.inner.source.len()
+    }
+
+    /// Bytes of the machine code that was made of it.
+    pub fn image_size(&self) -> u64 {
+        self.inner.info.image_len
+    }
+
+    /// The place of a task among the guest's tasks.
+    pub(crate) fn number_of(&self, name: &str) -> Result<usize, TaskLookupError> {
+        self.inner.tasks.iter().position(|task| task.name() == name).ok_or_else(|| {
+            let tasks: Vec<String> = self.inner.tasks.iter().map(|task| task.name().to_owned()).collect();
+            let nearest = nearest(name, &tasks);
+            TaskLookupError::UnknownTask { name: name.to_owned(), nearest, tasks }
+        })
+    }
+
+    pub(crate) fn executable(&self) -> &Executable {
+        &self.inner.loader.executable
+    }
+
+    /// The exports of the tasks, by their numbers.
+    pub(crate) fn task_exports(&self) -> Vec<String> {
+        describe::exports(&self.inner.info, wpool_abi::export::TASK_PREFIX)
+    }
+
+    /// The image for these limits. One that counts fuel is made when it is first wanted.
+    pub(crate) fn image(&self, limits: &Limits) -> Result<Image, LoadError> {
+        let needed = self.inner.info.memory_min;
+        if needed > limits.memory_bytes() {
+            return Err(LoadError::MemoryLimit { needed, limit: limits.memory_bytes() });
+        }
+        if limits.fuel.is_none() {
+            return Ok(self.inner.plain.clone());
+        }
+        let mut counting = self.inner.counting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = &*counting {
+            return Ok(image.clone());
+        }
+        let key = self.inner.loader.key(self.inner.identity, true)?;
+        let (_, _, image) = self.inner.loader.image(&self.inner.source, &key, true)?;
+        *counting = Some(image.clone());
+        Ok(image)
+    }
+}
+
+impl fmt::Debug for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guest")
+            .field("identity", &self.inner.identity)
+            .field("tasks", &self.inner.tasks.iter().map(Signature::name).collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name that is most likely meant: the fewest letters to change, and not nearly all of them.
+fn nearest(name: &str, candidates: &[String]) -> Option<String> {
+    let (best, distance) =
+        candidates.iter().map(|candidate| (candidate, distance(name, candidate))).min_by_key(|(_, distance)| *distance)?;
+    (distance <= name.chars().count().max(best.chars().count()) / 2).then(|| best.clone())
+}
+
+/// How many letters must be put in, taken out or changed to turn one name into the other.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_suggested_unless_it_is_far_off() {
+        let tasks = ["square".to_owned(), "cube".to_owned()];
+        assert_eq!(nearest("sqare", &tasks).as_deref(), Some("square"));
+        assert_eq!(nearest("cubes", &tasks).as_deref(), Some("cube"));
+        assert_eq!(nearest("thumbnail", &tasks), None);
+        assert_eq!(nearest("x", &[]), None);
+    }
+}

@@ -171,7 +171,6 @@ pub(crate) enum CompileFailure {
     WrongType { export: bool, name: String, found: String, expected: String },
     MissingExport { name: String },
     WrongAbi { found: String },
-    OutOfMemory,
 }
 
 /// What is known of a module without running it.

@@ -6,6 +6,7 @@
 pub(crate) mod codec;
 pub(crate) mod control;
 pub(crate) mod message;
+pub(crate) mod outcome;
 
 /// The version of the frames and messages between a parent and its child processes.
 pub(crate) const PROTOCOL_VERSION: u32 = 1;

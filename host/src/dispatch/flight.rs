@@ -1,0 +1,105 @@
+//! The tasks that one worker has: sent, perhaps begun, not yet ended. Each has a word in the control page.
+
+use super::queue::Range;
+use crate::ids::TaskId;
+use crate::wire::control::CLAIMS;
+
+#[derive(Debug)]
+pub(super) struct Flight {
+    /// In the order in which they were sent, each with the claim word of its first task.
+    ranges: Vec<(Range, u32)>,
+    len: u32,
+    /// Which words are taken.
+    taken: Box<[bool]>,
+    /// Where the search for free words goes on.
+    cursor: u32,
+}
+
+impl Flight {
+    pub(super) fn new() -> Self {
+        Self { ranges: Vec::new(), len: 0, taken: vec![false; CLAIMS as usize].into(), cursor: 0 }
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The next free words: where they start, and how many there are in a row, at most `wanted`.
+    pub(super) fn free_claims(&mut self, wanted: u32) -> Option<(u32, u32)> {
+        let start = (0..CLAIMS).map(|step| (self.cursor + step) % CLAIMS).find(|&claim| !self.is_taken(claim))?;
+        let count = (0..wanted.min(CLAIMS)).take_while(|step| !self.is_taken(start + step)).count();
+        Some((start, u32::try_from(count).ok()?))
+    }
+
+    pub(super) fn add(&mut self, range: Range, claim: u32) {
+        self.mark(claim, range.count, true);
+        self.cursor = (claim + range.count) % CLAIMS;
+        self.len += range.count;
+        self.ranges.push((range, claim));
+    }
+
+    /// Takes one task out, with its claim word.
+    pub(super) fn remove(&mut self, task: TaskId) -> Option<(u32, Range)> {
+        let place = self.ranges.iter().position(|(range, _)| range.contains(task))?;
+        let (range, claim) = self.ranges[place];
+        let (head, one, tail) = range.isolate(task);
+        let own = claim + head.count;
+        match (head.count, tail.count) {
+            (0, 0) => drop(self.ranges.remove(place)),
+            (0, _) => self.ranges[place] = (tail, own + 1),
+            (_, 0) => self.ranges[place] = (head, claim),
+            (_, _) => {
+                self.ranges[place] = (head, claim);
+                self.ranges.insert(place + 1, (tail, own + 1));
+            }
+        }
+        self.mark(own, 1, false);
+        self.len -= 1;
+        Some((own % CLAIMS, one))
+    }
+
+    pub(super) fn claim_of(&self, task: TaskId) -> Option<u32> {
+        let (range, claim) = self.ranges.iter().find(|(range, _)| range.contains(task))?;
+        let offset = u32::try_from(task.0 - range.first.0).ok()?;
+        Some((claim + offset) % CLAIMS)
+    }
+
+    /// Every task with its claim word and its range.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = (TaskId, u32, &Range)> {
+        self.ranges.iter().flat_map(|(range, claim)| {
+            (0..range.count).map(move |n| (range.first.plus(u64::from(n)), (claim + n) % CLAIMS, range))
+        })
+    }
+
+    /// The last `count` tasks that were sent, with their claim words.
+    pub(super) fn latest(&self, count: u32) -> Vec<(TaskId, u32)> {
+        let skip = (self.len - count) as usize;
+        self.tasks().skip(skip).map(|(task, claim, _)| (task, claim)).collect()
+    }
+
+    /// Takes everything out, as ranges.
+    pub(super) fn drain(&mut self) -> Vec<Range> {
+        self.taken.fill(false);
+        self.len = 0;
+        self.ranges.drain(..).map(|(range, _)| range).collect()
+    }
+
+    /// Takes everything out, task by task.
+    pub(super) fn drain_tasks(&mut self) -> Vec<(TaskId, Range)> {
+        let one = |range: Range, n: u32| range.split_at(n).1.split_at(1).0;
+        self.drain()
+            .into_iter()
+            .flat_map(|range| (0..range.count).map(move |n| (range.first.plus(u64::from(n)), one(range, n))))
+            .collect()
+    }
+
+    fn is_taken(&self, claim: u32) -> bool {
+        self.taken[(claim % CLAIMS) as usize]
+    }
+
+    fn mark(&mut self, claim: u32, count: u32, taken: bool) {
+        for n in 0..count {
+            self.taken[((claim + n) % CLAIMS) as usize] = taken;
+        }
+    }
+}

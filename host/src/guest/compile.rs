@@ -1,0 +1,134 @@
+//! Has a module compiled by a child process, and takes the image from it once it is gone.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use rustix::fs::MemfdFlags;
+
+use super::Image;
+use crate::child;
+use crate::error::{LoadError, SpawnError, WorkerExit};
+use crate::limits::CompileLimits;
+use crate::process::{ChildProcess, Executable, readable_within, sealed_file, send_with_descriptors};
+use crate::wire::codec::{FrameReader, FrameWriter};
+use crate::wire::message::{
+    CompileFailure, CompileReply, CompileRequest, ModuleInfo, compiler, decode, encode,
+};
+use crate::wire::{BUILD, PROTOCOL_VERSION};
+
+/// A reply lists imports and tasks; more is no honest reply.
+const MAX_REPLY: usize = 16 << 20;
+/// The largest image that is taken from a compiler.
+const MAX_IMAGE: u64 = 1 << 30;
+/// A compiler that somebody else has ended is started again so many times.
+const ATTEMPTS: u32 = 3;
+
+/// Compiles a module. The time and the memory that it takes are limited by the kernel and the clock.
+pub(super) fn compile(
+    executable: &Executable,
+    limits: &CompileLimits,
+    source: &[u8],
+    fuel: bool,
+) -> Result<(ModuleInfo, Image), LoadError> {
+    let module = sealed_file("wpool-module", &[source])?;
+    let mut attempt = 1;
+    loop {
+        match compile_once(executable, limits, &module, fuel) {
+            Err(LoadError::CompilerLost { cause }) if cause.is_external() && attempt < ATTEMPTS => attempt += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn compile_once(
+    executable: &Executable,
+    limits: &CompileLimits,
+    module: &OwnedFd,
+    fuel: bool,
+) -> Result<(ModuleInfo, Image), LoadError> {
+    let deadline = Instant::now() + limits.time;
+    let (mut process, socket) = ChildProcess::spawn(executable, child::COMPILER)?;
+    let output = rustix::fs::memfd_create("wpool-image", MemfdFlags::CLOEXEC)
+        .map_err(|error| SpawnError::System { what: "a file in memory", message: error.to_string() })?;
+    let request = CompileRequest { protocol: PROTOCOL_VERSION, build: BUILD.to_owned(), limits: *limits, fuel };
+    let mut writer = FrameWriter::default();
+    writer.frame(compiler::REQUEST, |out| encode(&request, out));
+    // If this fails the child is gone, and how it ended says more.
+    let _gone = send_with_descriptors(&socket, writer.bytes(), &[module.as_fd(), output.as_fd()]);
+    let reply = receive(&socket, deadline);
+    drop(socket);
+    // Nobody else may write to the image when it is taken.
+    let Some(exit) = process.wait_until(deadline) else {
+        return Err(LoadError::CompileTimeout { limit: limits.time });
+    };
+    match reply {
+        Ok(Some(CompileReply::Compiled(info))) => Ok((info, take_image(output)?)),
+        Ok(Some(CompileReply::Failed(failure))) => Err(failed(failure)),
+        Ok(Some(CompileReply::Mismatch { protocol, build })) => Err(mismatch(executable, protocol, &build)),
+        Ok(None) => Err(lost(exit, limits)),
+        Err(violation) => Err(LoadError::CompilerLost { cause: WorkerExit::Violation(violation) }),
+    }
+}
+
+/// The compiler's reply; none if it ended or the time was over before it came.
+fn receive(socket: &UnixStream, deadline: Instant) -> Result<Option<CompileReply>, String> {
+    let mut reader = FrameReader::new(MAX_REPLY);
+    while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+        match readable_within(socket.as_fd(), left) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(_) => return Ok(None),
+        }
+        if reader.fill(socket).unwrap_or(0) == 0 {
+            return Ok(None);
+        }
+        if let Some(frame) = reader.next().map_err(|error| error.to_string())? {
+            if frame.kind != compiler::REPLY {
+                return Err(format!("a frame of kind {} from a compiler", frame.kind));
+            }
+            return decode(frame.payload).map(Some).map_err(|error| error.to_string());
+        }
+    }
+    Ok(None)
+}
+
+/// Copies the image into a file that nobody else has ever had.
+fn take_image(output: OwnedFd) -> Result<Image, LoadError> {
+    let mut bytes = Vec::new();
+    let mut file = File::from(output);
+    let read = file.rewind().and_then(|()| file.take(MAX_IMAGE).read_to_end(&mut bytes));
+    read.map_err(|error| SpawnError::System { what: "a copy of the image", message: error.to_string() })?;
+    Ok(Image::new(sealed_file("wpool-image", &[&bytes])?))
+}
+
+fn failed(failure: CompileFailure) -> LoadError {
+    match failure {
+        CompileFailure::Invalid { message } => LoadError::Invalid { message },
+        CompileFailure::UnknownImport { module, name } => LoadError::UnknownImport { module, name },
+        CompileFailure::WrongType { export, name, found, expected } => {
+            LoadError::WrongType { what: if export { "export" } else { "import" }, name, found, expected }
+        }
+        CompileFailure::MissingExport { name } => LoadError::MissingExport { name },
+        CompileFailure::WrongAbi { found } => LoadError::WrongAbi { found, expected: wpool_abi::VERSION },
+    }
+}
+
+fn mismatch(executable: &Executable, protocol: u32, build: &str) -> LoadError {
+    let path = executable.locate().unwrap_or_default();
+    LoadError::Spawn(SpawnError::Mismatch {
+        path,
+        message: format!("it is build {build} with protocol {protocol}, this is {BUILD} with {PROTOCOL_VERSION}"),
+    })
+}
+
+/// A compiler that cannot have more memory aborts, and that alone: a panic of its own reaches us as a reply.
+fn lost(exit: WorkerExit, limits: &CompileLimits) -> LoadError {
+    const SIGABRT: i32 = 6;
+    match exit {
+        WorkerExit::Signal { signal: SIGABRT, .. } => LoadError::CompileMemory { limit: limits.memory },
+        cause => LoadError::CompilerLost { cause },
+    }
+}
