@@ -7,7 +7,7 @@ use serde::Deserialize;
 use wpool_abi::status;
 
 use crate::log::Level;
-use crate::schema::TypeTable;
+use wpool_schema::TypeTable;
 
 /// Handles are 4 bytes, and what a task makes of its arguments may want 8.
 const ARGUMENT_ALIGN: usize = 8;

@@ -5,7 +5,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Error as _, Serialize, Serializer};
 use wpool_abi::{Type, TypeIndex};
 
-use crate::schema::{Schema, TypeTable};
+use wpool_schema::{Schema, TypeTable};
 
 /// Any JSON value. It travels as text, so its numbers keep their digits as far as
 /// [`serde_json::Value`] does.

@@ -43,13 +43,12 @@ mod glue;
 mod json;
 mod log;
 mod output;
-mod schema;
 
 #[cfg(feature = "json")]
 pub use json::Json;
 pub use log::Level;
-pub use schema::{Schema, TypeTable};
 pub use wpool_guest_macros::{Schema, task};
+pub use wpool_schema::{Schema, TypeTable};
 
 /// What the macros expand to. Not for use by hand, and not covered by the version.
 #[doc(hidden)]
@@ -57,8 +56,8 @@ pub mod __private {
     pub use crate::glue::{describe, run};
     pub use crate::log::write_log;
     pub use crate::output::{DisplayedError, Plain, Probe, SchemaError, TypedError};
-    pub use crate::schema::{describe_params, field, unit_variant, variant};
-    pub use wpool_abi::{Field, TaskDescription, Type, TypeIndex, Variant, VariantData};
+    pub use wpool_abi::{Type, TypeIndex, VariantData};
+    pub use wpool_schema::{describe_params, field, unit_variant, variant};
 
     /// Asks for a schema where a parameter's or a field's type stands.
     pub const fn assert_schema<T: crate::Schema>() {}

@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 use wpool_abi::{ErrorPayload, TypeIndex, status};
 
-use crate::schema::{Schema, TypeTable};
+use wpool_schema::{Schema, TypeTable};
 
 /// Stands for the return type `R` while its trait is looked for.
 #[derive(Debug)]

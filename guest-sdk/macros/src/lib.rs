@@ -32,8 +32,18 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 /// Describes a struct or an enum, so that a host can read JSON as that type.
 ///
 /// It follows serde's `rename`, `rename_all`, `rename_all_fields` and `transparent`, and refuses the
-/// attributes that the description cannot express.
+/// attributes that the description cannot express. This is `wpool_guest::Schema`.
 #[proc_macro_derive(Schema, attributes(serde))]
 pub fn derive_schema(item: TokenStream) -> TokenStream {
-    schema::expand(item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+    derive(item, "wpool_guest")
+}
+
+/// The same for a program that embeds a pool. This is `wpool::Schema`.
+#[proc_macro_derive(HostSchema, attributes(serde))]
+pub fn derive_host_schema(item: TokenStream) -> TokenStream {
+    derive(item, "wpool")
+}
+
+fn derive(item: TokenStream, library: &str) -> TokenStream {
+    schema::expand(item.into(), library).unwrap_or_else(syn::Error::into_compile_error).into()
 }

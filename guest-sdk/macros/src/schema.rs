@@ -9,7 +9,9 @@ use crate::case::Case;
 use crate::serde_attributes::SerdeAttributes;
 use crate::task::unraw;
 
-pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
+/// `library` is the crate that the user's program knows, which holds what the code below names.
+pub(crate) fn expand(item: TokenStream, library: &str) -> Result<TokenStream> {
+    let library = format_ident!("{library}");
     let input: DeriveInput = syn::parse2(item)?;
     let attributes = SerdeAttributes::read(&input.attrs)?;
     let name = attributes.rename.clone().unwrap_or_else(|| unraw(&input.ident));
@@ -21,12 +23,14 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
         }
     };
     let ident = &input.ident;
-    let generics = with_bounds(&input);
+    let generics = with_bounds(&input, &library);
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     Ok(quote! {
         #[automatically_derived]
-        impl #impl_generics ::wpool_guest::Schema for #ident #type_generics #where_clause {
-            fn describe(types: &mut ::wpool_guest::TypeTable) -> ::wpool_guest::__private::TypeIndex {
+        impl #impl_generics ::#library::Schema for #ident #type_generics #where_clause {
+            fn describe(types: &mut ::#library::TypeTable) -> ::#library::__private::TypeIndex {
+                #[allow(unused_imports, reason = "which of them a type needs depends on the type")]
+                use ::#library::{Schema as _, __private};
                 #body
             }
         }
@@ -34,10 +38,10 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
 }
 
 /// Every type parameter needs a schema, as serde's derives ask for serde's traits.
-fn with_bounds(input: &DeriveInput) -> syn::Generics {
+fn with_bounds(input: &DeriveInput, library: &Ident) -> syn::Generics {
     let mut generics = input.generics.clone();
     for parameter in generics.type_params_mut() {
-        parameter.bounds.push(syn::parse_quote!(::wpool_guest::Schema));
+        parameter.bounds.push(syn::parse_quote!(::#library::Schema));
     }
     generics
 }
@@ -49,17 +53,17 @@ fn describe_struct(name: &str, attributes: &SerdeAttributes, fields: &Fields) ->
     {
         SerdeAttributes::read(&inner.attrs)?;
         let ty = &inner.ty;
-        return Ok(quote_spanned!(ty.span()=> <#ty as ::wpool_guest::Schema>::describe(types)));
+        return Ok(quote_spanned!(ty.span()=> <#ty>::describe(types)));
     }
     let ty = match fields {
-        Fields::Unit => quote!(::wpool_guest::__private::Type::Unit),
+        Fields::Unit => quote!(__private::Type::Unit),
         Fields::Unnamed(_) => {
             let parts = tuple_parts(fields)?;
-            quote!(::wpool_guest::__private::Type::Tuple(::std::vec![#(#parts),*]))
+            quote!(__private::Type::Tuple(::std::vec![#(#parts),*]))
         }
         Fields::Named(_) => {
             let fields = named_fields(fields, attributes.rename_all)?;
-            quote!(::wpool_guest::__private::Type::Struct {
+            quote!(__private::Type::Struct {
                 name: ::std::borrow::ToOwned::to_owned(#name),
                 fields: ::std::vec![#(#fields),*],
             })
@@ -82,7 +86,7 @@ fn describe_enum(name: &str, attributes: &SerdeAttributes, data: &DataEnum) -> R
         });
         let docs = docs_of(&variant.attrs);
         let data = match &variant.fields {
-            Fields::Unit => return Ok(quote!(::wpool_guest::__private::unit_variant(#name, #docs))),
+            Fields::Unit => return Ok(quote!(__private::unit_variant(#name, #docs))),
             Fields::Unnamed(unnamed) if unnamed.unnamed.len() == 1 => {
                 let parts = tuple_parts(&variant.fields)?;
                 quote!(Newtype(#(#parts)*))
@@ -97,13 +101,13 @@ fn describe_enum(name: &str, attributes: &SerdeAttributes, data: &DataEnum) -> R
             }
         };
         Ok(quote!({
-            let data = ::wpool_guest::__private::VariantData::#data;
-            ::wpool_guest::__private::variant(#name, #docs, data)
+            let data = __private::VariantData::#data;
+            __private::variant(#name, #docs, data)
         }))
     });
     let variants = variants.collect::<Result<Vec<TokenStream>>>()?;
     Ok(quote! {
-        types.named::<Self>(|types| ::wpool_guest::__private::Type::Enum {
+        types.named::<Self>(|types| __private::Type::Enum {
             name: ::std::borrow::ToOwned::to_owned(#name),
             variants: ::std::vec![#(#variants),*],
         })
@@ -116,7 +120,7 @@ fn tuple_parts(fields: &Fields) -> Result<Vec<TokenStream>> {
         .map(|field| {
             SerdeAttributes::read(&field.attrs)?;
             let ty = &field.ty;
-            Ok(quote_spanned!(ty.span()=> <#ty as ::wpool_guest::Schema>::describe(types)))
+            Ok(quote_spanned!(ty.span()=> <#ty>::describe(types)))
         })
         .collect()
 }
@@ -132,7 +136,7 @@ fn named_fields(fields: &Fields, case: Option<Case>) -> Result<Vec<TokenStream>>
                 own.rename.unwrap_or_else(|| case.map_or(plain.clone(), |case| case.apply_to_field(&plain)));
             let docs = docs_of(&field.attrs);
             let ty = &field.ty;
-            Ok(quote_spanned!(ty.span()=> ::wpool_guest::__private::field::<#ty>(types, #name, #docs)))
+            Ok(quote_spanned!(ty.span()=> __private::field::<#ty>(types, #name, #docs)))
         })
         .collect()
 }

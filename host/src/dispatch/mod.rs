@@ -227,6 +227,17 @@ impl Dispatcher {
         (self.ready().count(), in_flight)
     }
 
+    /// The tasks that a worker has, with their claim words.
+    pub(crate) fn tasks_of(&self, worker: WorkerId) -> impl Iterator<Item = (TaskId, u32)> {
+        let place = usize::from(worker.slot);
+        let current = self.generations.get(place) == Some(&worker.generation);
+        let serving = match self.slots.get(place) {
+            Some(Slot::Ready(serving) | Slot::Ending(serving)) if current => Some(serving),
+            _ => None,
+        };
+        serving.into_iter().flat_map(|serving| serving.flight.tasks().map(|(task, claim, _)| (task, claim)))
+    }
+
     fn ready(&self) -> impl Iterator<Item = (WorkerId, &Serving)> {
         self.slots.iter().enumerate().filter_map(|(place, slot)| match slot {
             Slot::Ready(serving) => Some((self.id(place), &**serving)),

@@ -119,7 +119,7 @@ fn what_waits_behind_a_long_task_is_taken_back_for_an_idle_worker() {
     bench.done(1, idle[0].0, long);
     let actions = bench.done(1, idle[0].0 + 1, long);
     let waiting = TaskId(busy[0].0 + 1);
-    let [Action::Recall { worker: victim, tasks, why: Recall::Steal }] = actions else { panic!("{actions:?}") };
+    let [_, Action::Recall { worker: victim, tasks, why: Recall::Steal }] = actions else { panic!("{actions:?}") };
     assert_eq!((victim.slot, tasks[0].0), (0, waiting));
     // It has begun meanwhile: asking again would be in vain.
     assert!(bench.handle(Event::Recalled { worker: worker(0, 1), taken: vec![], why: Recall::Steal }).is_empty());

@@ -22,6 +22,11 @@ impl Types {
         &self.0[index as usize]
     }
 
+    /// The types of a program's own, which its compiler has made.
+    pub(crate) fn from_table(table: wpool_schema::TypeTable) -> Self {
+        Self(table.into_types())
+    }
+
     /// The type as people write it: `Vec<(string, u64)>` and the like.
     pub(crate) fn name(&self, ty: &Type) -> String {
         let mut name = String::new();
@@ -89,6 +94,55 @@ impl Types {
                 out.push_str(", ");
             }
             self.write_name(self.get(*part), depth + 1, out);
+        }
+    }
+}
+
+/// Whether two types are written alike: the same parts under the same names. What the types themselves are
+/// called does not matter.
+pub(crate) fn same_type(a_types: &Types, a: TypeIndex, b_types: &Types, b: TypeIndex) -> bool {
+    Comparison { a: a_types, b: b_types, assumed: HashSet::new() }.same(a, b)
+}
+
+struct Comparison<'t> {
+    a: &'t Types,
+    b: &'t Types,
+    /// Pairs that are being compared further up: a type that contains itself.
+    assumed: HashSet<(TypeIndex, TypeIndex)>,
+}
+
+impl Comparison<'_> {
+    fn same(&mut self, a: TypeIndex, b: TypeIndex) -> bool {
+        if !self.assumed.insert((a, b)) {
+            return true;
+        }
+        match (self.a.get(a), self.b.get(b)) {
+            (Type::Option(a), Type::Option(b)) | (Type::Seq(a), Type::Seq(b)) => self.same(*a, *b),
+            (Type::Array(a, n), Type::Array(b, m)) => n == m && self.same(*a, *b),
+            (Type::Map(a, v), Type::Map(b, w)) => self.same(*a, *b) && self.same(*v, *w),
+            (Type::Tuple(a), Type::Tuple(b)) => self.all(a, b),
+            (Type::Struct { fields: a, .. }, Type::Struct { fields: b, .. }) => self.fields(a, b),
+            (Type::Enum { variants: a, .. }, Type::Enum { variants: b, .. }) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && self.variant(&a.data, &b.data))
+            }
+            (a, b) => a == b,
+        }
+    }
+
+    fn all(&mut self, a: &[TypeIndex], b: &[TypeIndex]) -> bool {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.same(*a, *b))
+    }
+
+    fn fields(&mut self, a: &[Field], b: &[Field]) -> bool {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && self.same(a.ty, b.ty))
+    }
+
+    fn variant(&mut self, a: &VariantData, b: &VariantData) -> bool {
+        match (a, b) {
+            (VariantData::Newtype(a), VariantData::Newtype(b)) => self.same(*a, *b),
+            (VariantData::Tuple(a), VariantData::Tuple(b)) => self.all(a, b),
+            (VariantData::Struct(a), VariantData::Struct(b)) => self.fields(a, b),
+            (a, b) => *a == VariantData::Unit && *b == VariantData::Unit,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
-pub use cache::Cache;
+pub use cache::{Cache, CacheEntry};
 pub use description::Signature;
 pub use json::{JsonError, ValueError};
 

@@ -32,6 +32,8 @@ const NOBODY: u64 = u64::MAX;
 #[repr(C)]
 struct Layout {
     running: AtomicU64,
+    /// Goes up whenever `running` changes.
+    slice: AtomicU64,
     claims: [AtomicU64; CLAIMS as usize],
 }
 
@@ -121,14 +123,19 @@ impl ControlPage {
 
     /// Worker: says which task it is running now.
     pub(crate) fn set_running(&self, task: Option<TaskId>) {
-        self.layout().running.store(task.map_or(NOBODY, |task| task.0), Ordering::Release);
+        let layout = self.layout();
+        layout.running.store(task.map_or(NOBODY, |task| task.0), Ordering::Release);
+        // Only the worker writes it, so it need not be one atomic step.
+        layout.slice.store(layout.slice.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
-    /// Parent: which task the worker says it is running.
-    pub(crate) fn running(&self) -> Option<TaskId> {
+    /// Parent: which task the worker says it is running, and a number that changes when another one, or the
+    /// same one anew, begins to.
+    pub(crate) fn running(&self) -> (Option<TaskId>, u64) {
+        let slice = self.layout().slice.load(Ordering::Acquire);
         match self.layout().running.load(Ordering::Acquire) {
-            NOBODY => None,
-            task => Some(TaskId(task)),
+            NOBODY => (None, slice),
+            task => (Some(TaskId(task)), slice),
         }
     }
 }
@@ -199,10 +206,12 @@ mod tests {
     #[test]
     fn the_running_task_is_seen_from_outside() {
         let (parent, worker) = two_views();
-        assert_eq!(parent.running(), None);
+        assert_eq!(parent.running(), (None, 0));
         worker.set_running(Some(TaskId(5)));
-        assert_eq!(parent.running(), Some(TaskId(5)));
+        assert_eq!(parent.running(), (Some(TaskId(5)), 1));
+        worker.set_running(Some(TaskId(5)));
+        assert_eq!(parent.running(), (Some(TaskId(5)), 2));
         worker.set_running(None);
-        assert_eq!(parent.running(), None);
+        assert_eq!(parent.running(), (None, 3));
     }
 }

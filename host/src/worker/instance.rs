@@ -1,6 +1,5 @@
 //! One task: a fresh instance, its arguments in, its outcome out.
 
-use std::sync::Arc;
 
 use wasmtime::{
     Engine, Instance, InstancePre, Linker, Memory, Module, ModuleExport, Store, TypedFunc, WasmBacktrace,

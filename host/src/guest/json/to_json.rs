@@ -1,6 +1,5 @@
 //! postcard into JSON: the bytes are a guest's, so every length is checked and the work is bounded.
 
-use base64::Engine as _;
 use base64::display::Base64Display;
 use wpool_abi::{Field, Type, TypeIndex, VariantData};
 

@@ -1,4 +1,7 @@
-//! [`Schema`]: how a type is written in postcard, so that a host can read JSON as that type.
+//! [`Schema`]: how a type is written in postcard, so that a host can read JSON as that type, and compare a
+//! guest's types with its own.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -17,7 +20,7 @@ use wpool_abi::{Field, Type, TypeIndex, Variant, VariantData};
 /// `rename` and `rename_all`, and refuses those that would make the JSON differ from the description
 /// (`flatten`, `tag`, `untagged`, `skip` …), so that a value is never read as something else.
 ///
-/// ```
+/// ```ignore
 /// use serde::{Deserialize, Serialize};
 ///
 /// /// A picture to make smaller.
@@ -31,8 +34,8 @@ use wpool_abi::{Field, Type, TypeIndex, Variant, VariantData};
 /// ```
 #[diagnostic::on_unimplemented(
     message = "wpool cannot describe the type `{Self}`",
-    label = "no `wpool_guest::Schema` for this type",
-    note = "add `#[derive(serde::Serialize, serde::Deserialize, wpool_guest::Schema)]` to your own type",
+    label = "no `Schema` for this type",
+    note = "derive it on a type of your own, beside serde's traits: `#[derive(Serialize, Deserialize, Schema)]`",
     note = "for any JSON value use `wpool_guest::Json`; for bytes use `Vec<u8>` or `&[u8]`"
 )]
 pub trait Schema {
@@ -40,7 +43,7 @@ pub trait Schema {
     fn describe(types: &mut TypeTable) -> TypeIndex;
 }
 
-/// The types of one task, each once. Made by the macros.
+/// The types of one task, each once.
 #[derive(Debug, Default)]
 pub struct TypeTable {
     types: Vec<Type>,
@@ -74,7 +77,8 @@ impl TypeTable {
         self.types.get(place as usize)
     }
 
-    pub(crate) fn into_types(self) -> Vec<Type> {
+    /// All types, by their places.
+    pub fn into_types(self) -> Vec<Type> {
         self.types
     }
 
@@ -88,12 +92,12 @@ fn index(place: usize) -> TypeIndex {
     TypeIndex::try_from(place).expect("a program has fewer than 2^32 types")
 }
 
-/// One field of the macros' making.
+/// One field, as the derive macro makes it.
 pub fn field<T: Schema>(types: &mut TypeTable, name: &str, docs: &str) -> Field {
     Field { name: name.to_owned(), docs: docs.to_owned(), ty: T::describe(types) }
 }
 
-/// One variant of the macros' making.
+/// One variant, as the derive macro makes it.
 pub fn variant(name: &str, docs: &str, data: VariantData) -> Variant {
     Variant { name: name.to_owned(), docs: docs.to_owned(), data }
 }

@@ -1,0 +1,636 @@
+//! What all threads of a pool share: the dispatcher, the workers' connections, and the jobs' payloads.
+//!
+//! Whoever has an event takes the lock, runs the dispatcher, and does what it says, so that a submit to an
+//! idle worker writes to that worker's socket itself. Results are handed over after the lock is free.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll;
+
+use super::callbacks::Callbacks;
+use super::future::{Completed, FutureState};
+use super::map::{MapState, Pending};
+use crate::dispatch::{Action, Dispatcher, Event, Range, Settings};
+use crate::error::{SubmitError, TaskError, WorkerExit};
+use crate::guest::{Guest, Image};
+use crate::ids::{JobId, TaskId, WorkerId};
+use crate::limits::Limits;
+use crate::process::ChildProcess;
+use crate::wire::codec::FrameWriter;
+use crate::wire::control::ControlPage;
+use crate::wire::message::{CallHeader, encode, to_worker};
+
+/// A call frame is not made longer by further tasks once it has so many bytes.
+const FRAME_SIZE: usize = 256 * 1024;
+
+/// The numbers of a pool at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Workers that can run tasks now.
+    pub workers: usize,
+    /// Tasks that wait in the parent.
+    pub queued: usize,
+    /// Tasks that workers have: on their way, running or suspended.
+    pub in_flight: usize,
+    /// Tasks that were submitted since the pool was built.
+    pub submitted: u64,
+    /// Tasks that ended with a value.
+    pub succeeded: u64,
+    /// Tasks that ended with an error.
+    pub failed: u64,
+    /// Worker processes that were started.
+    pub workers_started: u64,
+    /// Worker processes that ended before the pool was closed.
+    pub workers_lost: u64,
+}
+
+/// Everything that the handles, the futures and the driver of one pool have in common.
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    /// The queue has room again, or the pool takes no more.
+    room: Condvar,
+    /// Some worker could take a task and there is none.
+    hungry: AtomicBool,
+    pub(super) poller: Poller,
+    pub(super) guest: Guest,
+    pub(super) image: Image,
+    pub(super) limits: Limits,
+    queue_limit: usize,
+    callbacks: Callbacks,
+}
+
+/// The kernel's list of what the driver waits for.
+pub(super) struct Poller {
+    pub(super) epoll: OwnedFd,
+    pub(super) waker: OwnedFd,
+}
+
+impl Poller {
+    /// The waker is registered under this number.
+    pub(super) const WAKE: u64 = 0;
+
+    pub(super) fn new() -> rustix::io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
+        let waker = rustix::event::eventfd(0, flags)?;
+        epoll::add(&epoll, &waker, epoll::EventData::new_u64(Self::WAKE), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, waker })
+    }
+
+    /// Has the driver look at the shared state.
+    pub(super) fn wake(&self) {
+        // A full counter is a wake-up that is on its way.
+        let _on_its_way = rustix::io::write(&self.waker, &1u64.to_ne_bytes());
+    }
+
+    /// Forgets the wake-ups so far.
+    pub(super) fn clear(&self) {
+        let _none = rustix::io::read(&self.waker, &mut [0; 8]);
+    }
+}
+
+pub(super) struct Core {
+    pub(super) dispatcher: Dispatcher,
+    pub(super) workers: HashMap<WorkerId, Connection>,
+    jobs: HashMap<JobId, Job>,
+    next_task: u64,
+    next_job: u64,
+    /// Workers that the driver is to start.
+    pub(super) to_spawn: Vec<WorkerId>,
+    /// Workers that were to end before they were there.
+    pub(super) doomed: HashSet<WorkerId>,
+    closed: Option<&'static str>,
+    waiting_for_room: usize,
+    pub(super) stats: Stats,
+    /// The outcome of the task whose end is being handled.
+    current: Option<Completed>,
+    /// Results to be handed over when the lock is free.
+    outbox: Vec<Delivery>,
+    scratch: Vec<Action>,
+    wake_driver: bool,
+    /// Until when the driver sleeps, at most.
+    pub(super) driver_wakes_at: Option<Instant>,
+}
+
+/// The parent's end of one worker.
+pub(super) struct Connection {
+    pub(super) process: ChildProcess,
+    pub(super) socket: Arc<UnixStream>,
+    pub(super) control: ControlPage,
+    pub(super) out: FrameWriter,
+    /// How much of `out` the kernel has taken.
+    pub(super) sent: usize,
+    /// Why the worker is not to be believed any more.
+    pub(super) violation: Option<String>,
+    /// What it said before it exited.
+    pub(super) last_words: Option<String>,
+}
+
+/// What belongs to the tasks of one submit or one map.
+enum Job {
+    Single { args: Vec<u8>, future: Arc<FutureState>, submitted: Instant },
+    Map(MapJob),
+}
+
+struct MapJob {
+    state: Arc<MapState>,
+    pending: Arc<Mutex<Pending>>,
+    function: u32,
+    batches: VecDeque<Batch>,
+    /// Published tasks that have not ended.
+    running: u64,
+    /// No more tasks will come.
+    complete: bool,
+}
+
+/// The arguments of consecutive tasks of a map, kept until all of them have ended.
+struct Batch {
+    first: u64,
+    ends: Vec<usize>,
+    bytes: Vec<u8>,
+    unsettled: usize,
+    published: Instant,
+}
+
+enum Delivery {
+    Future(Arc<FutureState>, Completed),
+    Map(Arc<MapState>, u64, Completed),
+}
+
+impl Job {
+    fn arguments(&self, index: u64) -> &[u8] {
+        match self {
+            Job::Single { args, .. } => args,
+            Job::Map(map) => map.batch(index).map_or(&[], |batch| batch.arguments(index)),
+        }
+    }
+
+    fn submitted(&self, index: u64) -> Option<Instant> {
+        match self {
+            Job::Single { submitted, .. } => Some(*submitted),
+            Job::Map(map) => map.batch(index).map(|batch| batch.published),
+        }
+    }
+}
+
+impl MapJob {
+    fn place(&self, index: u64) -> usize {
+        self.batches.partition_point(|batch| batch.first <= index).saturating_sub(1)
+    }
+
+    fn batch(&self, index: u64) -> Option<&Batch> {
+        self.batches.get(self.place(index))
+    }
+
+    /// One more task has ended. Arguments that nobody needs any more are freed.
+    fn settled(&mut self, index: u64) {
+        self.running -= 1;
+        let place = self.place(index);
+        if let Some(batch) = self.batches.get_mut(place) {
+            batch.unsettled -= 1;
+        }
+        while self.batches.front().is_some_and(|batch| batch.unsettled == 0) {
+            self.batches.pop_front();
+        }
+    }
+}
+
+impl Batch {
+    fn arguments(&self, index: u64) -> &[u8] {
+        let place = usize::try_from(index - self.first).unwrap_or(usize::MAX);
+        let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        self.ends.get(place).map_or(&[], |&end| &self.bytes[start..end])
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        guest: Guest,
+        image: Image,
+        limits: Limits,
+        workers: u16,
+        queue_limit: usize,
+    ) -> rustix::io::Result<Self> {
+        let mut actions = Vec::new();
+        let dispatcher = Dispatcher::new(Settings { workers, timeout: limits.timeout }, &mut actions);
+        let mut core = Core {
+            dispatcher,
+            workers: HashMap::new(),
+            jobs: HashMap::new(),
+            next_task: 0,
+            next_job: 0,
+            to_spawn: Vec::new(),
+            doomed: HashSet::new(),
+            closed: None,
+            waiting_for_room: 0,
+            stats: Stats::default(),
+            current: None,
+            outbox: Vec::new(),
+            scratch: Vec::new(),
+            wake_driver: false,
+            driver_wakes_at: None,
+        };
+        let mut follow = VecDeque::new();
+        let poller = Poller::new()?;
+        actions.into_iter().for_each(|action| core.perform(action, Instant::now(), &poller, &mut follow));
+        Ok(Self {
+            core: Mutex::new(core),
+            room: Condvar::new(),
+            hungry: AtomicBool::new(false),
+            poller,
+            guest,
+            image,
+            limits,
+            queue_limit,
+            callbacks: Callbacks::default(),
+        })
+    }
+
+    pub(super) fn callbacks(&self) -> &Callbacks {
+        &self.callbacks
+    }
+
+    /// Does something under the lock, then hands over the results that came of it.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
+        let mut core = self.lock();
+        let value = act(&mut core);
+        core.feed_hungry(self);
+        let outbox = std::mem::take(&mut core.outbox);
+        let wake = std::mem::take(&mut core.wake_driver);
+        let room = core.waiting_for_room > 0 && (core.closed.is_some() || core.dispatcher.queued() < self.queue_limit);
+        drop(core);
+        if wake {
+            self.poller.wake();
+        }
+        if room {
+            self.room.notify_all();
+        }
+        self.deliver(outbox);
+        value
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        // A panic under this lock is a bug of ours; the state is as good as it was.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands results to their owners, those of one map together.
+    fn deliver(&self, outbox: Vec<Delivery>) {
+        let mut outbox = outbox.into_iter().peekable();
+        while let Some(delivery) = outbox.next() {
+            match delivery {
+                Delivery::Future(future, completed) => future.settle(completed, &self.callbacks),
+                Delivery::Map(state, index, completed) => {
+                    let mut settling = state.settling();
+                    settling.push(index, completed);
+                    while let Some(Delivery::Map(_, index, completed)) =
+                        outbox.next_if(|next| matches!(next, Delivery::Map(other, ..) if Arc::ptr_eq(other, &state)))
+                    {
+                        settling.push(index, completed);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let core = self.lock();
+        let (workers, in_flight) = core.dispatcher.counts();
+        Stats { workers, in_flight, queued: core.dispatcher.queued(), ..core.stats }
+    }
+
+    pub(super) fn is_hungry(&self) -> bool {
+        self.hungry.load(Ordering::SeqCst)
+    }
+
+    /// Submits one task. If the queue is full, waits for room or says so.
+    pub(super) fn submit(&self, function: u32, args: Vec<u8>, wait: bool) -> Result<(TaskId, Arc<FutureState>), SubmitError> {
+        let limit = self.limits.arguments as usize;
+        if args.len() > limit {
+            return Err(SubmitError::TooLarge { size: args.len(), limit });
+        }
+        let mut core = self.lock();
+        while core.closed.is_none() && core.dispatcher.queued() >= self.queue_limit {
+            if !wait {
+                return Err(SubmitError::QueueFull { limit: self.queue_limit });
+            }
+            core.waiting_for_room += 1;
+            core = self.room.wait(core).unwrap_or_else(PoisonError::into_inner);
+            core.waiting_for_room -= 1;
+        }
+        if let Some(by) = core.closed {
+            return Err(SubmitError::Closed { by });
+        }
+        drop(core);
+        // Another thread may have taken the room meanwhile; one task more for each is no harm.
+        Ok(self.with(|core| core.submit(function, args, &self.poller)))
+    }
+
+    pub(super) fn cancel(&self, task: TaskId) {
+        self.with(|core| core.handle(Event::Cancel(task), Instant::now(), &self.poller));
+    }
+
+    /// Takes no more tasks; those that are there end as they would.
+    pub(super) fn close(&self, by: &'static str) {
+        self.with(|core| {
+            core.closed.get_or_insert(by);
+            core.wake_driver = true;
+            core.handle(Event::Close, Instant::now(), &self.poller);
+        });
+    }
+
+    /// Ends everything now.
+    pub(super) fn terminate(&self) {
+        self.with(|core| {
+            core.closed.get_or_insert("`terminate`");
+            core.wake_driver = true;
+            core.handle(Event::Terminate, Instant::now(), &self.poller);
+        });
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    /// Makes a job for a map. Its tasks come by `publish`.
+    pub(super) fn open_map(&self, function: u32, state: &Arc<MapState>, pending: &Arc<Mutex<Pending>>) -> JobId {
+        let map = MapJob {
+            state: Arc::clone(state),
+            pending: Arc::clone(pending),
+            function,
+            batches: VecDeque::new(),
+            running: 0,
+            complete: false,
+        };
+        self.with(|core| {
+            let job = core.new_job();
+            core.jobs.insert(job, Job::Map(map));
+            job
+        })
+    }
+
+    /// Makes a map's pending tasks known to the dispatcher.
+    pub(super) fn publish(&self, job: JobId) {
+        self.with(|core| core.publish(job, &self.poller));
+    }
+
+    /// A map has no more tasks; with `cancel`, nobody wants those that it had.
+    pub(super) fn finish_map(&self, job: JobId, cancel: bool) {
+        self.with(|core| {
+            core.publish(job, &self.poller);
+            if cancel {
+                core.handle(Event::CancelJob(job), Instant::now(), &self.poller);
+            }
+            let Some(Job::Map(map)) = core.jobs.get_mut(&job) else { return };
+            map.complete = true;
+            if map.running == 0 {
+                core.jobs.remove(&job);
+            }
+        });
+    }
+}
+
+impl Core {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    fn new_job(&mut self) -> JobId {
+        self.next_job += 1;
+        JobId(self.next_job)
+    }
+
+    fn submit(&mut self, function: u32, args: Vec<u8>, poller: &Poller) -> (TaskId, Arc<FutureState>) {
+        let (job, future, now) = (self.new_job(), FutureState::new(), Instant::now());
+        self.jobs.insert(job, Job::Single { args, future: Arc::clone(&future), submitted: now });
+        let first = self.submit_range(job, function, 0, 1, now, poller);
+        (first, future)
+    }
+
+    fn submit_range(&mut self, job: JobId, function: u32, index: u64, count: u32, now: Instant, poller: &Poller) -> TaskId {
+        let first = TaskId(self.next_task);
+        self.next_task += u64::from(count);
+        self.stats.submitted += u64::from(count);
+        let range = Range { first, count, job, index, function, deaths: 0, alone: false };
+        self.handle(Event::Submitted(range), now, poller);
+        first
+    }
+
+    fn publish(&mut self, job: JobId, poller: &Poller) {
+        let Some(Job::Map(map)) = self.jobs.get_mut(&job) else { return };
+        let taken = map.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((first, ends, bytes)) = taken else { return };
+        let (count, now) = (ends.len(), Instant::now());
+        map.running += count as u64;
+        map.batches.push_back(Batch { first, ends, bytes, unsettled: count, published: now });
+        let (function, count) = (map.function, u32::try_from(count).expect("a batch is small"));
+        self.submit_range(job, function, first, count, now, poller);
+    }
+
+    /// Looks whether a map has tasks that the dispatcher does not know yet, as long as it could use some.
+    fn feed_hungry(&mut self, shared: &Shared) {
+        loop {
+            let hungry = self.dispatcher.is_hungry();
+            // The flag is up before the maps are looked at, and whoever adds a task looks at the flag
+            // after that: one of the two sees the other.
+            shared.hungry.store(hungry, Ordering::SeqCst);
+            if !hungry {
+                return;
+            }
+            let waiting = self.jobs.iter().find_map(|(job, kind)| match kind {
+                Job::Map(map) => {
+                    let pending = map.pending.lock().unwrap_or_else(PoisonError::into_inner);
+                    (!pending.is_empty()).then_some(*job)
+                }
+                Job::Single { .. } => None,
+            });
+            match waiting {
+                Some(job) => self.publish(job, &shared.poller),
+                None => return,
+            }
+        }
+    }
+
+    /// A task has ended in a worker.
+    pub(super) fn done(&mut self, worker: WorkerId, task: TaskId, completed: Completed, now: Instant, poller: &Poller) {
+        let run = completed.figures.run;
+        self.current = Some(completed);
+        self.handle(Event::Done { worker, task, run }, now, poller);
+        self.current = None;
+    }
+
+    /// Runs the dispatcher and does what it says, and what follows from that.
+    pub(super) fn handle(&mut self, event: Event, now: Instant, poller: &Poller) {
+        let mut follow = VecDeque::from([event]);
+        let mut actions = std::mem::take(&mut self.scratch);
+        while let Some(event) = follow.pop_front() {
+            self.dispatcher.handle(event, now, &mut actions);
+            for action in actions.drain(..) {
+                self.perform(action, now, poller, &mut follow);
+            }
+        }
+        self.scratch = actions;
+        let sooner = |at: Instant| self.driver_wakes_at.is_none_or(|known| at < known);
+        self.wake_driver |= self.dispatcher.is_finished() || self.dispatcher.next_deadline().is_some_and(sooner);
+    }
+
+    fn perform(&mut self, action: Action, now: Instant, poller: &Poller, follow: &mut VecDeque<Event>) {
+        match action {
+            Action::Spawn(worker) => {
+                self.to_spawn.push(worker);
+                self.wake_driver = true;
+            }
+            Action::Send { worker, range, claim } => self.send(worker, range, claim, poller),
+            Action::Recall { worker, tasks, why } => {
+                let Some(connection) = self.workers.get(&worker) else { return };
+                let taken = tasks.into_iter().filter(|&(task, claim)| connection.control.recall(claim, task));
+                let taken = taken.map(|(task, _)| task).collect();
+                follow.push_back(Event::Recalled { worker, taken, why });
+            }
+            Action::Probe(worker) => {
+                let Some(connection) = self.workers.get(&worker) else { return };
+                let (running, slice) = connection.control.running();
+                follow.push_back(Event::Probed { worker, running, slice });
+            }
+            Action::Kill(worker) => match self.workers.get_mut(&worker) {
+                Some(connection) => connection.process.kill(),
+                None => drop(self.doomed.insert(worker)),
+            },
+            Action::Stop(worker) => match self.workers.get(&worker) {
+                // If this fails the connection is at its end already.
+                Some(connection) => drop(connection.socket.shutdown(std::net::Shutdown::Write)),
+                None => drop(self.doomed.insert(worker)),
+            },
+            Action::Complete { job, index, worker, attempts } => {
+                let Some(mut completed) = self.current.take() else { return };
+                completed.figures.worker = Some(worker);
+                completed.figures.attempts = attempts;
+                self.settle(job, index, completed, now);
+            }
+            Action::Fail { range, error } => {
+                for n in 0..u64::from(range.count) {
+                    self.settle(range.job, range.index + n, Completed::failed(error.clone()), now);
+                }
+            }
+            Action::Violation { worker, what } => self.violation(worker, what.to_owned()),
+        }
+    }
+
+    /// A worker broke the protocol. It is ended, and whatever it still says is not listened to.
+    pub(super) fn violation(&mut self, worker: WorkerId, what: String) {
+        if let Some(connection) = self.workers.get_mut(&worker) {
+            tracing::error!(%worker, what, "a worker broke the protocol");
+            connection.violation.get_or_insert(what);
+            connection.process.kill();
+        }
+    }
+
+    fn settle(&mut self, job: JobId, index: u64, mut completed: Completed, now: Instant) {
+        match completed.result {
+            Ok(_) => self.stats.succeeded += 1,
+            Err(_) => self.stats.failed += 1,
+        }
+        let Some(entry) = self.jobs.get_mut(&job) else { return };
+        let total = entry.submitted(index).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        completed.figures.total = total;
+        completed.figures.queued = total.saturating_sub(completed.figures.run);
+        match entry {
+            Job::Single { future, .. } => {
+                self.outbox.push(Delivery::Future(Arc::clone(future), completed));
+                self.jobs.remove(&job);
+            }
+            Job::Map(map) => {
+                self.outbox.push(Delivery::Map(Arc::clone(&map.state), index, completed));
+                map.settled(index);
+                if map.complete && map.running == 0 {
+                    self.jobs.remove(&job);
+                }
+            }
+        }
+    }
+
+    /// Writes a range of tasks to a worker, as far as its socket takes them now.
+    fn send(&mut self, worker: WorkerId, range: Range, claim: u32, poller: &Poller) {
+        let (Some(connection), Some(job)) = (self.workers.get_mut(&worker), self.jobs.get(&range.job)) else { return };
+        let mut done = 0;
+        while done < range.count {
+            // The header says how many tasks follow, so they are counted before they are written.
+            let mut size = 0;
+            let mut count = 0;
+            while done + count < range.count && (count == 0 || size < FRAME_SIZE) {
+                size += job.arguments(range.index + u64::from(done + count)).len();
+                count += 1;
+            }
+            let header = CallHeader {
+                first: range.first.plus(u64::from(done)),
+                count,
+                claim: claim + done,
+                task: range.function,
+            };
+            connection.out.frame(to_worker::CALL, |out| {
+                encode(&header, out);
+                for n in done..done + count {
+                    connection.control.offer(claim + n, range.first.plus(u64::from(n)));
+                    crate::guest::json::push_bytes(out, job.arguments(range.index + u64::from(n)));
+                }
+            });
+            done += count;
+        }
+        connection.flush(worker, poller);
+    }
+}
+
+impl Connection {
+    /// Writes as much as the socket takes. The driver goes on when it takes more.
+    pub(super) fn flush(&mut self, worker: WorkerId, poller: &Poller) {
+        while self.sent < self.out.len() {
+            let rest = &self.out.bytes()[self.sent..];
+            match rustix::net::send(&*self.socket, rest, rustix::net::SendFlags::NOSIGNAL) {
+                Ok(count) => self.sent += count,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    self.watch(worker, poller, epoll::EventFlags::IN | epoll::EventFlags::OUT);
+                    return;
+                }
+                // The worker is gone; its end is an event of its own.
+                Err(_) => break,
+            }
+        }
+        self.out.clear();
+        self.sent = 0;
+    }
+
+    pub(super) fn watch(&self, worker: WorkerId, poller: &Poller, flags: epoll::EventFlags) {
+        let data = epoll::EventData::new_u64(super::driver::socket_token(worker));
+        if let Err(error) = epoll::modify(&poller.epoll, self.socket.as_fd(), data, flags) {
+            tracing::error!(%worker, %error, "cannot watch a worker's socket");
+        }
+    }
+
+    /// Whether the worker is still there although it has closed its connection. It gets a moment: a process
+    /// that exits closes its descriptors first.
+    pub(super) fn exit_is_overdue(&mut self) -> bool {
+        const MOMENT: Duration = Duration::from_millis(100);
+        self.process.wait_until(Instant::now() + MOMENT).is_none()
+    }
+
+    /// How the process ended, with what is known beside its status.
+    pub(super) fn exit(&mut self) -> Option<WorkerExit> {
+        let exit = self.process.try_wait()?;
+        Some(match self.violation.take() {
+            Some(what) => WorkerExit::Violation(what),
+            None => exit,
+        })
+    }
+}
+
+/// The error of a map's task that could not even be sent.
+pub(super) fn unsendable(message: String) -> Completed {
+    Completed::failed(TaskError::BadArguments { message })
+}

@@ -1,0 +1,377 @@
+//! The pool's own thread: it starts workers, reads what they send, sees them end, and watches the clock.
+//!
+//! A child's death signal follows the thread that started it, so this thread lives as long as any worker.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+
+use super::core::{Connection, Poller, Shared};
+use super::future::{Completed, Figures, TaskLog};
+use crate::child;
+use crate::dispatch::Event;
+use crate::error::SpawnError;
+use crate::ids::{TaskId, WorkerId};
+use crate::limits::Limits;
+use crate::process::{ChildProcess, send_with_descriptors};
+use crate::wire::codec::{FrameReader, FrameWriter};
+use crate::wire::control::ControlPage;
+use crate::wire::message::{BadMessage, Done, Fatal, Hello, Ready, decode, encode, from_worker, to_worker};
+use crate::wire::outcome::task_result;
+use crate::wire::{BUILD, PROTOCOL_VERSION};
+
+/// A result or an error, a log and a backtrace: what one record can hold at most, beside its result.
+const RECORD_OVERHEAD: usize = 1 << 20;
+/// A worker that has not answered the hello by then never will.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many events are taken from the kernel at a time.
+const EVENTS: usize = 64;
+
+const KIND_SOCKET: u64 = 1;
+const KIND_PROCESS: u64 = 2;
+
+/// The number under which the kernel reports news of a worker's socket.
+pub(super) fn socket_token(worker: WorkerId) -> u64 {
+    token(worker, KIND_SOCKET)
+}
+
+fn token(worker: WorkerId, kind: u64) -> u64 {
+    u64::from(worker.slot) << 48 | u64::from(worker.generation) << 8 | kind
+}
+
+fn worker_of(token: u64) -> WorkerId {
+    let slot = u16::try_from(token >> 48).expect("16 bits are left");
+    let generation = u32::try_from(token >> 8 & 0xffff_ffff).expect("32 bits are left");
+    WorkerId { slot, generation }
+}
+
+/// Runs until the pool is closed and everything has ended.
+pub(super) fn run(shared: &Arc<Shared>) {
+    let mut driver = Driver { shared, readers: HashMap::new(), starting: HashMap::new() };
+    while driver.turn() {}
+}
+
+struct Driver<'a> {
+    shared: &'a Arc<Shared>,
+    readers: HashMap<WorkerId, Reader>,
+    /// Workers that have not answered yet, and until when they may.
+    starting: HashMap<WorkerId, Instant>,
+}
+
+/// The parent's ear on one worker.
+struct Reader {
+    frames: FrameReader,
+    socket: Arc<UnixStream>,
+}
+
+/// Whether a worker's stream can have more.
+#[derive(PartialEq, Eq)]
+enum Stream {
+    Open,
+    Ended,
+}
+
+impl Driver<'_> {
+    /// One round. False when nothing is left to be done.
+    fn turn(&mut self) -> bool {
+        self.spawn_wanted();
+        let starting = self.starting.values().min().copied();
+        let (finished, deadline) = self.shared.with(|core| {
+            let deadline = core.dispatcher.next_deadline().into_iter().chain(starting).min();
+            core.driver_wakes_at = deadline;
+            (core.dispatcher.is_finished() && core.to_spawn.is_empty(), deadline)
+        });
+        if finished {
+            return false;
+        }
+        self.wait(deadline);
+        true
+    }
+
+    fn wait(&mut self, deadline: Option<Instant>) {
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        // Rounded up, so that the deadline has come when the wait is over.
+        let timeout = timeout.and_then(|time| Timespec::try_from(time + Duration::from_micros(1)).ok());
+        let mut events = Vec::with_capacity(EVENTS);
+        let poller = &self.shared.poller;
+        match epoll::wait(&poller.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => tracing::error!(%error, "cannot wait for workers"),
+        }
+        for event in events {
+            match event.data.u64() {
+                Poller::WAKE => poller.clear(),
+                token if token & 0xff == KIND_SOCKET => self.socket_ready(worker_of(token), event.flags),
+                token => self.process_ended(worker_of(token)),
+            }
+        }
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            self.shared.with(|core| core.handle(Event::Tick, Instant::now(), &self.shared.poller));
+            self.end_late_starters();
+        }
+    }
+
+    fn spawn_wanted(&mut self) {
+        loop {
+            let wanted = self.shared.with(|core| std::mem::take(&mut core.to_spawn));
+            if wanted.is_empty() {
+                return;
+            }
+            for worker in wanted {
+                let doomed = self.shared.with(|core| core.doomed.remove(&worker));
+                let spawned = if doomed { Err("it is not wanted any more".to_owned()) } else { self.spawn(worker) };
+                if let Err(message) = spawned {
+                    let event = Event::SpawnFailed { worker, message };
+                    self.shared.with(|core| core.handle(event, Instant::now(), &self.shared.poller));
+                }
+            }
+        }
+    }
+
+    fn spawn(&mut self, worker: WorkerId) -> Result<(), String> {
+        let connection = self.connect(worker).map_err(|error| error.to_string())?;
+        let socket = Arc::clone(&connection.socket);
+        let max_frame = max_frame(&self.shared.limits);
+        self.readers.insert(worker, Reader { frames: FrameReader::new(max_frame), socket });
+        self.starting.insert(worker, Instant::now() + START_TIMEOUT);
+        self.shared.with(|core| {
+            core.stats.workers_started += 1;
+            core.workers.insert(worker, connection);
+        });
+        Ok(())
+    }
+
+    /// Starts a process and sends it the hello.
+    fn connect(&self, worker: WorkerId) -> Result<Connection, SpawnError> {
+        let system = |what: &'static str| {
+            move |error: io::Error| SpawnError::System { what, message: error.to_string() }
+        };
+        let shared = self.shared;
+        let (control, control_file) = ControlPage::create().map_err(|error| system("a control page")(error.into()))?;
+        let (process, socket) = ChildProcess::spawn(shared.guest.executable(), child::WORKER)?;
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            build: BUILD.to_owned(),
+            limits: shared.limits,
+            tasks: shared.guest.task_exports(),
+        };
+        let mut writer = FrameWriter::default();
+        writer.frame(to_worker::HELLO, |out| encode(&hello, out));
+        send_with_descriptors(&socket, writer.bytes(), &[control_file.as_fd(), shared.image.as_fd()])
+            .map_err(system("a connection"))?;
+        socket.set_nonblocking(true).map_err(system("a connection"))?;
+        let watch = |fd, kind| {
+            let data = epoll::EventData::new_u64(token(worker, kind));
+            epoll::add(&shared.poller.epoll, fd, data, epoll::EventFlags::IN)
+        };
+        watch(socket.as_fd(), KIND_SOCKET)
+            .and_then(|()| watch(process.pidfd(), KIND_PROCESS))
+            .map_err(|error| system("a watch over a worker")(error.into()))?;
+        Ok(Connection {
+            process,
+            socket: Arc::new(socket),
+            control,
+            out: FrameWriter::default(),
+            sent: 0,
+            violation: None,
+            last_words: None,
+        })
+    }
+
+    fn end_late_starters(&mut self) {
+        let now = Instant::now();
+        let late: Vec<WorkerId> =
+            self.starting.iter().filter(|(_, until)| **until <= now).map(|(worker, _)| *worker).collect();
+        for worker in late {
+            self.starting.remove(&worker);
+            self.shared.with(|core| {
+                if let Some(connection) = core.workers.get_mut(&worker) {
+                    connection.last_words = Some(format!("it did not start within {START_TIMEOUT:?}"));
+                    connection.process.kill();
+                }
+            });
+        }
+    }
+
+    fn socket_ready(&mut self, worker: WorkerId, flags: epoll::EventFlags) {
+        if flags.contains(epoll::EventFlags::OUT) {
+            self.shared.with(|core| {
+                let Some(connection) = core.workers.get_mut(&worker) else { return };
+                connection.watch(worker, &self.shared.poller, epoll::EventFlags::IN);
+                connection.flush(worker, &self.shared.poller);
+            });
+        }
+        if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR)
+            && self.read(worker) == Stream::Ended
+        {
+            self.stop_listening(worker);
+        }
+    }
+
+    /// A worker that has closed its connection has nothing more to say. If it lives on, it is ended.
+    fn stop_listening(&mut self, worker: WorkerId) {
+        if let Some(reader) = self.readers.remove(&worker) {
+            // It can only fail if it is not watched any more.
+            let _unwatched = epoll::delete(&self.shared.poller.epoll, reader.socket.as_fd());
+        }
+        self.shared.with(|core| {
+            if let Some(connection) = core.workers.get_mut(&worker)
+                && connection.exit_is_overdue()
+            {
+                connection.process.kill();
+            }
+        });
+    }
+
+    /// Reads once from a worker, and handles every whole frame.
+    fn read(&mut self, worker: WorkerId) -> Stream {
+        let Some(reader) = self.readers.get_mut(&worker) else { return Stream::Ended };
+        match reader.frames.fill(&*reader.socket) {
+            Ok(0) => return Stream::Ended,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Stream::Open;
+            }
+            Err(_) => return Stream::Ended,
+        }
+        loop {
+            let frame = match reader.frames.next() {
+                Ok(None) => return Stream::Open,
+                Ok(Some(frame)) => frame,
+                Err(error) => {
+                    self.shared.with(|core| core.violation(worker, error.to_string()));
+                    return Stream::Ended;
+                }
+            };
+            let starting = self.starting.contains_key(&worker);
+            let handled = match (frame.kind, starting) {
+                (from_worker::READY, true) => {
+                    self.starting.remove(&worker);
+                    ready(self.shared, worker, frame.payload)
+                }
+                (from_worker::DONE, false) => done(self.shared, worker, frame.payload),
+                (from_worker::FATAL, _) => fatal(self.shared, worker, frame.payload),
+                (kind, _) => Err(BadMessage(format!("a frame of kind {kind} out of turn"))),
+            };
+            if let Err(error) = handled {
+                self.shared.with(|core| core.violation(worker, error.to_string()));
+                return Stream::Ended;
+            }
+        }
+    }
+
+    /// A worker's process is gone. What it sent before is read first.
+    fn process_ended(&mut self, worker: WorkerId) {
+        while self.readers.contains_key(&worker) {
+            if self.read(worker) == Stream::Ended || !self.has_more(worker) {
+                self.stop_listening(worker);
+            }
+        }
+        self.starting.remove(&worker);
+        self.shared.with(|core| {
+            let Some(connection) = core.workers.get_mut(&worker) else { return };
+            let Some(exit) = connection.exit() else { return };
+            // It can only fail if it is not watched any more.
+            let _unwatched = epoll::delete(&self.shared.poller.epoll, connection.process.pidfd());
+            let Some(connection) = core.workers.remove(&worker) else { return };
+            let message = connection.last_words.map(|words| format!("{exit}: {words}"));
+            tracing::debug!(%worker, %exit, ?message, "a worker ended");
+            let begun: Vec<TaskId> = core
+                .dispatcher
+                .tasks_of(worker)
+                .filter(|&(task, claim)| connection.control.has_begun(claim, task))
+                .map(|(task, _)| task)
+                .collect();
+            let (running, _) = connection.control.running();
+            if !core.is_closed() {
+                core.stats.workers_lost += 1;
+            }
+            let event = Event::WorkerExited { worker, exit, begun, running, message };
+            core.handle(event, Instant::now(), &self.shared.poller);
+        });
+    }
+
+    /// Whether a dead worker's socket still holds something. Another process may hold its other end open,
+    /// so the end of the stream is not waited for.
+    fn has_more(&self, worker: WorkerId) -> bool {
+        self.readers.get(&worker).is_some_and(|reader| {
+            crate::process::readable_within(reader.socket.as_fd(), Duration::ZERO).unwrap_or(false)
+        })
+    }
+}
+
+/// The longest honest frame: gathered records, of which one may be as large as a record can be.
+fn max_frame(limits: &Limits) -> usize {
+    limits.result as usize + limits.log as usize + RECORD_OVERHEAD
+}
+
+fn ready(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
+    let ready: Ready = decode(payload)?;
+    if (ready.protocol, ready.build.as_str()) != (PROTOCOL_VERSION, BUILD) {
+        let words = format!(
+            "it is build {} with protocol {}, this is {BUILD} with {PROTOCOL_VERSION}",
+            ready.build, ready.protocol
+        );
+        shared.with(|core| {
+            if let Some(connection) = core.workers.get_mut(&worker) {
+                connection.last_words = Some(words);
+                connection.process.kill();
+            }
+        });
+        return Ok(());
+    }
+    tracing::debug!(%worker, sandbox = ?ready.sandbox, "a worker is ready");
+    shared.with(|core| core.handle(Event::WorkerReady(worker), Instant::now(), &shared.poller));
+    Ok(())
+}
+
+fn fatal(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
+    let Fatal { message } = decode(payload)?;
+    tracing::error!(%worker, message, "a worker gave up");
+    shared.with(|core| {
+        if let Some(connection) = core.workers.get_mut(&worker) {
+            connection.last_words = Some(message);
+        }
+    });
+    Ok(())
+}
+
+/// Handles all records of a frame under one lock.
+fn done(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
+    let mut rest = payload;
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let (record, after) =
+            postcard::take_from_bytes::<Done<'_>>(rest).map_err(|error| BadMessage(error.to_string()))?;
+        rest = after;
+        records.push((record.id, completed(record, &shared.limits)));
+    }
+    shared.with(|core| {
+        let now = Instant::now();
+        for (task, completed) in records {
+            core.done(worker, task, completed, now, &shared.poller);
+        }
+    });
+    Ok(())
+}
+
+fn completed(record: Done<'_>, limits: &Limits) -> Completed {
+    let kept = record.log.len().min(limits.log as usize);
+    let log = TaskLog {
+        bytes: record.log[..kept].to_vec(),
+        dropped: record.log_dropped.saturating_add((record.log.len() - kept) as u64),
+    };
+    let figures = Figures {
+        run: Duration::from_nanos(record.run_ns),
+        peak_memory: record.peak_memory,
+        fuel: record.fuel,
+        ..Figures::default()
+    };
+    Completed { result: task_result(record.outcome, limits), figures, log }
+}
+

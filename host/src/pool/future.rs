@@ -1,0 +1,300 @@
+//! One task's future: waited for, awaited, or called back.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::callbacks::Callbacks;
+use super::core::Shared;
+use crate::error::TaskError;
+use crate::ids::{TaskId, WorkerId};
+
+/// What a task used and how long it took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Figures {
+    /// From being submitted to being run.
+    pub queued: Duration,
+    /// Running; the time that it was suspended does not count.
+    pub run: Duration,
+    /// From being submitted to having ended.
+    pub total: Duration,
+    /// The most linear memory that it had, in bytes.
+    pub peak_memory: u64,
+    /// Fuel that it used; zero if none is counted.
+    pub fuel: u64,
+    /// The worker that ran it; none if it never ran.
+    pub worker: Option<WorkerId>,
+    /// How many times it was begun.
+    pub attempts: u32,
+}
+
+/// What a task wrote to its log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskLog {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) dropped: u64,
+}
+
+impl TaskLog {
+    /// The text, as far as it is UTF-8. It is a guest's: it may hold control characters.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// Bytes that were written beyond the limit, and are lost.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.dropped == 0
+    }
+}
+
+/// How a task ended: its value in postcard or its error, and what is known beside.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Completed {
+    /// The value's bytes, or why there is none.
+    pub result: Result<Vec<u8>, TaskError>,
+    /// What it used.
+    pub figures: Figures,
+    /// What it wrote.
+    pub log: TaskLog,
+}
+
+impl Completed {
+    pub(crate) fn failed(error: TaskError) -> Self {
+        Self { result: Err(error), figures: Figures::default(), log: TaskLog::default() }
+    }
+}
+
+/// The value of a typed task, out of its bytes.
+pub(super) fn decode<R: DeserializeOwned>(result: Result<&[u8], &TaskError>) -> Result<R, TaskError> {
+    let bytes = result.map_err(TaskError::clone)?;
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(TaskError::BadResult { message: format!("{} bytes are left over", rest.len()) }),
+        Err(error) => Err(TaskError::BadResult { message: error.to_string() }),
+    }
+}
+
+type Callback = Box<dyn FnOnce() + Send>;
+
+/// What the pool and the owners of one future share.
+pub(crate) struct FutureState {
+    inner: Mutex<Inner>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    completed: Option<Arc<Completed>>,
+    wakers: Vec<Waker>,
+    callbacks: Vec<Callback>,
+}
+
+impl FutureState {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { inner: Mutex::default(), ended: Condvar::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing that can panic runs under this lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The task has ended. The result is visible before anybody is called back.
+    pub(super) fn settle(&self, completed: Completed, callbacks: &Callbacks) {
+        let mut inner = self.lock();
+        debug_assert!(inner.completed.is_none(), "a task ends once");
+        inner.completed = Some(Arc::new(completed));
+        let (wakers, waiting) = (std::mem::take(&mut inner.wakers), std::mem::take(&mut inner.callbacks));
+        drop(inner);
+        self.ended.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+        waiting.into_iter().for_each(|callback| callbacks.call(callback));
+    }
+
+    fn wait(&self, deadline: Option<Instant>) -> Option<Arc<Completed>> {
+        let mut inner = self.lock();
+        loop {
+            if let Some(completed) = &inner.completed {
+                return Some(Arc::clone(completed));
+            }
+            inner = match deadline {
+                None => self.ended.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+                    self.ended.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// A submitted task: its value when there is one.
+///
+/// It can be waited for ([`result`](Self::result)), awaited, or asked to call back. Dropping it changes
+/// nothing for the task. Clones are the same task.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let square = pool.task::<i64, i64>("square")?;
+/// let future = square.submit(&7)?;
+/// assert_eq!(future.result()?, 49);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct TaskFuture<R> {
+    id: TaskId,
+    state: Arc<FutureState>,
+    shared: Weak<Shared>,
+    value: PhantomData<fn() -> R>,
+}
+
+/// The task has not ended within the time that was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the task has not ended within {0:?}")]
+pub struct NotYet(pub Duration);
+
+impl<R> TaskFuture<R> {
+    pub(super) fn new(id: TaskId, state: Arc<FutureState>, shared: &Arc<Shared>) -> Self {
+        Self { id, state, shared: Arc::downgrade(shared), value: PhantomData }
+    }
+
+    /// The task's number in its pool.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Whether the task has ended, with a value or an error; a cancelled task has.
+    pub fn done(&self) -> bool {
+        self.state.lock().completed.is_some()
+    }
+
+    /// Takes the task back if it has not begun: then it never runs, and this is true. A task that runs
+    /// goes on, and one that has ended stays as it is. Cancelled twice is cancelled.
+    pub fn cancel(&self) -> bool {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.cancel(self.id);
+        }
+        self.cancelled()
+    }
+
+    /// Whether the task was cancelled before it began.
+    pub fn cancelled(&self) -> bool {
+        matches!(&self.state.lock().completed, Some(completed) if completed.result == Err(TaskError::Cancelled))
+    }
+
+    /// Waits for the end of the task, and tells how it ended, with its bytes, figures and log.
+    pub fn completed(&self) -> Arc<Completed> {
+        self.state.wait(None).expect("without a deadline a wait ends with the task")
+    }
+
+    /// Waits for the end of the task, at most `timeout` from now. Zero looks without waiting. The task
+    /// goes on in either case.
+    ///
+    /// # Errors
+    /// [`NotYet`] if it has not ended by then.
+    pub fn completed_timeout(&self, timeout: Duration) -> Result<Arc<Completed>, NotYet> {
+        let deadline = Instant::now().checked_add(timeout);
+        self.state.wait(deadline).ok_or(NotYet(timeout))
+    }
+
+    /// What the task used; none while it has not ended.
+    pub fn figures(&self) -> Option<Figures> {
+        self.state.lock().completed.as_ref().map(|completed| completed.figures)
+    }
+
+    /// What the task wrote to its log; none while it has not ended.
+    pub fn log(&self) -> Option<TaskLog> {
+        self.state.lock().completed.as_ref().map(|completed| completed.log.clone())
+    }
+}
+
+impl<R: DeserializeOwned> TaskFuture<R> {
+    /// Waits for the end of the task, and returns its value.
+    ///
+    /// # Errors
+    /// Why the task has no value.
+    pub fn result(&self) -> Result<R, TaskError> {
+        decode(self.completed().result.as_deref())
+    }
+
+    /// Waits for the end of the task, at most `timeout` from now. Zero looks without waiting.
+    ///
+    /// # Errors
+    /// [`NotYet`] if it has not ended by then; the task goes on.
+    pub fn result_timeout(&self, timeout: Duration) -> Result<Result<R, TaskError>, NotYet> {
+        self.completed_timeout(timeout).map(|completed| decode(completed.result.as_deref()))
+    }
+}
+
+impl<R: 'static> TaskFuture<R> {
+    /// Has `callback` called with this future when the task has ended, or at once if it has.
+    ///
+    /// Callbacks run on a thread of the pool's own that does nothing else, in the order in which they
+    /// were added, when the result is visible to everybody. One that panics is logged, and the next
+    /// runs. One that blocks delays the callbacks after it, and no task.
+    pub fn add_done_callback(&self, callback: impl FnOnce(&TaskFuture<R>) + Send + 'static) {
+        let future = self.clone();
+        let callback: Callback = Box::new(move || callback(&future));
+        let Some(shared) = self.shared.upgrade() else {
+            // The pool is gone, so the task has ended, and there is no thread left to call from.
+            return callback();
+        };
+        shared.callbacks().start();
+        let mut inner = self.state.lock();
+        if inner.completed.is_none() {
+            inner.callbacks.push(callback);
+            return;
+        }
+        drop(inner);
+        shared.callbacks().call(callback);
+    }
+}
+
+impl<R: DeserializeOwned> Future for TaskFuture<R> {
+    type Output = Result<R, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut inner = self.state.lock();
+        if let Some(completed) = &inner.completed {
+            let completed = Arc::clone(completed);
+            drop(inner);
+            return Poll::Ready(decode(completed.result.as_deref()));
+        }
+        if !inner.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            inner.wakers.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+impl<R> Clone for TaskFuture<R> {
+    fn clone(&self) -> Self {
+        Self { id: self.id, state: Arc::clone(&self.state), shared: Weak::clone(&self.shared), value: PhantomData }
+    }
+}
+
+impl<R> fmt::Debug for TaskFuture<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state.lock().completed {
+            None => "pending".to_owned(),
+            Some(completed) => match &completed.result {
+                Ok(bytes) => format!("finished with {} bytes", bytes.len()),
+                Err(error) => format!("failed: {error}"),
+            },
+        };
+        f.debug_struct("TaskFuture").field("id", &self.id.0).field("state", &state).finish_non_exhaustive()
+    }
+}

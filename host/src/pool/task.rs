@@ -1,0 +1,245 @@
+//! Handles on a guest's tasks: typed ones, checked against the guest's description, and raw ones.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wpool_schema::{Schema, TypeTable};
+
+use super::core::Shared;
+use super::future::TaskFuture;
+use super::map::{DEFAULT_BUFFER, Encode, Map, MapOptions, RawMap};
+use crate::error::{SubmitError, TaskLookupError};
+use crate::guest::Signature;
+use crate::guest::description::{Types, same_type};
+
+/// A task whose arguments and results are bytes in postcard.
+///
+/// [`Signature`] makes them from JSON and turns them back. For Rust types there is [`Task`].
+#[derive(Clone)]
+pub struct RawTask {
+    shared: Arc<Shared>,
+    number: usize,
+    buffer: usize,
+}
+
+impl RawTask {
+    pub(super) fn new(shared: &Arc<Shared>, number: usize) -> Self {
+        Self { shared: Arc::clone(shared), number, buffer: DEFAULT_BUFFER }
+    }
+
+    /// The task's name, parameters and results.
+    pub fn signature(&self) -> &Signature {
+        &self.shared.guest.tasks()[self.number]
+    }
+
+    /// How many inputs a map pulls before their results are taken. Default: 8192. Zero counts as one.
+    #[must_use]
+    pub fn buffer(mut self, inputs: usize) -> Self {
+        self.buffer = inputs;
+        self
+    }
+
+    /// Submits one call. While the queue is full, it waits.
+    ///
+    /// # Errors
+    /// If the pool is closed, or the arguments are larger than they may be.
+    pub fn submit(&self, arguments: Vec<u8>) -> Result<TaskFuture<Vec<u8>>, SubmitError> {
+        self.submit_as(arguments, true)
+    }
+
+    /// Submits one call, unless the queue is full.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and [`SubmitError::QueueFull`].
+    pub fn try_submit(&self, arguments: Vec<u8>) -> Result<TaskFuture<Vec<u8>>, SubmitError> {
+        self.submit_as(arguments, false)
+    }
+
+    fn submit_as<R>(&self, arguments: Vec<u8>, wait: bool) -> Result<TaskFuture<R>, SubmitError> {
+        let (id, state) = self.shared.submit(self.function(), arguments, wait)?;
+        Ok(TaskFuture::new(id, state, &self.shared))
+    }
+
+    fn function(&self) -> u32 {
+        u32::try_from(self.number).expect("a guest has few tasks")
+    }
+
+    /// Calls the task for each input, and gives the results in the order of the inputs. An input that is
+    /// an error is that place's error, and nothing runs for it.
+    pub fn map<I>(&self, inputs: I) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Result<Vec<u8>, String>>,
+    {
+        self.map_bytes(inputs, true)
+    }
+
+    /// Calls the task for each input, and gives the results as they come, with the places of their inputs.
+    pub fn imap_unordered<I>(&self, inputs: I) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Result<Vec<u8>, String>>,
+    {
+        self.map_bytes(inputs, false)
+    }
+
+    fn map_bytes<I>(&self, inputs: I, ordered: bool) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Result<Vec<u8>, String>>,
+    {
+        let append = |arguments: Result<Vec<u8>, String>, out: &mut Vec<u8>| {
+            out.extend_from_slice(&arguments?);
+            Ok(())
+        };
+        self.map_with(inputs.into_iter(), append, ordered)
+    }
+
+    fn map_with<I: Iterator>(&self, inputs: I, encode: Encode<I::Item>, ordered: bool) -> RawMap<I> {
+        let options = MapOptions { ordered, buffer: self.buffer };
+        RawMap::new(&self.shared, self.function(), inputs, encode, options)
+    }
+}
+
+impl fmt::Debug for RawTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawTask").field("name", &self.signature().name()).finish_non_exhaustive()
+    }
+}
+
+/// A task that takes `A` and returns `R`.
+///
+/// `A` is the parameter itself if the task has one, a tuple if it has several, `()` if it has none.
+pub struct Task<A, R> {
+    raw: RawTask,
+    types: PhantomData<fn(A) -> R>,
+}
+
+impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
+    /// Takes the task if its description has these types.
+    pub(super) fn new(raw: RawTask) -> Result<Self, TaskLookupError> {
+        check::<A, R>(raw.signature())?;
+        Ok(Self { raw, types: PhantomData })
+    }
+
+    /// How many inputs a map pulls before their results are taken. Default: 8192. Zero counts as one.
+    #[must_use]
+    pub fn buffer(self, inputs: usize) -> Self {
+        Self { raw: self.raw.buffer(inputs), types: PhantomData }
+    }
+
+    /// Submits one call. While the queue is full, it waits.
+    ///
+    /// # Errors
+    /// If the pool is closed, or the arguments cannot be encoded or are larger than they may be.
+    pub fn submit(&self, arguments: &A) -> Result<TaskFuture<R>, SubmitError> {
+        self.raw.submit_as(encode(arguments)?, true)
+    }
+
+    /// Submits one call, unless the queue is full.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and [`SubmitError::QueueFull`].
+    pub fn try_submit(&self, arguments: &A) -> Result<TaskFuture<R>, SubmitError> {
+        self.raw.submit_as(encode(arguments)?, false)
+    }
+
+    /// Calls the task for each input, and gives the results in the order of the inputs.
+    ///
+    /// Work begins with the call. The inputs are pulled on the caller's thread while it asks for results,
+    /// at most [`buffer`](Self::buffer) ahead, so an endless input is fine and memory stays bounded. One
+    /// input's error is that place's error; the others are not touched by it.
+    ///
+    /// ```no_run
+    /// # let guest = wpool::Guest::from_file("guest.wasm")?;
+    /// # let pool = wpool::Pool::builder(guest).build()?;
+    /// let square = pool.task::<i64, i64>("square")?;
+    /// for result in square.map(0..1_000_000) {
+    ///     println!("{}", result?);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map<I: IntoIterator<Item = A>>(&self, inputs: I) -> Map<I::IntoIter, R> {
+        Map::new(self.raw.map_with(inputs.into_iter(), append, true))
+    }
+
+    /// Calls the task for each input, and gives the results as they come.
+    pub fn imap_unordered<I: IntoIterator<Item = A>>(&self, inputs: I) -> Map<I::IntoIter, R> {
+        Map::new(self.raw.map_with(inputs.into_iter(), append, false))
+    }
+}
+
+impl<A, R> Clone for Task<A, R> {
+    fn clone(&self) -> Self {
+        Self { raw: self.raw.clone(), types: PhantomData }
+    }
+}
+
+impl<A, R> fmt::Debug for Task<A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt(f)
+    }
+}
+
+fn encode<A: Serialize>(arguments: &A) -> Result<Vec<u8>, SubmitError> {
+    postcard::to_allocvec(arguments).map_err(|error| SubmitError::Encode { message: error.to_string() })
+}
+
+fn append<A: Serialize>(arguments: A, out: &mut Vec<u8>) -> Result<(), String> {
+    let start = out.len();
+    match postcard::to_extend(&arguments, Appending(out)) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            out.truncate(start);
+            Err(format!("the arguments cannot be encoded: {error}"))
+        }
+    }
+}
+
+/// Lets postcard append to a buffer that it does not own.
+struct Appending<'a>(&'a mut Vec<u8>);
+
+impl Extend<u8> for Appending<'_> {
+    fn extend<T: IntoIterator<Item = u8>>(&mut self, bytes: T) {
+        self.0.extend(bytes);
+    }
+}
+
+/// Compares the types that a program uses with those that the guest has described.
+fn check<A: Schema, R: Schema>(signature: &Signature) -> Result<(), TaskLookupError> {
+    let mismatch = |what, expected: String, found: String| TaskLookupError::TypeMismatch {
+        task: signature.name().to_owned(),
+        what,
+        expected,
+        found,
+    };
+    let (arguments, arguments_root) = described::<A>();
+    let params: Vec<_> = signature.params().iter().map(|param| param.ty).collect();
+    let fits = match params.as_slice() {
+        [only] => same_type(signature.types(), *only, &arguments, arguments_root),
+        several => match (several, arguments.get(arguments_root)) {
+            ([], wpool_abi::Type::Unit) => true,
+            (several, wpool_abi::Type::Tuple(parts)) if several.len() == parts.len() => several
+                .iter()
+                .zip(parts)
+                .all(|(theirs, ours)| same_type(signature.types(), *theirs, &arguments, *ours)),
+            _ => false,
+        },
+    };
+    if !fits {
+        let names: Vec<String> = signature.parameters().map(|(_, ty)| ty).collect();
+        let expected = if let [only] = names.as_slice() { only.clone() } else { format!("({})", names.join(", ")) };
+        return Err(mismatch("takes", expected, arguments.name(arguments.get(arguments_root))));
+    }
+    let (returns, returns_root) = described::<R>();
+    if !same_type(signature.types(), signature.returns_index(), &returns, returns_root) {
+        return Err(mismatch("returns", signature.returns(), returns.name(returns.get(returns_root))));
+    }
+    Ok(())
+}
+
+fn described<T: Schema>() -> (Types, wpool_abi::TypeIndex) {
+    let mut table = TypeTable::default();
+    let root = T::describe(&mut table);
+    (Types::from_table(table), root)
+}
