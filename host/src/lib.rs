@@ -66,7 +66,7 @@ pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature
 pub use ids::{TaskId, WorkerId};
 pub use limits::{CompileLimits, Grow, Limits};
 pub use pool::{
-    Completed, Figures, Map, NotYet, Pool, PoolBuilder, RawMap, RawTask, Stats, StillOpen, Task, TaskFuture, TaskLog,
+    Canceller, Completed, Figures, Map, NotYet, Pool, PoolBuilder, RawMap, RawTask, Stats, StillOpen, Task, TaskFuture, TaskLog,
 };
 pub use process::Executable;
 pub use trap::Trap;

@@ -292,8 +292,9 @@ impl Dispatcher {
                 *slot = Slot::Ready(Box::new(Serving::new()));
                 self.restart.started();
             }
+            // It was told to end before it could answer.
+            Some(Slot::Ending(_)) | None => {}
             Some(_) => actions.push(Action::Violation { worker, what: "it was ready twice" }),
-            None => {}
         }
     }
 

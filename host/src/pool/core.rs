@@ -147,6 +147,8 @@ struct MapJob {
     running: u64,
     /// No more tasks will come.
     complete: bool,
+    /// Nobody looks at the results any more.
+    dropped: bool,
 }
 
 /// The arguments of consecutive tasks of a map, kept until all of them have ended.
@@ -367,6 +369,7 @@ impl Shared {
             batches: VecDeque::new(),
             running: 0,
             complete: false,
+            dropped: false,
         };
         self.with(|core| {
             let job = core.new_job();
@@ -387,10 +390,21 @@ impl Shared {
             if cancel {
                 core.handle(Event::CancelJob(job), Instant::now(), &self.poller);
             }
-            let Some(Job::Map(map)) = core.jobs.get_mut(&job) else { return };
-            map.complete = true;
-            if map.running == 0 {
-                core.jobs.remove(&job);
+            if let Some(Job::Map(map)) = core.jobs.get_mut(&job) {
+                map.complete = true;
+            }
+        });
+    }
+
+    /// Forgets a map that nobody looks at any more.
+    pub(super) fn drop_map(&self, job: JobId) {
+        self.finish_map(job, true);
+        self.with(|core| {
+            if let Some(Job::Map(map)) = core.jobs.get_mut(&job) {
+                map.dropped = true;
+                if map.running == 0 {
+                    core.jobs.remove(&job);
+                }
             }
         });
     }
@@ -422,11 +436,19 @@ impl Core {
         first
     }
 
+    /// Submits what a map has gathered. If it is too late for that, those tasks end here.
     fn publish(&mut self, job: JobId, poller: &Poller) {
         let Some(Job::Map(map)) = self.jobs.get_mut(&job) else { return };
         let taken = map.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((first, ends, bytes)) = taken else { return };
         let (count, now) = (ends.len(), Instant::now());
+        if map.complete || self.closed.is_some() {
+            let error = if map.complete { TaskError::Cancelled } else { TaskError::PoolClosed };
+            let state = &map.state;
+            let late = (0..count as u64).map(|n| (first + n, Completed::failed(error.clone())));
+            self.outbox.extend(late.map(|(index, completed)| Delivery::Map(Arc::clone(state), index, completed)));
+            return;
+        }
         map.running += count as u64;
         map.batches.push_back(Batch { first, ends, bytes, unsettled: count, published: now });
         let (function, count) = (map.function, u32::try_from(count).expect("a batch is small"));
@@ -548,7 +570,7 @@ impl Core {
             Job::Map(map) => {
                 self.outbox.push(Delivery::Map(Arc::clone(&map.state), index, completed));
                 map.settled(index);
-                if map.complete && map.running == 0 {
+                if map.dropped && map.running == 0 {
                     self.jobs.remove(&job);
                 }
             }

@@ -6,7 +6,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -158,6 +159,7 @@ pub struct RawMap<I: Iterator> {
     /// Arguments that were pulled and results that were not given yet, in bytes.
     held: usize,
     slow_input: bool,
+    stopped: Arc<AtomicBool>,
     ready: VecDeque<(u64, Completed)>,
 }
 
@@ -181,6 +183,7 @@ impl<I: Iterator> RawMap<I> {
             given: 0,
             held: 0,
             slow_input: false,
+            stopped: Arc::default(),
             ready: VecDeque::new(),
         };
         // Work begins with the call, not with the first result that is asked for.
@@ -188,9 +191,14 @@ impl<I: Iterator> RawMap<I> {
         map
     }
 
+    /// What ends this map early, from any thread.
+    pub fn canceller(&self) -> Canceller {
+        Canceller { shared: Arc::downgrade(&self.shared), job: self.job, stopped: Arc::clone(&self.stopped) }
+    }
+
     fn may_pull(&self) -> bool {
         let outstanding = self.pulled - self.given;
-        self.input.is_some() && outstanding < self.buffer && (self.held < MAX_HELD || outstanding == 0)
+        self.input.is_some() && !self.stopped.load(Ordering::Relaxed) && outstanding < self.buffer && (self.held < MAX_HELD || outstanding == 0)
     }
 
     /// Takes one more input, and passes it on as far as that is worth a message or somebody waits for it.
@@ -248,6 +256,32 @@ impl<I: Iterator> RawMap<I> {
     }
 }
 
+/// Ends a map early: no more inputs are pulled, and what has not begun is cancelled. What runs goes on, and
+/// every input that was pulled still gets its result.
+#[derive(Clone)]
+pub struct Canceller {
+    shared: Weak<Shared>,
+    job: JobId,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Canceller {
+    /// Ends the map. Once is enough.
+    pub fn cancel(&self) {
+        if !self.stopped.swap(true, Ordering::Relaxed)
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.finish_map(self.job, true);
+        }
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").finish_non_exhaustive()
+    }
+}
+
 impl<I: Iterator> Iterator for RawMap<I> {
     type Item = (u64, Completed);
 
@@ -280,9 +314,7 @@ impl<I: Iterator> Iterator for RawMap<I> {
 
 impl<I: Iterator> Drop for RawMap<I> {
     fn drop(&mut self) {
-        if self.given < self.pulled || self.input.is_some() {
-            self.shared.finish_map(self.job, true);
-        }
+        self.shared.drop_map(self.job);
     }
 }
 

@@ -34,7 +34,7 @@ use wpool_schema::Schema;
 pub use self::builder::PoolBuilder;
 pub use self::core::Stats;
 pub use self::future::{Completed, Figures, NotYet, TaskFuture, TaskLog};
-pub use self::map::{Map, RawMap};
+pub use self::map::{Canceller, Map, RawMap};
 pub use self::task::{RawTask, Task};
 
 use self::core::Shared;

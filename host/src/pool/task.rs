@@ -12,7 +12,7 @@ use super::core::Shared;
 use super::future::TaskFuture;
 use super::map::{DEFAULT_BUFFER, Encode, Map, MapOptions, RawMap};
 use crate::error::{SubmitError, TaskLookupError};
-use crate::guest::Signature;
+use crate::guest::{Guest, Signature};
 use crate::guest::description::{Types, same_type};
 
 /// A task whose arguments and results are bytes in postcard.
@@ -33,6 +33,11 @@ impl RawTask {
     /// The task's name, parameters and results.
     pub fn signature(&self) -> &Signature {
         &self.shared.guest.tasks()[self.number]
+    }
+
+    /// The guest that the task is of.
+    pub fn guest(&self) -> &Guest {
+        &self.shared.guest
     }
 
     /// How many inputs a map pulls before their results are taken. Default: 8192. Zero counts as one.

@@ -1,0 +1,197 @@
+//! How results are written: an array with failed results in their places, or a line per result.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize as _;
+use serde_json::{Map, Value, json};
+use tempfile::NamedTempFile;
+use wpool::{Completed, Signature, TaskError};
+
+use crate::args::Format;
+
+/// Where results go.
+pub(crate) struct Output {
+    sink: Sink,
+    format: Format,
+    written: u64,
+    text: Vec<u8>,
+}
+
+enum Sink {
+    Stdout(BufWriter<io::Stdout>),
+    /// Becomes the file when everything is written.
+    File(BufWriter<NamedTempFile>, PathBuf),
+}
+
+impl Output {
+    /// Standard output, or a file that nobody sees before it is whole.
+    pub(crate) fn open(path: Option<&Path>, format: Format) -> io::Result<Self> {
+        let sink = match path {
+            None => Sink::Stdout(BufWriter::with_capacity(1 << 16, io::stdout())),
+            Some(path) => {
+                Sink::File(BufWriter::with_capacity(1 << 16, NamedTempFile::new_in(folder_of(path))?), path.to_owned())
+            }
+        };
+        Ok(Self { sink, format, written: 0, text: Vec::new() })
+    }
+
+    /// Writes one result. The error is what the task's owner is told; it differs from the task's own if its
+    /// value is not what the description promises.
+    pub(crate) fn write(&mut self, index: u64, completed: &Completed, signature: &Signature) -> io::Result<Result<(), TaskError>> {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        let shown = match &completed.result {
+            Ok(bytes) => signature
+                .value_to_json(bytes, &mut text)
+                .map_err(|error| TaskError::BadResult { message: error.to_string() }),
+            Err(error) => Err(error.clone()),
+        };
+        let written = match (self.format, &shown) {
+            (Format::Json, Ok(())) => self.element(&escape_error_key(&text)),
+            (Format::Json, Err(error)) => self.element(json!({"$error": error_object(error, signature)}).to_string().as_bytes()),
+            (Format::Jsonl, Ok(())) => self.line(&[format!("{{\"index\":{index},\"ok\":").as_bytes(), &text, b"}"]),
+            (Format::Jsonl, Err(error)) => {
+                let line = json!({"index": index, "error": error_object(error, signature)}).to_string();
+                self.line(&[line.as_bytes()])
+            }
+        };
+        self.text = text;
+        self.written += 1;
+        written.map(|()| shown)
+    }
+
+    fn element(&mut self, text: &[u8]) -> io::Result<()> {
+        let before: &[u8] = if self.written == 0 { b"[\n" } else { b",\n" };
+        let sink = self.sink();
+        sink.write_all(before)?;
+        sink.write_all(text)
+    }
+
+    fn line(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        let sink = self.sink();
+        pieces.iter().try_for_each(|piece| sink.write_all(piece))?;
+        sink.write_all(b"\n")
+    }
+
+    fn sink(&mut self) -> &mut dyn Write {
+        match &mut self.sink {
+            Sink::Stdout(out) => out,
+            Sink::File(out, _) => out,
+        }
+    }
+
+    /// Hands on what was written so far, for somebody who looks at a stream.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Stdout(out) => out.flush(),
+            Sink::File(..) => Ok(()),
+        }
+    }
+
+    /// Ends the output. If the run was cut short, a file keeps what it had, and what is done lies beside it;
+    /// that file is returned.
+    pub(crate) fn finish(mut self, whole: bool) -> io::Result<Option<PathBuf>> {
+        if self.format == Format::Json {
+            let end: &[u8] = if self.written == 0 { b"[]\n" } else { b"\n]\n" };
+            self.sink().write_all(end)?;
+        }
+        match self.sink {
+            Sink::Stdout(mut out) => out.flush().map(|()| None),
+            Sink::File(out, path) => {
+                let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+                let target = if whole { path } else { partial(&path) };
+                publish(file, &target)?;
+                Ok((!whole).then_some(target))
+            }
+        }
+    }
+}
+
+/// Puts a finished file in its place, readable as files are that this user makes.
+pub(crate) fn publish(file: NamedTempFile, target: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // A temporary file is private; the finished one is as private as the user's others.
+    let like_others = File::options().create(true).append(true).open(target).and_then(|file| file.metadata());
+    let mode = like_others.map_or(0o644, |metadata| metadata.permissions().mode());
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.persist(target).map(drop).map_err(|error| error.error)
+}
+
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
+}
+
+/// A value that has the key of an error is told from one by one more `$`.
+fn escape_error_key(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    let is_error_key = |key: &str| key.starts_with('$') && key.trim_start_matches('$') == "error";
+    let contains = |needle: &[u8]| text.windows(needle.len()).any(|window| window == needle);
+    if !text.starts_with(b"{") || !contains(b"$error\"") {
+        return text.into();
+    }
+    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(text) else { return text.into() };
+    let renamed: Map<String, Value> = object
+        .into_iter()
+        .map(|(key, value)| if is_error_key(&key) { (format!("${key}"), value) } else { (key, value) })
+        .collect();
+    let mut out = Vec::new();
+    // Values that were just read can be written.
+    let _written = renamed.serialize(&mut serde_json::Serializer::new(&mut out));
+    out.into()
+}
+
+/// What a failed result says: its kind, a message, and the values that matter.
+pub(crate) fn error_object(error: &TaskError, signature: &Signature) -> Value {
+    let mut object = json!({"kind": error.kind(), "message": error.to_string()});
+    let extra = match error {
+        TaskError::Guest(guest) => guest.value().and_then(|bytes| {
+            let mut text = Vec::new();
+            signature.error_to_json(bytes, &mut text).ok().filter(|described| *described)?;
+            Some(json!({"value": serde_json::from_slice::<Value>(&text).ok()?}))
+        }),
+        TaskError::Panic { location, .. } => Some(json!({"location": location})),
+        TaskError::Trap { trap, backtrace } => {
+            let frames: Vec<Value> = backtrace
+                .iter()
+                .map(|frame| json!({"function": frame.function, "offset": frame.offset}))
+                .collect();
+            Some(json!({"trap": trap.name(), "backtrace": frames}))
+        }
+        TaskError::Timeout { limit, .. } => Some(json!({"limit_ms": limit.as_secs_f64() * 1e3})),
+        TaskError::OutOfFuel { limit } => Some(json!({"limit": limit})),
+        TaskError::MemoryLimit { limit, asked } | TaskError::TableLimit { limit, asked } => {
+            Some(json!({"limit": limit, "asked": asked}))
+        }
+        TaskError::OutputLimit { limit, size } => Some(json!({"limit": limit, "size": size})),
+        _ => None,
+    };
+    if let (Value::Object(object), Some(Value::Object(extra))) = (&mut object, extra) {
+        object.extend(extra);
+    }
+    object
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_own_error_key_is_escaped() {
+        for (text, expected) in [
+            (r#"{"$error":1}"#, r#"{"$$error":1}"#),
+            (r#"{"b":1,"$$error":2,"a":3}"#, r#"{"b":1,"$$$error":2,"a":3}"#),
+            (r#"{"error":1}"#, r#"{"error":1}"#),
+            (r#"["$error"]"#, r#"["$error"]"#),
+            (r#"{"a":{"$error":1}}"#, r#"{"a":{"$error":1}}"#),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&escape_error_key(text.as_bytes())), expected);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! `wpool run`: checks the inputs, maps a task over them, writes what comes out.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use wpool::{Completed, Guest, Pool, RawMap, RawTask, Signature, TaskError};
+
+use crate::args::{Format, InputFormat, OnError, RunArgs};
+use crate::exit_code::{BAD_INPUT, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
+use crate::inputs::{Item, Items, Layout};
+use crate::output::Output;
+use crate::report::{Logs, Progress, ReportFile};
+use crate::{Done, build, inspect, interrupt, report};
+
+/// JSON is longer than what it says: base64, escapes, spaces.
+const TEXT_PER_BYTE: usize = 8;
+
+/// Runs the command.
+pub(crate) fn run(args: &RunArgs) -> Done {
+    // What was typed is checked before anything is built or started.
+    let source = Source::find(args)?;
+    let guest = build::load(&args.guest)?;
+    let task = choose_task(&guest, args.task.as_deref())?.to_owned();
+    let signature = guest.task(&task).map_err(|error| Failure::input(error))?.clone();
+    let total = source.check(&signature)?;
+    let pool = start_pool(args, guest)?;
+    let raw = pool.raw_task(&task).map_err(|error| Failure::input(error))?;
+    interrupt::listen().map_err(|error| Failure::start(&error))?;
+    let outcome = map(args, &source, &raw, &signature, total);
+    if interrupt::requested() {
+        pool.terminate();
+    }
+    outcome
+}
+
+fn choose_task<'g>(guest: &'g Guest, wanted: Option<&str>) -> Result<&'g str, Failure> {
+    if let Some(name) = wanted {
+        return guest.task(name).map(Signature::name).map_err(|error| {
+            Failure::input(error).hint("run `wpool inspect GUEST` to see its tasks")
+        });
+    }
+    match guest.tasks() {
+        [only] => Ok(only.name()),
+        [] => Err(Failure::input("the guest has no tasks").hint("mark a function with #[wpool_guest::task]")),
+        several => {
+            let names: Vec<String> = several.iter().map(|task| format!("  {}", inspect::signature(task))).collect();
+            Err(Failure::input(format!("the guest has {} tasks:\n{}", several.len(), names.join("\n")))
+                .hint("choose one with --task NAME"))
+        }
+    }
+}
+
+fn start_pool(args: &RunArgs, guest: Guest) -> Result<Pool, Failure> {
+    let mut builder = Pool::builder(guest)
+        .timeout(args.timeout.0)
+        .memory(args.memory.0)
+        .fuel(args.fuel)
+        .max_result(args.max_result)
+        .max_log(args.max_log);
+    if let Some(workers) = args.workers {
+        builder = builder.workers(workers);
+    }
+    builder.build().map_err(|error| match error {
+        wpool::BuildError::Setting { .. } => Failure::input(error),
+        error => Failure::start(&error),
+    })
+}
+
+/// Where inputs come from.
+enum Source {
+    /// A regular file: it is read twice, the first time to check it whole.
+    File { path: PathBuf, layout: Layout, state: FileState },
+    /// Standard input, or another file that can be read only once.
+    Stream { path: Option<PathBuf>, format: InputFormat },
+    /// Files whose contents are the inputs.
+    Contents(Vec<PathBuf>),
+}
+
+/// What tells a file from a changed one.
+#[derive(Debug, PartialEq, Eq)]
+struct FileState(u64, u64, i64, i64);
+
+impl FileState {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self(metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    }
+}
+
+/// One input, ready for the pool: its arguments, or why it has none.
+type Input = Result<Vec<u8>, String>;
+
+impl Source {
+    fn find(args: &RunArgs) -> Result<Self, Failure> {
+        let Some(path) = &args.map else { return contents(&args.map_files) };
+        if path == Path::new("-") {
+            return Ok(Self::Stream { path: None, format: args.input_format });
+        }
+        if args.output.as_deref() == Some(path) {
+            return Err(Failure::input("the output would replace the input").hint("choose another --output"));
+        }
+        let unreadable = |error| Failure::input(format!("cannot read `{}`: {error}", path.display()));
+        let file = File::open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(Failure::input(format!("`{}` is a folder", path.display()))
+                .hint("to use files as inputs: --map-files 'FOLDER/*'"));
+        }
+        if !metadata.is_file() {
+            return Ok(Self::Stream { path: Some(path.clone()), format: args.input_format });
+        }
+        let state = FileState::of(&file).map_err(unreadable)?;
+        let layout = layout_of(path, args.input_format, &mut BufReader::new(file)).map_err(unreadable)?;
+        Ok(Self::File { path: path.clone(), layout, state })
+    }
+
+    /// Reads a regular file whole against the description, and counts its items. Nothing has run yet.
+    fn check(&self, signature: &Signature) -> Result<Option<u64>, Failure> {
+        match self {
+            Self::Stream { .. } => Ok(None),
+            Self::Contents(files) => {
+                if signature.arguments_from_content(b"").is_none() {
+                    let shown = inspect::signature(signature);
+                    return Err(Failure::input(format!("`{shown}` does not take one string or bytes"))
+                        .hint("--map-files gives each file's content as the one argument; use --map for others"));
+                }
+                Ok(Some(files.len() as u64))
+            }
+            Self::File { path, layout, .. } => {
+                let file = File::open(path).map_err(|error| Failure::input(format!("cannot read `{}`: {error}", path.display())))?;
+                let mut count = 0;
+                for item in items(BufReader::new(file), *layout) {
+                    let item = item.map_err(|error| Failure::input(format!("{}:{error}", path.display())))?;
+                    if let Err(message) = arguments_of(signature, &item, count) {
+                        return Err(Failure::input(format!("{}:{message}", path.display())));
+                    }
+                    count += 1;
+                }
+                Ok(Some(count))
+            }
+        }
+    }
+}
+
+fn contents(patterns: &[String]) -> Result<Source, Failure> {
+    let mut files = Vec::new();
+    for pattern in patterns {
+        let matches = glob::glob(pattern).map_err(|error| Failure::input(format!("`{pattern}`: {error}")))?;
+        let before = files.len();
+        files.extend(matches.filter_map(Result::ok).filter(|path| path.is_file()));
+        if files.len() == before {
+            return Err(Failure::input(format!("no file matches `{pattern}`")));
+        }
+    }
+    Ok(Source::Contents(files))
+}
+
+/// Whether the items are an array or lines: as the user says, as the name says, as the first byte says.
+fn layout_of(path: &Path, format: InputFormat, reader: &mut impl BufRead) -> io::Result<Layout> {
+    Ok(match (format, path.extension().and_then(|extension| extension.to_str())) {
+        (InputFormat::Json, _) | (InputFormat::Auto, Some("json")) => Layout::Array,
+        (InputFormat::Jsonl, _) | (InputFormat::Auto, Some("jsonl" | "ndjson")) => Layout::Lines,
+        (InputFormat::Auto, _) => {
+            let first = reader.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
+            if first == Some(b'[') { Layout::Array } else { Layout::Lines }
+        }
+    })
+}
+
+fn items<R: BufRead>(reader: R, layout: Layout) -> Items<R> {
+    Items::new(reader, layout, wpool::Limits::default().arguments as usize * TEXT_PER_BYTE)
+}
+
+/// The arguments of one item; the message has the place in the file and in the item.
+fn arguments_of(signature: &Signature, item: &Item, index: u64) -> Input {
+    signature.arguments_from_json(&item.text).map_err(|error| {
+        let line = item.line + error.line.saturating_sub(1);
+        let column = if error.line <= 1 { item.column + error.column.saturating_sub(1) } else { error.column };
+        let place = if error.path.is_empty() || error.path.starts_with(['.', '[']) { "" } else { "." };
+        format!("{line}:{column}: inputs[{index}]{place}{}: {}", error.path, error.message)
+    })
+}
+
+/// What ended the input before its end.
+#[derive(Default)]
+struct InputEnd {
+    /// The input is damaged from here on.
+    damaged: Option<String>,
+    /// The file is not the one that was checked.
+    changed: bool,
+}
+
+/// The inputs, one after the other. What ends them early is left in `end`.
+fn inputs<'a>(source: &'a Source, signature: &'a Signature, end: &'a std::cell::RefCell<InputEnd>) -> Result<Box<dyn Iterator<Item = Input> + 'a>, Failure> {
+    let unreadable = |path: &Path, error| Failure::input(format!("cannot read `{}`: {error}", path.display()));
+    Ok(match source {
+        Source::Contents(files) => Box::new(files.iter().map(|path| content(path, signature))),
+        Source::File { path, layout, state } => {
+            let file = File::open(path).map_err(|error| unreadable(path, error))?;
+            if FileState::of(&file).ok().as_ref() != Some(state) {
+                return Err(Failure::input(format!("`{}` changed while it was read", path.display())));
+            }
+            let read = json_inputs(items(BufReader::new(file), *layout), signature, end);
+            // Every item was checked, so a misfit now is a file that changed.
+            Box::new(read.map_while(|input| {
+                end.borrow_mut().changed |= input.is_err();
+                input.is_ok().then_some(input)
+            }))
+        }
+        Source::Stream { path, format } => {
+            let reader: Box<dyn BufRead> = match path {
+                None => Box::new(io::stdin().lock()),
+                Some(path) => Box::new(BufReader::new(File::open(path).map_err(|error| unreadable(path, error))?)),
+            };
+            let mut reader = reader;
+            let name = path.as_deref().unwrap_or(Path::new("-"));
+            let layout = layout_of(name, *format, &mut reader).map_err(|error| unreadable(name, error))?;
+            Box::new(json_inputs(items(reader, layout), signature, end))
+        }
+    })
+}
+
+fn json_inputs<'a, R: BufRead + 'a>(
+    items: Items<R>,
+    signature: &'a Signature,
+    end: &'a std::cell::RefCell<InputEnd>,
+) -> impl Iterator<Item = Input> + 'a {
+    let mut index = 0;
+    items.map_while(move |item| match item {
+        Ok(item) => {
+            let input = arguments_of(signature, &item, index);
+            index += 1;
+            Some(input)
+        }
+        Err(error) => {
+            end.borrow_mut().damaged = Some(error.to_string());
+            None
+        }
+    })
+}
+
+fn content(path: &Path, signature: &Signature) -> Input {
+    let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    match signature.arguments_from_content(&bytes) {
+        Some(arguments) => arguments.map_err(|error| format!("{}: {error}", path.display())),
+        None => Err("the task does not take a file's content".to_owned()),
+    }
+}
+
+/// Maps the task over the inputs, and writes everything that comes out.
+fn map(args: &RunArgs, source: &Source, raw: &RawTask, signature: &Signature, total: Option<u64>) -> Done {
+    let failed = |what: &Path, error: io::Error| Failure::input(format!("cannot write `{}`: {error}", what.display()));
+    let stdout = Path::new("standard output");
+    let target = args.output.as_deref().unwrap_or(stdout);
+    let mut output = Output::open(args.output.as_deref(), args.format).map_err(|error| failed(target, error))?;
+    let mut logs = Logs::open(&args.logs).map_err(|error| failed(&args.logs, error))?;
+    let mut figures = match &args.report {
+        Some(path) => Some(ReportFile::open(path, raw.guest(), signature.name()).map_err(|error| failed(path, error))?),
+        None => None,
+    };
+    let end = std::cell::RefCell::new(InputEnd::default());
+    let stopped = std::cell::Cell::new(false);
+    let inputs = inputs(source, signature, &end)?.take_while(|_| !interrupt::requested() && !stopped.get());
+    let mut results: RawMap<_> = if args.unordered { raw.imap_unordered(inputs) } else { raw.map(inputs) };
+    interrupt::stops(results.canceller());
+    let mut progress = Progress::start(total);
+    let streaming = matches!(source, Source::Stream { .. }) && args.format == Format::Jsonl;
+    let mut cut_short = false;
+    while let Some((index, completed)) = results.next() {
+        if matches!(completed.result, Err(TaskError::Cancelled)) {
+            cut_short = true;
+            progress.ended(&Err(TaskError::Cancelled));
+            continue;
+        }
+        let written = write_one(&mut output, index, &completed, signature, streaming);
+        let outcome = match written {
+            Ok(outcome) => outcome,
+            // Whoever read the results has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::from(SUCCESS)),
+            Err(error) => return Err(failed(target, error)),
+        };
+        logs.write(index, &completed, &progress).map_err(|error| failed(&args.logs, error))?;
+        if let (Some(figures), Some(path)) = (&mut figures, &args.report) {
+            figures.write(index, &completed, &outcome).map_err(|error| failed(path, error))?;
+        }
+        progress.ended(&outcome);
+        if outcome.is_err() && args.on_error == OnError::Stop && !stopped.replace(true) {
+            results.canceller().cancel();
+        }
+    }
+    drop(results);
+    progress.clear();
+    let end = end.into_inner();
+    let interrupted = interrupt::requested();
+    let whole = !interrupted && !cut_short && !end.changed && end.damaged.is_none();
+    let partial = output.finish(whole || (stopped.get() && !interrupted)).map_err(|error| failed(target, error))?;
+    logs.finish().map_err(|error| failed(&args.logs, error))?;
+    if let (Some(figures), Some(path)) = (figures, &args.report) {
+        figures.finish(&progress).map_err(|error| failed(path, error))?;
+    }
+    report::note(&progress.summary());
+    if let Some(partial) = partial {
+        report::note(&format!("what was done is in {}", partial.display()));
+    }
+    if interrupted {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    if end.changed {
+        return Err(Failure::input(format!("`{}` changed while it was read", args.map.clone().unwrap_or_default().display())));
+    }
+    if let Some(message) = end.damaged {
+        let name = args.map.as_deref().filter(|path| *path != Path::new("-")).unwrap_or(Path::new("standard input"));
+        return Err(Failure { code: BAD_INPUT, ..Failure::input(format!("{}:{message}", name.display())) });
+    }
+    Ok(ExitCode::from(if progress.failed() > 0 { SOME_FAILED } else { SUCCESS }))
+}
+
+fn write_one(
+    output: &mut Output,
+    index: u64,
+    completed: &Completed,
+    signature: &Signature,
+    flush: bool,
+) -> io::Result<Result<(), TaskError>> {
+    let outcome = output.write(index, completed, signature)?;
+    if flush {
+        output.flush()?;
+    }
+    Ok(outcome)
+}
