@@ -67,6 +67,7 @@ pub use ids::{TaskId, WorkerId};
 pub use limits::{CompileLimits, Grow, Limits};
 pub use pool::{
     Canceller, Completed, Figures, Map, NotYet, Pool, PoolBuilder, RawMap, RawTask, Stats, StillOpen, Task, TaskFuture, TaskLog,
+    Undecoded,
 };
 pub use process::Executable;
 pub use trap::Trap;

@@ -20,6 +20,7 @@ const TEXT_PER_BYTE: usize = 8;
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs) -> Done {
+    interrupt::listen().map_err(|error| Failure::start(&error))?;
     // What was typed is checked before anything is built or started.
     let source = Source::find(args)?;
     let guest = build::load(&args.guest)?;
@@ -28,7 +29,9 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     let total = source.check(&signature)?;
     let pool = start_pool(args, guest)?;
     let raw = pool.raw_task(&task).map_err(|error| Failure::input(error))?;
-    interrupt::listen().map_err(|error| Failure::start(&error))?;
+    if interrupt::requested() {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
     let outcome = map(args, &source, &raw, &signature, total);
     if interrupt::requested() {
         pool.terminate();

@@ -195,7 +195,11 @@ fn wrong_type(name: &str, found: &ExternType, expected: &str) -> CompileFailure 
 /// A type as people write it, short enough for a message.
 fn show(ty: &ExternType) -> String {
     match ty {
-        ExternType::Func(function) => shortened(&function.to_string()),
+        ExternType::Func(function) => {
+            let text = function.to_string();
+            let inner = text.strip_prefix("(type ").and_then(|text| text.strip_suffix(')'));
+            shortened(inner.unwrap_or(&text))
+        }
         ExternType::Global(global) => format!("global {}", global.content()),
         ExternType::Table(_) => "table".to_owned(),
         ExternType::Memory(_) => "memory".to_owned(),

@@ -24,6 +24,9 @@ const AHEAD: Duration = Duration::from_millis(1);
 const MAX_AHEAD: u32 = 256;
 /// A task whose worker died from outside runs again so many times.
 const MAX_RERUNS: u8 = 2;
+/// A task that had begun in a dead worker without running at that moment was suspended, or had ended and
+/// its record was on its way. That is nobody's fault, but it must have an end too.
+const MAX_LOSSES: u8 = 50;
 /// The parent ends a worker this long after the worker should have ended the task itself.
 const GRACE: Duration = Duration::from_millis(250);
 /// How often busy workers are looked at, at most and at least, if tasks have a time limit.
@@ -306,7 +309,7 @@ impl Dispatcher {
         };
         serving.exclusive = false;
         serving.asked = false;
-        let attempts = u32::from(range.deaths) + 1;
+        let attempts = u32::from(range.deaths) + u32::from(range.losses) + 1;
         actions.push(Action::Complete { job: range.job, index: range.index, worker, attempts });
         self.measure(range.function, run);
     }
@@ -470,15 +473,20 @@ impl Dispatcher {
                 again.push(range);
                 continue;
             }
-            range.deaths += 1;
-            let blamed = if exit.is_external() { false } else { alone };
-            if blamed || range.deaths > MAX_RERUNS {
+            let hinted = running.is_none_or(|running| running == task);
+            if hinted {
+                range.deaths += 1;
+            } else {
+                range.losses += 1;
+            }
+            let blamed = alone && !exit.is_external();
+            if blamed || range.deaths > MAX_RERUNS || range.losses > MAX_LOSSES {
                 actions.push(Action::Fail { range, error: lost(Phase::Running) });
                 continue;
             }
             // A crash is somebody's fault. The page's hint says whose it may be, and without a hint
             // everybody who had begun is suspected; who is, runs alone, and then there is no doubt.
-            range.alone |= !exit.is_external() && running.is_none_or(|running| running == task);
+            range.alone |= hinted && !exit.is_external();
             again.push(range);
         }
         for range in Range::joined(again).into_iter().rev() {

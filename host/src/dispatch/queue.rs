@@ -14,8 +14,10 @@ pub(crate) struct Range {
     pub(crate) index: u64,
     /// The function's number.
     pub(crate) function: u32,
-    /// How many workers died while these tasks had begun.
+    /// How many workers died while one of these tasks was running.
     pub(crate) deaths: u8,
+    /// How many workers died that had these tasks, begun but not running.
+    pub(crate) losses: u8,
     /// Whether it must run where nothing else does. Such a range has one task.
     pub(crate) alone: bool,
 }
@@ -39,7 +41,7 @@ impl Range {
 
     /// This range and the one that follows on from it, as one.
     fn join(self, next: Range) -> Option<Range> {
-        let same = |range: Range| (range.job, range.function, range.deaths, range.alone);
+        let same = |range: Range| (range.job, range.function, range.deaths, range.losses, range.alone);
         let follows = self.first.plus(u64::from(self.count)) == next.first
             && self.index + u64::from(self.count) == next.index;
         if same(self) != same(next) || !follows || self.alone {
@@ -178,7 +180,7 @@ mod tests {
     use super::*;
 
     fn range(first: u64, count: u32) -> Range {
-        Range { first: TaskId(first), count, job: JobId(0), index: first, function: 0, deaths: 0, alone: false }
+        Range { first: TaskId(first), count, job: JobId(0), index: first, function: 0, deaths: 0, losses: 0, alone: false }
     }
 
     #[test]

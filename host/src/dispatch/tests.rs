@@ -59,7 +59,7 @@ fn worker(slot: u16, generation: u32) -> WorkerId {
 }
 
 fn range(first: u64, count: u32) -> Range {
-    Range { first: TaskId(first), count, job: JobId(1), index: first, function: 0, deaths: 0, alone: false }
+    Range { first: TaskId(first), count, job: JobId(1), index: first, function: 0, deaths: 0, losses: 0, alone: false }
 }
 
 /// First task and number of tasks of each range that was sent to a worker.

@@ -431,7 +431,7 @@ impl Core {
         let first = TaskId(self.next_task);
         self.next_task += u64::from(count);
         self.stats.submitted += u64::from(count);
-        let range = Range { first, count, job, index, function, deaths: 0, alone: false };
+        let range = Range { first, count, job, index, function, deaths: 0, losses: 0, alone: false };
         self.handle(Event::Submitted(range), now, poller);
         first
     }

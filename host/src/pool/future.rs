@@ -161,6 +161,11 @@ pub struct TaskFuture<R> {
     value: PhantomData<fn() -> R>,
 }
 
+/// The value of a future whose bytes nobody has given a type: it is had from
+/// [`completed`](TaskFuture::completed).
+#[derive(Debug, Clone, Copy)]
+pub enum Undecoded {}
+
 /// The task has not ended within the time that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the task has not ended within {0:?}")]

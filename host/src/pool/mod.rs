@@ -33,7 +33,7 @@ use wpool_schema::Schema;
 
 pub use self::builder::PoolBuilder;
 pub use self::core::Stats;
-pub use self::future::{Completed, Figures, NotYet, TaskFuture, TaskLog};
+pub use self::future::{Completed, Figures, NotYet, TaskFuture, TaskLog, Undecoded};
 pub use self::map::{Canceller, Map, RawMap};
 pub use self::task::{RawTask, Task};
 

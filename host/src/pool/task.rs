@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use wpool_schema::{Schema, TypeTable};
 
 use super::core::Shared;
-use super::future::TaskFuture;
+use super::future::{TaskFuture, Undecoded};
 use super::map::{DEFAULT_BUFFER, Encode, Map, MapOptions, RawMap};
 use crate::error::{SubmitError, TaskLookupError};
 use crate::guest::{Guest, Signature};
@@ -51,7 +51,7 @@ impl RawTask {
     ///
     /// # Errors
     /// If the pool is closed, or the arguments are larger than they may be.
-    pub fn submit(&self, arguments: Vec<u8>) -> Result<TaskFuture<Vec<u8>>, SubmitError> {
+    pub fn submit(&self, arguments: Vec<u8>) -> Result<TaskFuture<Undecoded>, SubmitError> {
         self.submit_as(arguments, true)
     }
 
@@ -59,7 +59,7 @@ impl RawTask {
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`SubmitError::QueueFull`].
-    pub fn try_submit(&self, arguments: Vec<u8>) -> Result<TaskFuture<Vec<u8>>, SubmitError> {
+    pub fn try_submit(&self, arguments: Vec<u8>) -> Result<TaskFuture<Undecoded>, SubmitError> {
         self.submit_as(arguments, false)
     }
 

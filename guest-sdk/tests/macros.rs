@@ -1,0 +1,6 @@
+//! Misuse of the macros is a compile error, at its place, that says what to do instead.
+
+#[test]
+fn misuse_is_a_compile_error_that_says_what_to_do() {
+    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
+}

@@ -1,0 +1,12 @@
+//! Computes for about as long as it is told.
+#![no_main]
+
+/// Runs so many thousand rounds.
+#[wpool_guest::task]
+fn work(thousands: u32) -> u64 {
+    let mut state = u64::from(thousands);
+    for _ in 0..u64::from(thousands) * 1000 {
+        state = std::hint::black_box(state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407));
+    }
+    state
+}

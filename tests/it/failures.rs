@@ -1,0 +1,139 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use wpool::{Clock, Grow, TaskError, Trap};
+use wpool_tests::{bounded, pool};
+
+use crate::WPOOL;
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, wpool::Schema)]
+#[serde(rename_all = "snake_case")]
+enum Deed {
+    Fine,
+    Loop,
+    MemoryBomb,
+    Panic,
+    Trap,
+    StackOverflow,
+    HugeResult,
+}
+
+#[test]
+fn every_failure_has_its_own_error_and_costs_nothing_else() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::FAIL_MIXED)
+            .timeout(Duration::from_millis(200))
+            .memory(32 << 20)
+            .max_result(1000)
+            .build()
+            .unwrap();
+        let act = pool.task::<Deed, Vec<u8>>("act").unwrap();
+        let bad = [Deed::Loop, Deed::MemoryBomb, Deed::Panic, Deed::Trap, Deed::StackOverflow, Deed::HugeResult];
+        let deeds: Vec<Deed> = (0..60).map(|n| if n % 10 == 4 { bad[n / 10] } else { Deed::Fine }).collect();
+        let results: Vec<_> = act.map(deeds.clone()).collect();
+        for (deed, result) in deeds.iter().zip(results) {
+            match (deed, result) {
+                (Deed::Fine, result) => assert_eq!(result.unwrap(), b"fine"),
+                (Deed::Loop, Err(TaskError::Timeout { clock: Clock::Run, limit })) => {
+                    assert_eq!(limit, Duration::from_millis(200));
+                }
+                (Deed::MemoryBomb, Err(TaskError::MemoryLimit { limit, asked })) => {
+                    assert!(limit == 32 << 20 && asked > limit);
+                }
+                (Deed::Panic, Err(TaskError::Panic { message, location })) => {
+                    assert_eq!(message, "no luck with 7");
+                    assert!(location.contains("fail_mixed.rs:"), "{location}");
+                }
+                (Deed::Trap, Err(TaskError::Trap { trap: Trap::UnreachableCodeReached, backtrace })) => {
+                    assert!(backtrace.iter().any(|frame| frame.function.contains("act")), "{backtrace:?}");
+                }
+                (Deed::StackOverflow, Err(TaskError::Trap { trap: Trap::StackOverflow, .. })) => {}
+                (Deed::HugeResult, Err(TaskError::OutputLimit { limit: 1000, size })) => assert!(size > 1 << 20),
+                (deed, result) => panic!("{deed:?} gave {result:?}"),
+            }
+        }
+        assert_eq!(pool.stats().workers_lost, 0, "none of this costs a worker");
+    });
+}
+
+#[test]
+fn a_refused_request_for_memory_can_be_the_guests_own_business() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::FAIL_MIXED).memory(32 << 20).grow(Grow::Deny).build().unwrap();
+        let act = pool.task::<Deed, Vec<u8>>("act").unwrap();
+        // Rust's own answer to an allocator without memory is to abort.
+        let error = act.submit(&Deed::MemoryBomb).unwrap().result().unwrap_err();
+        assert!(matches!(error, TaskError::Trap { .. } | TaskError::Panic { .. }), "{error:?}");
+    });
+}
+
+#[test]
+fn fuel_is_a_budget() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).fuel(1_000_000).build().unwrap();
+        let work = pool.task::<u32, u64>("work").unwrap();
+        let small = work.submit(&1).unwrap();
+        small.result().unwrap();
+        let used = small.figures().unwrap().fuel;
+        assert!((1000..1_000_000).contains(&used), "{used}");
+        assert_eq!(work.submit(&1000).unwrap().result(), Err(TaskError::OutOfFuel { limit: 1_000_000 }));
+        let again = work.submit(&1).unwrap();
+        again.result().unwrap();
+        assert_eq!(again.figures().unwrap().fuel, used, "the same work costs the same");
+    });
+}
+
+#[test]
+fn a_guests_own_errors_keep_their_type() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize, wpool::Schema)]
+    enum Problem {
+        Negative { by: i64 },
+        Odd,
+    }
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::FAIL_ERROR).build().unwrap();
+        let half = pool.task::<i64, i64>("half").unwrap();
+        assert_eq!(half.submit(&8).unwrap().result(), Ok(4));
+        let error = |number| match half.submit(&number).unwrap().result() {
+            Err(TaskError::Guest(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((error(-3).message(), error(-3).decode()), ("below zero by 3", Some(Problem::Negative { by: 3 })));
+        assert_eq!((error(7).to_string().as_str(), error(7).decode()), ("odd", Some(Problem::Odd)));
+        let parse = pool.task::<&str, i32>("parse").unwrap();
+        let error = parse.submit(&"x").unwrap().result().unwrap_err();
+        assert_eq!(error.to_string(), "invalid digit found in string");
+    });
+}
+
+#[test]
+fn a_log_is_capped_and_the_rest_is_counted() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_LOG).max_log(100).build().unwrap();
+        let log = pool.task::<u32, u32>("log").unwrap();
+        let short = log.submit(&3).unwrap();
+        short.result().unwrap();
+        assert_eq!(short.log().unwrap().text(), "info: line 0\nwarn: line 1\nerror: line 2\n");
+        let long = log.submit(&1000).unwrap();
+        long.result().unwrap();
+        let kept = long.log().unwrap();
+        assert_eq!(kept.text().len(), 100);
+        assert!(kept.dropped() > 10_000, "{}", kept.dropped());
+    });
+}
+
+#[test]
+fn a_timeout_of_zero_and_none() {
+    bounded(|| {
+        let short = pool(WPOOL, wpool_tests::FAIL_MIXED).timeout(Duration::ZERO).build().unwrap();
+        let act = short.task::<Deed, Vec<u8>>("act").unwrap();
+        let error = act.submit(&Deed::Loop).unwrap().result().unwrap_err();
+        assert!(matches!(error, TaskError::Timeout { .. }), "{error:?}");
+        let endless = pool(WPOOL, wpool_tests::FAIL_MIXED).timeout(None).build().unwrap();
+        let act = endless.task::<Deed, Vec<u8>>("act").unwrap();
+        assert_eq!(act.submit(&Deed::Fine).unwrap().result().unwrap(), b"fine");
+        let looping = act.submit(&Deed::Loop).unwrap();
+        endless.terminate();
+        assert_eq!(looping.result(), Err(TaskError::PoolClosed));
+    });
+}

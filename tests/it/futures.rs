@@ -1,0 +1,189 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier};
+use std::task::{Context, Poll, Wake};
+use std::time::Duration;
+
+use wpool::{NotYet, StillOpen, SubmitError, TaskError};
+use wpool_tests::{bounded, pool};
+
+use crate::WPOOL;
+
+/// Wakes a thread that is parked.
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = std::pin::pin!(future);
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+#[test]
+fn a_future_is_waited_for_awaited_and_asked() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+        let square = pool.task::<i64, i64>("square").unwrap();
+        let future = square.submit(&7).unwrap();
+        assert_eq!(future.result(), Ok(49));
+        assert!(future.done() && !future.cancelled());
+        assert_eq!(future.result(), Ok(49), "a result can be had again");
+        assert_eq!(block_on(square.submit(&8).unwrap()), Ok(64));
+        let figures = future.figures().unwrap();
+        assert!(figures.worker.is_some() && figures.attempts == 1 && figures.run <= figures.total, "{figures:?}");
+        assert!(figures.peak_memory >= 64 << 10);
+        let debug = format!("{future:?}");
+        assert!(debug.contains("finished"), "{debug}");
+    });
+}
+
+#[test]
+fn what_has_not_ended_says_so_and_goes_on() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).build().unwrap();
+        let work = pool.task::<u32, u64>("work").unwrap();
+        let long = work.submit(&3_000_000).unwrap();
+        assert_eq!(long.result_timeout(Duration::ZERO), Err(NotYet(Duration::ZERO)));
+        let soon = Duration::from_millis(5);
+        assert_eq!(long.result_timeout(soon), Err(NotYet(soon)));
+        assert!(!long.done());
+        pool.terminate();
+        assert_eq!(long.result(), Err(TaskError::PoolClosed));
+    });
+}
+
+#[test]
+fn a_cancelled_task_never_runs() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).build().unwrap();
+        let work = pool.task::<u32, u64>("work").unwrap();
+        let running = work.submit(&300_000).unwrap();
+        let waiting: Vec<_> = (0..10).map(|_| work.submit(&1).unwrap()).collect();
+        assert!(waiting.iter().all(|future| future.cancel()), "none of them could begin behind the long one");
+        assert!(waiting.iter().all(|future| future.cancel()), "cancelled twice is cancelled");
+        assert!(waiting.iter().all(|future| future.result() == Err(TaskError::Cancelled)));
+        running.result().unwrap();
+        assert!(!running.cancel(), "it has ended");
+        assert_eq!(pool.stats().succeeded, 1);
+    });
+}
+
+#[test]
+fn callbacks_run_in_order_once_with_the_result_visible() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+        let square = pool.task::<i64, i64>("square").unwrap();
+        let (sender, receiver) = channel();
+        let future = square.submit(&3).unwrap();
+        for n in 0..5 {
+            let sender = sender.clone();
+            future.add_done_callback(move |future| sender.send((n, future.result())).unwrap());
+        }
+        future.add_done_callback(|_| panic!("a callback's own business"));
+        let again = sender.clone();
+        future.add_done_callback(move |future| again.send((5, future.result())).unwrap());
+        future.result().unwrap();
+        future.add_done_callback(move |future| sender.send((6, future.result())).unwrap());
+        let called: Vec<_> = receiver.iter().collect();
+        assert_eq!(called, (0..7).map(|n| (n, Ok(9))).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn joining_waits_for_callbacks() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+        let square = pool.task::<i64, i64>("square").unwrap();
+        let called = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&called);
+        square.submit(&1).unwrap().add_done_callback(move |_| seen.store(true, Ordering::SeqCst));
+        assert_eq!(pool.join(), Err(StillOpen));
+        pool.close();
+        pool.join().unwrap();
+        assert!(called.load(Ordering::SeqCst));
+        assert_eq!(square.submit(&1).unwrap_err(), SubmitError::Closed { by: "`close`" });
+        pool.join().unwrap();
+    });
+}
+
+#[test]
+fn a_full_queue_refuses_or_waits() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).queue(3).build().unwrap();
+        let work = pool.task::<u32, u64>("work").unwrap();
+        let mut accepted = Vec::new();
+        let refused = loop {
+            match work.try_submit(&20_000) {
+                Ok(future) => accepted.push(future),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused, SubmitError::QueueFull { limit: 3 });
+        assert!(accepted.len() >= 3);
+        accepted.push(work.submit(&1).unwrap());
+        accepted.iter().for_each(|future| assert!(future.result().is_ok()));
+    });
+}
+
+#[test]
+fn dropping_a_pool_finishes_its_work() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+        let square = pool.task::<i64, i64>("square").unwrap();
+        let futures: Vec<_> = (0..1000).map(|n| square.submit(&n).unwrap()).collect();
+        drop(pool);
+        for (n, future) in (0..).zip(futures) {
+            assert!(future.done());
+            assert_eq!(future.result(), Ok(n * n));
+        }
+    });
+}
+
+#[test]
+fn terminating_is_quick_and_settles_everything() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).queue(100_000).build().unwrap();
+        let work = pool.task::<u32, u64>("work").unwrap();
+        let futures: Vec<_> = (0..20_000).map(|_| work.submit(&100_000).unwrap()).collect();
+        pool.terminate();
+        pool.join().unwrap();
+        assert!(futures.iter().all(wpool::TaskFuture::done));
+        assert!(futures.iter().any(|future| future.result() == Err(TaskError::PoolClosed)));
+        assert_eq!(work.submit(&1).unwrap_err(), SubmitError::Closed { by: "`terminate`" });
+    });
+}
+
+#[test]
+fn many_threads_submit_and_cancel_at_once() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+        let square = pool.task::<i64, i64>("square").unwrap();
+        let start = Barrier::new(8);
+        std::thread::scope(|scope| {
+            for thread in 0..8 {
+                let (square, start) = (square.clone(), &start);
+                scope.spawn(move || {
+                    start.wait();
+                    for n in 0..500 {
+                        let future = square.submit(&n).unwrap();
+                        let cancelled = (n + thread) % 3 == 0 && future.cancel();
+                        let expected = if cancelled { Err(TaskError::Cancelled) } else { Ok(n * n) };
+                        assert_eq!(future.result(), expected);
+                    }
+                });
+            }
+        });
+        let stats = pool.stats();
+        assert_eq!(stats.succeeded + stats.failed, 4000);
+    });
+}

@@ -1,0 +1,58 @@
+//! Tests with real processes. Each is bounded: what takes too long hangs, and that is a failure.
+
+/// The command line, as snapshots that are its manual.
+mod cli;
+/// One task's failure is one task's: every kind of error, beside others that succeed.
+mod failures;
+/// Futures: waiting, awaiting, cancelling, calling back.
+mod futures;
+/// Loading guests: what is refused, what is cached, what is compiled once.
+mod loading;
+/// Maps: order, laziness, bounds.
+mod maps;
+/// The code keeps its own rules: imports, opening sentences, no paths of one machine.
+mod tidy;
+/// Values of all types cross the border and come back.
+mod values;
+/// Worker processes: what they inherit, how they die, who runs again.
+mod workers;
+
+/// This package's own copy of the command, which pools start as their workers.
+const WPOOL: &str = env!("CARGO_BIN_EXE_wpool-dup");
+
+/// A behaviour without a test does not compile: each is named here with the module that tests it.
+mod every_behaviour {
+    macro_rules! is_tested {
+        ($name:ident) => {
+            const _: fn() = super::tested::$name;
+        };
+    }
+    wpool_tests::for_each_behaviour!(is_tested);
+}
+
+/// Which behaviours are tested.
+mod tested {
+    macro_rules! by {
+        ($($name:ident in $module:ident;)*) => { $(pub(super) fn $name() {})* };
+    }
+    by! {
+        fail_error in failures;
+        fail_mixed in failures;
+        ok_count_visits in maps;
+        ok_echo in values;
+        ok_log in failures;
+        ok_square in futures;
+        slow_work in workers;
+        wasi_std in values;
+    }
+}
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let main = include_str!("main.rs");
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/it")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(name == "main" || main.contains(&format!("mod {name};")), "it/main.rs does not name `{name}`");
+    }
+}
