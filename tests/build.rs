@@ -9,7 +9,19 @@ const WASI: &str = "wasm32-wasip1";
 fn main() {
     let guests = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../guests");
     for watched in ["../guests", "../guest-sdk"] {
-        for entry in ["Cargo.toml", "Cargo.lock", "behaviours", "mandelbrot", "primes", "thumbnail", "wordcount", "src", "macros/src", "abi/src", "schema/src"] {
+        for entry in [
+            "Cargo.toml",
+            "Cargo.lock",
+            "behaviours",
+            "mandelbrot",
+            "primes",
+            "thumbnail",
+            "wordcount",
+            "src",
+            "macros/src",
+            "abi/src",
+            "schema/src",
+        ] {
             let path = Path::new(watched).join(entry);
             if path.exists() {
                 println!("cargo::rerun-if-changed={}", path.display());
@@ -30,9 +42,15 @@ fn main() {
 fn nested(program: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder);
-    for variable in
-        ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "CLIPPY_ARGS", "RUSTC", "RUSTDOC"]
-    {
+    for variable in [
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_WRAPPER",
+        "CLIPPY_ARGS",
+        "RUSTC",
+        "RUSTDOC",
+    ] {
         command.env_remove(variable);
     }
     command
@@ -40,9 +58,8 @@ fn nested(program: &str, folder: &Path) -> Command {
 
 fn add_missing_target(target: &str, folder: &Path) {
     let libraries = nested("rustc", folder).args(["--print", "target-libdir", "--target", target]).output();
-    let there = libraries.is_ok_and(|output| {
-        Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir()
-    });
+    let there =
+        libraries.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir());
     if !there {
         let status = nested("rustup", folder).args(["target", "add", target]).status();
         assert!(status.is_ok_and(|status| status.success()), "rustup could not add the target {target}");
@@ -71,7 +88,10 @@ fn write_constants(guests: &Path, target: &Path, out: &Path) {
     for name in &names {
         let triple = if name.starts_with("wasi_") { WASI } else { PLAIN };
         let path = release(triple).join(name).with_extension("wasm");
-        text += &format!("/// The guest of this behaviour.\npub const {}: &str = {path:?};\n", name.to_uppercase());
+        text += &format!(
+            "/// The guest of this behaviour.\npub const {}: &str = {path:?};\n",
+            name.to_uppercase()
+        );
     }
     for name in ["mandelbrot", "primes", "thumbnail", "wordcount"] {
         let path = release(PLAIN).join(name).with_extension("wasm");

@@ -514,7 +514,10 @@ fn suggestion(nearest: &Option<String>, tasks: &[String]) -> String {
     match nearest {
         Some(name) => format!("; did you mean `{name}`?"),
         None if tasks.is_empty() => "; it has none".to_owned(),
-        None => format!("; it has {}", tasks.iter().map(|task| format!("`{task}`")).collect::<Vec<_>>().join(", ")),
+        None => format!(
+            "; it has {}",
+            tasks.iter().map(|task| format!("`{task}`")).collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 

@@ -59,15 +59,15 @@ mod wire;
 mod worker;
 
 pub use error::{
-    BuildError, Clock, Frame, GuestError, LoadError, Phase, SpawnError, SubmitError, TaskError, TaskLookupError,
-    WorkerExit,
+    BuildError, Clock, Frame, GuestError, LoadError, Phase, SpawnError, SubmitError, TaskError,
+    TaskLookupError, WorkerExit,
 };
 pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature, ValueError};
 pub use ids::{TaskId, WorkerId};
 pub use limits::{CompileLimits, Grow, Limits};
 pub use pool::{
-    Canceller, Completed, Figures, Map, NotYet, Pool, PoolBuilder, RawMap, RawTask, Stats, StillOpen, Task, TaskFuture, TaskLog,
-    Undecoded,
+    Canceller, Completed, Figures, Map, NotYet, Pool, PoolBuilder, RawMap, RawTask, Stats, StillOpen, Task,
+    TaskFuture, TaskLog, Undecoded,
 };
 pub use process::Executable;
 pub use trap::Trap;

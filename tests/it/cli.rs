@@ -1,20 +1,370 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
-/// The snapshots name guests by what they do; here they are.
+use wpool_tests::bounded;
+
+use crate::WPOOL;
+
+/// The README's transcripts, run where the README lies.
 #[test]
-fn the_manual_is_true() {
-    let folder = tempfile::tempdir().unwrap();
-    let home = folder.path().join("home");
-    std::fs::create_dir(&home).unwrap();
-    let guest = |path: &str| Path::new(path).display().to_string();
-    trycmd::TestCases::new()
-        .register_bin("wpool", Path::new(crate::WPOOL))
-        .env("HOME", home.display().to_string())
-        .env("SQUARE", guest(wpool_tests::OK_SQUARE))
-        .env("MIXED", guest(wpool_tests::FAIL_MIXED))
-        .env("ECHO", guest(wpool_tests::OK_ECHO))
-        .case("cmd/*.trycmd")
-        .case("cmd/*.toml")
-        .timeout(wpool_tests::BOUND)
-        .run();
+fn the_readme_is_true() {
+    bounded(|| {
+        let home = tempfile::tempdir().unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        std::env::set_current_dir(root).unwrap();
+        trycmd::TestCases::new()
+            .register_bin("wpool", Path::new(WPOOL))
+            .env("HOME", home.path().display().to_string())
+            .env("CARGO_HOME", cargo_home())
+            .env("RUSTUP_HOME", rustup_home())
+            .case("README.md")
+            .run();
+    });
+}
+
+/// Where cargo and rustup keep things, for a command whose HOME is another.
+fn cargo_home() -> String {
+    home_of("CARGO_HOME", ".cargo")
+}
+
+fn rustup_home() -> String {
+    home_of("RUSTUP_HOME", ".rustup")
+}
+
+fn home_of(variable: &str, fallback: &str) -> String {
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    named.or_else(|| Some(std::env::home_dir()?.join(fallback))).unwrap_or_default().display().to_string()
+}
+
+/// A folder to run the command in.
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+        std::fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(WPOOL);
+        command.args(arguments).current_dir(self.0.path()).env("HOME", self.0.path()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        Said::from(self.command(arguments).output().unwrap())
+    }
+
+    fn run_with_input(&self, arguments: &[&str], input: &[u8]) -> Said {
+        use std::io::Write as _;
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        let writer = std::thread::spawn(move || {
+            // The command may stop reading early.
+            let _stopped = stdin.write_all(&input);
+        });
+        let said = Said::from(child.wait_with_output().unwrap());
+        writer.join().unwrap();
+        said
+    }
+}
+
+/// What a run said: exit code, standard output, standard error.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+const SQUARE: &str = wpool_tests::OK_SQUARE;
+const ECHO: &str = wpool_tests::OK_ECHO;
+
+#[test]
+fn inputs_come_as_an_array_or_as_lines_from_a_file_or_a_pipe() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("a.json", "[1, 2,\n 3]").write("a.jsonl", "1\n\n2\n3").write("plain", "1\n2\n3\n");
+        let expected = "[\n1,\n4,\n9\n]\n";
+        for file in ["a.json", "a.jsonl", "plain"] {
+            let said = desk.run(&["run", SQUARE, "--map", file]);
+            assert_eq!((said.code, said.out.as_str()), (Some(0), expected), "{file}: {}", said.err);
+            assert!(said.err.contains("3 tasks in ") && said.err.contains(": 3 ok"), "{}", said.err);
+        }
+        for input in ["[1,2,3]", "1\n2\n3"] {
+            let said = desk.run_with_input(&["run", SQUARE, "--map", "-"], input.as_bytes());
+            assert_eq!((said.code, said.out.as_str()), (Some(0), expected), "{}", said.err);
+        }
+        let said = desk.run_with_input(&["run", SQUARE, "--map", "-"], b"[]");
+        assert_eq!((said.code, said.out.as_str()), (Some(0), "[]\n"));
+    });
+}
+
+#[test]
+fn a_misfit_in_a_file_is_refused_before_anything_runs() {
+    bounded(|| {
+        let desk = Desk::new();
+        for (content, message) in [
+            ("[1,\n  \"x\"]", "in.json:2:3: inputs[1]: expected i64, got string \"x\""),
+            ("[1, 2.5]", "in.json:1:5: inputs[1]: expected i64, got floating point `2.5`"),
+            ("[9223372036854775808]", "inputs[0]: expected i64, got integer `9223372036854775808`"),
+            ("[NaN]", "in.json:1:2: inputs[0]: expected value"),
+            ("[1 2]", "in.json:1:2: inputs[0]: trailing characters"),
+            ("[1,]", "in.json:1:4: expected a value"),
+            ("[1", "in.json:1:3: the array has no end"),
+            ("", "in.json:1:1: the input is empty; an array without items is []"),
+            ("{}", "in.json:1:1: expected an array, got `{`"),
+        ] {
+            desk.write("in.json", content);
+            let said = desk.run(&["run", SQUARE, "--map", "in.json", "--output", "out.json"]);
+            assert_eq!(said.code, Some(2), "{content}: {}", said.err);
+            assert!(said.err.contains(message), "{content}: {}", said.err);
+            assert!(!desk.path("out.json").exists());
+        }
+        desk.write("in.json", b"[\"\xff\"]");
+        let said = desk.run(&["run", ECHO, "--task", "bytes", "--map", "in.json"]);
+        assert!(
+            said.code == Some(2) && said.err.contains("inputs[0]: invalid unicode code point"),
+            "{}",
+            said.err
+        );
+        desk.write("in.json", format!("[{}{}]", "[".repeat(1_000_000), "]".repeat(1_000_000)));
+        let said = desk.run(&["run", ECHO, "--task", "tree", "--map", "in.json"]);
+        assert!(said.code == Some(2) && said.err.contains("inputs[0]"), "{}", said.err);
+        desk.write("in.json", r#"[{"name":"a","name":"b","children":[]}]"#);
+        let said = desk.run(&["run", ECHO, "--task", "tree", "--map", "in.json"]);
+        assert!(said.err.contains("inputs[0]: duplicate field `name`"), "{}", said.err);
+    });
+}
+
+#[test]
+fn in_a_pipe_a_misfit_is_that_items_and_damage_ends_the_input() {
+    bounded(|| {
+        let desk = Desk::new();
+        let run = ["run", SQUARE, "--map", "-", "--format", "jsonl"];
+        let said = desk.run_with_input(&run, b"1\n\"x\"\n3\n");
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        let lines: Vec<serde_json::Value> =
+            said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines[0]["ok"], 1);
+        assert_eq!(lines[1]["error"]["kind"], "bad_arguments");
+        assert!(
+            lines[1]["error"]["message"].as_str().unwrap().contains("2:1: inputs[1]: expected i64"),
+            "{}",
+            said.out
+        );
+        assert_eq!(lines[2]["ok"], 9);
+        let said = desk.run_with_input(&["run", SQUARE, "--map", "-"], b"[1,2");
+        assert_eq!((said.code, said.out.as_str()), (Some(2), "[\n1\n]\n"), "{}", said.err);
+        assert!(said.err.contains("standard input:1:5: the array has no end"), "{}", said.err);
+    });
+}
+
+#[test]
+fn failed_results_stay_in_their_places() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("in.json", r#"["fine","loop","panic","fine","huge_result"]"#);
+        let run =
+            ["run", wpool_tests::FAIL_MIXED, "--map", "in.json", "--timeout", "100ms", "--max-result", "1kB"];
+        let said = desk.run(&run);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(said.err.contains("2 ok, 3 failed"), "{}", said.err);
+        let results: Vec<serde_json::Value> = serde_json::from_str(&said.out).unwrap();
+        assert_eq!((&results[0], &results[3]), (&"ZmluZQ==".into(), &"ZmluZQ==".into()));
+        assert_eq!(results[1]["$error"]["kind"], "timeout");
+        assert_eq!(
+            results[2]["$error"]["message"].as_str().unwrap().split(": ").last(),
+            Some("no luck with 7")
+        );
+        assert_eq!(results[4]["$error"]["limit"], 1000);
+        let stopped = desk.run(&[&run[..], &["--on-error", "stop", "--workers", "1"]].concat());
+        assert_eq!(stopped.code, Some(1));
+        assert!(stopped.err.contains(" failed"), "{}", stopped.err);
+    });
+}
+
+#[test]
+fn an_own_value_with_the_key_of_an_error_is_escaped() {
+    bounded(|| {
+        let desk = Desk::new();
+        let said = desk.run_with_input(
+            &["run", ECHO, "--task", "json", "--map", "-"],
+            br#"[{"$error":1,"a":{"$error":2}}]"#,
+        );
+        assert_eq!(said.out, "[\n{\"$$error\":1,\"a\":{\"$error\":2}}\n]\n", "{}", said.err);
+    });
+}
+
+#[test]
+fn output_report_and_logs_go_where_they_are_told() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("in.json", "[1, 2, 0]");
+        let run = [
+            "run",
+            wpool_tests::OK_LOG,
+            "--map",
+            "in.json",
+            "--output",
+            "out.json",
+            "--report",
+            "report.json",
+        ];
+        let said = desk.run(&[&run[..], &["--logs", "log.txt"]].concat());
+        assert_eq!((said.code, said.out.as_str()), (Some(0), ""), "{}", said.err);
+        assert_eq!(desk.read("out.json"), "[\n1,\n2,\n0\n]\n");
+        assert_eq!(desk.read("log.txt"), "[0] info: line 0\n[1] info: line 0\n[1] warn: line 1\n");
+        let report: serde_json::Value = serde_json::from_str(&desk.read("report.json")).unwrap();
+        assert_eq!(report["totals"]["succeeded"], 3);
+        assert_eq!(report["tasks"][2]["index"], 2);
+        assert!(report["tasks"][0]["run_us"].as_f64().unwrap() > 0.0);
+        assert!(desk.run(&run).err.contains("[1] warn: line 1"));
+        assert!(!desk.run(&[&run[..], &["--logs", "off"]].concat()).err.contains("line 1"));
+    });
+}
+
+#[test]
+fn files_are_inputs_by_their_content() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("a.txt", "one two\ntwo").write("b.txt", "").write("c.bin", b"\xff");
+        let said = desk.run(&["run", wpool_tests::WORDCOUNT, "--map-files", "*.txt", "c.bin"]);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        let results: Vec<serde_json::Value> = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(results[0]["words"], 3);
+        assert_eq!(results[0]["top"][0], serde_json::json!(["two", 2]));
+        assert_eq!(results[1]["words"], 0);
+        assert!(results[2]["$error"]["message"].as_str().unwrap().contains("UTF-8"));
+        let said = desk.run(&["run", SQUARE, "--map-files", "*.txt"]);
+        assert!(
+            said.code == Some(2) && said.err.contains("does not take one string or bytes"),
+            "{}",
+            said.err
+        );
+        assert_eq!(desk.run(&["run", SQUARE, "--map-files", "*.none"]).code, Some(2));
+    });
+}
+
+#[test]
+fn pictures_become_thumbnails() {
+    bounded(|| {
+        let pictures = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/inputs/pictures/*");
+        let said = Desk::new().run(&["run", wpool_tests::THUMBNAIL, "--map-files", pictures]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        let results: Vec<serde_json::Value> = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(results[0]["original"], serde_json::json!([320, 200]));
+        assert_eq!((&results[1]["width"], &results[1]["height"]), (&64.into(), &48.into()));
+        assert!(results[1]["png"].as_str().unwrap().starts_with("iVBORw0KGgo"), "a PNG file in base64");
+    });
+}
+
+#[test]
+fn bad_usage_says_what_is_wrong() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("in.json", "[1]");
+        let run = |arguments: &[&str]| desk.run(&[&["run", SQUARE, "--map", "in.json"], arguments].concat());
+        let said = run(&["--workers", "0"]);
+        assert!(said.code == Some(2) && said.err.contains("workers cannot be 0"), "{}", said.err);
+        let said = run(&["--timeout", "soon"]);
+        assert!(said.code == Some(2) && said.err.contains("a time is a number with"), "{}", said.err);
+        let said = run(&["--task", "sqare"]);
+        assert!(said.code == Some(2) && said.err.contains("did you mean `square`?"), "{}", said.err);
+        assert!(said.err.contains("hint: run `wpool inspect GUEST`"), "{}", said.err);
+        let said = run(&["--output", "in.json"]);
+        assert!(said.code == Some(2) && said.err.contains("would replace the input"), "{}", said.err);
+        let said = desk.run(&["run", ECHO, "--map", "in.json"]);
+        assert!(said.code == Some(2) && said.err.contains("tree(tree: Tree) -> Tree"), "{}", said.err);
+        let said = desk.run(&["run", "nothing.wasm", "--map", "in.json"]);
+        assert!(said.code == Some(3) && said.err.contains("cannot load `nothing.wasm`"), "{}", said.err);
+        let said = run(&["--memory", "64KiB"]);
+        assert!(said.code == Some(3) && said.err.contains("the guest starts with"), "{}", said.err);
+        assert_eq!(desk.run(&[]).code, Some(2));
+        assert_eq!(desk.run(&["--help"]).code, Some(0));
+    });
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    bounded(|| {
+        let desk = Desk::new();
+        let inputs: Vec<String> = (0..100_000).map(|n| n.to_string()).collect();
+        desk.write("in.json", format!("[{}]", inputs.join(",")));
+        let mut command = desk.command(&["run", SQUARE, "--map", "in.json"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let said = Said::from(child.wait_with_output().unwrap());
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert!(!said.err.contains("panicked"), "{}", said.err);
+    });
+}
+
+#[test]
+fn a_new_package_builds_and_runs() {
+    bounded(|| {
+        let desk = Desk::new();
+        let said = desk.run(&["new", "hello"]);
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(0), "made hello\ntry: wpool run hello --map hello/inputs.json\n")
+        );
+        let mut command = desk.command(&["run", "hello", "--map", "hello/inputs.json"]);
+        let output =
+            command.env("CARGO_HOME", cargo_home()).env("RUSTUP_HOME", rustup_home()).output().unwrap();
+        let said = Said::from(output);
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(0), "[\n\"Hello, World!\",\n\"Hello, wpool!\"\n]\n"),
+            "{}",
+            said.err
+        );
+        assert_eq!(desk.run(&["new", "hello"]).code, Some(2));
+        assert_eq!(desk.run(&["new", "1bad"]).code, Some(2));
+    });
+}
+
+#[test]
+fn inspect_and_cache_show_what_is_there() {
+    bounded(|| {
+        let desk = Desk::new();
+        let said = desk.run(&["inspect", ECHO, "--json"]);
+        let seen: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(seen["tasks"][4]["name"], "repeat");
+        assert_eq!(
+            seen["tasks"][4]["parameters"][2],
+            serde_json::json!({"name": "end", "type": "option<char>"})
+        );
+        assert_eq!(seen["imports"][0]["module"], "wpool");
+        assert!(
+            desk.run(&["inspect", ECHO])
+                .out
+                .contains("repeat(text: string, times: u32, end: option<char>) -> string")
+        );
+        assert!(desk.run(&["cache"]).out.contains("1 compiled guests"));
+        assert_eq!(desk.run(&["cache", "clear"]).out, "removed 1 compiled guests\n");
+        assert!(desk.run(&["cache"]).out.contains("0 compiled guests"));
+    });
 }

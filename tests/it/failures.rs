@@ -28,7 +28,8 @@ fn every_failure_has_its_own_error_and_costs_nothing_else() {
             .build()
             .unwrap();
         let act = pool.task::<Deed, Vec<u8>>("act").unwrap();
-        let bad = [Deed::Loop, Deed::MemoryBomb, Deed::Panic, Deed::Trap, Deed::StackOverflow, Deed::HugeResult];
+        let bad =
+            [Deed::Loop, Deed::MemoryBomb, Deed::Panic, Deed::Trap, Deed::StackOverflow, Deed::HugeResult];
         let deeds: Vec<Deed> = (0..60).map(|n| if n % 10 == 4 { bad[n / 10] } else { Deed::Fine }).collect();
         let results: Vec<_> = act.map(deeds.clone()).collect();
         for (deed, result) in deeds.iter().zip(results) {
@@ -48,7 +49,9 @@ fn every_failure_has_its_own_error_and_costs_nothing_else() {
                     assert!(backtrace.iter().any(|frame| frame.function.contains("act")), "{backtrace:?}");
                 }
                 (Deed::StackOverflow, Err(TaskError::Trap { trap: Trap::StackOverflow, .. })) => {}
-                (Deed::HugeResult, Err(TaskError::OutputLimit { limit: 1000, size })) => assert!(size > 1 << 20),
+                (Deed::HugeResult, Err(TaskError::OutputLimit { limit: 1000, size })) => {
+                    assert!(size > 1 << 20)
+                }
                 (deed, result) => panic!("{deed:?} gave {result:?}"),
             }
         }
@@ -98,7 +101,10 @@ fn a_guests_own_errors_keep_their_type() {
             Err(TaskError::Guest(error)) => error,
             other => panic!("{other:?}"),
         };
-        assert_eq!((error(-3).message(), error(-3).decode()), ("below zero by 3", Some(Problem::Negative { by: 3 })));
+        assert_eq!(
+            (error(-3).message(), error(-3).decode()),
+            ("below zero by 3", Some(Problem::Negative { by: 3 }))
+        );
         assert_eq!((error(7).to_string().as_str(), error(7).decode()), ("odd", Some(Problem::Odd)));
         let parse = pool.task::<&str, i32>("parse").unwrap();
         let error = parse.submit(&"x").unwrap().result().unwrap_err();

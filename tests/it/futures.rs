@@ -40,7 +40,10 @@ fn a_future_is_waited_for_awaited_and_asked() {
         assert_eq!(future.result(), Ok(49), "a result can be had again");
         assert_eq!(block_on(square.submit(&8).unwrap()), Ok(64));
         let figures = future.figures().unwrap();
-        assert!(figures.worker.is_some() && figures.attempts == 1 && figures.run <= figures.total, "{figures:?}");
+        assert!(
+            figures.worker.is_some() && figures.attempts == 1 && figures.run <= figures.total,
+            "{figures:?}"
+        );
         assert!(figures.peak_memory >= 64 << 10);
         let debug = format!("{future:?}");
         assert!(debug.contains("finished"), "{debug}");

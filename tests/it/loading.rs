@@ -20,13 +20,13 @@ fn what_is_no_guest_is_refused_with_its_reason() {
     bounded(|| {
         let message = |bytes: &[u8]| refused(bytes).to_string();
         assert_eq!(message(b""), "not a WebAssembly module: this is an empty file");
-        assert_eq!(message(b"\x7fELF\x02\x01\x01\0"), "not a WebAssembly module: this is an ELF program or library");
+        assert_eq!(
+            message(b"\x7fELF\x02\x01\x01\0"),
+            "not a WebAssembly module: this is an ELF program or library"
+        );
         assert!(message(b"\0asm\x0d\0\x01\0").contains("a component"));
         assert_eq!(message(b"(module)"), "missing export `wpool_abi_v1`");
-        assert_eq!(
-            message(b"(module (import \"env\" \"system\" (func)))"),
-            "unknown import `env` `system`"
-        );
+        assert_eq!(message(b"(module (import \"env\" \"system\" (func)))"), "unknown import `env` `system`");
         assert_eq!(
             message(b"(module (import \"wpool\" \"format_disk\" (func)))"),
             "unknown import `wpool` `format_disk`"
@@ -76,7 +76,8 @@ fn a_guest_that_breaks_its_interface_fails_alone() {
     bounded(|| {
         let call = |alloc: &str, task: &str| {
             let guest = uncached().bytes(text_guest(alloc, task).into_bytes()).unwrap();
-            let pool = wpool::Pool::builder(guest).workers(1).timeout(Duration::from_millis(300)).build().unwrap();
+            let pool =
+                wpool::Pool::builder(guest).workers(1).timeout(Duration::from_millis(300)).build().unwrap();
             let task = pool.task::<u8, u8>("t").unwrap();
             let error = task.submit(&5).unwrap().result().unwrap_err();
             assert_eq!(pool.stats().workers_lost, 0);
@@ -98,7 +99,7 @@ fn a_guest_that_breaks_its_interface_fails_alone() {
         assert!(call("(loop (br 0)) (unreachable)", "(i32.const 0)").contains("timed out"));
         assert!(call("(unreachable)", "(i32.const 0)").contains("unreachable code"));
         assert!(call(fine, "(i32.const 65530)").contains("do not lie in its memory"));
-        assert!(call(fine, "(i32.const -4)").contains("address space"));
+        assert!(call(fine, "(i32.const -4)").contains("do not lie in its memory"));
         assert!(call(fine, &outcome([0, 65535, 2, 0, 0])).contains("do not lie in its memory"));
         assert!(call(fine, &outcome([0, -1, -1, 0, 0])).contains("output limit"));
         assert!(call(fine, &outcome([9, 0, 1, 0, 0])).contains("unknown status 9"));
@@ -118,7 +119,10 @@ fn a_damaged_description_is_refused() {
         let bad = good.replace("\\01x\\00\\00", "\\01x\\00\\09");
         let error = uncached().bytes(bad.into_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "the guest's description is invalid: task `t` refers to type 9 of 1");
-        let endless = good.replace("(result i32) (i32.const 0))\n            (func (export \"wpool_task", "(result i32) (loop (br 0)) (unreachable))\n            (func (export \"wpool_task");
+        let endless = good.replace(
+            "(result i32) (i32.const 0))\n            (func (export \"wpool_task",
+            "(result i32) (loop (br 0)) (unreachable))\n            (func (export \"wpool_task",
+        );
         assert_ne!(endless, good);
         let error = uncached().bytes(endless.into_bytes()).unwrap_err();
         assert!(matches!(error, LoadError::Describe(wpool::TaskError::Timeout { .. })), "{error:?}");
@@ -154,7 +158,8 @@ fn many_threads_load_one_guest_once() {
         bytes.extend_from_slice(&[0, 3, 2, b'h', b'i']);
         let bytes: std::sync::Arc<[u8]> = bytes.into();
         std::thread::scope(|scope| {
-            let guests: Vec<_> = (0..16).map(|_| scope.spawn(|| loader.bytes(bytes.clone()).unwrap())).collect();
+            let guests: Vec<_> =
+                (0..16).map(|_| scope.spawn(|| loader.bytes(bytes.clone()).unwrap())).collect();
             let identities: std::collections::HashSet<_> =
                 guests.into_iter().map(|guest| guest.join().unwrap().identity()).collect();
             assert_eq!(identities.len(), 1);

@@ -53,6 +53,9 @@ fn no_test_file_is_forgotten() {
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/it")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        assert!(name == "main" || main.contains(&format!("mod {name};")), "it/main.rs does not name `{name}`");
+        assert!(
+            name == "main" || main.contains(&format!("mod {name};")),
+            "it/main.rs does not name `{name}`"
+        );
     }
 }

@@ -27,8 +27,12 @@ fn typed_values_come_back_as_they_went() {
         let tree = Tree { name: "root".into(), children: vec![leaf("ä"), leaf("")] };
         let echo = pool.task::<Tree, Tree>("tree").unwrap();
         assert_eq!(echo.submit(&tree).unwrap().result(), Ok(tree));
-        let shapes =
-            [Shape::Nothing, Shape::FullCircle(f64::MIN), Shape::Line(-1, i32::MAX), Shape::Box { width: 1, height: 0 }];
+        let shapes = [
+            Shape::Nothing,
+            Shape::FullCircle(f64::MIN),
+            Shape::Line(-1, i32::MAX),
+            Shape::Box { width: 1, height: 0 },
+        ];
         let echo = pool.task::<Shape, Shape>("shape").unwrap();
         let back: Result<Vec<Shape>, TaskError> = echo.map(shapes.clone()).collect();
         assert_eq!(back.unwrap(), shapes);
@@ -69,7 +73,10 @@ fn types_are_checked_before_anything_runs() {
     bounded(|| {
         let pool = pool(WPOOL, wpool_tests::OK_ECHO).build().unwrap();
         let message = |error: TaskLookupError| error.to_string();
-        assert_eq!(message(pool.task::<Tree, Shape>("tree").unwrap_err()), "task `tree` returns `Tree`, not `Shape`");
+        assert_eq!(
+            message(pool.task::<Tree, Shape>("tree").unwrap_err()),
+            "task `tree` returns `Tree`, not `Shape`"
+        );
         assert_eq!(
             message(pool.task::<(&str, u32), String>("repeat").unwrap_err()),
             "task `repeat` takes `(string, u32, option<char>)`, not `(string, u32)`"
@@ -95,7 +102,9 @@ fn arguments_have_a_limit() {
         );
         let results: Vec<_> = bytes.map([vec![1; 9], vec![2; 10], vec![3; 9]]).collect();
         assert_eq!(results[0], Ok(vec![1; 9]));
-        assert!(matches!(&results[1], Err(TaskError::BadArguments { message }) if message.contains("11 bytes")));
+        assert!(
+            matches!(&results[1], Err(TaskError::BadArguments { message }) if message.contains("11 bytes"))
+        );
         assert_eq!(results[2], Ok(vec![3; 9]));
     });
 }
@@ -110,7 +119,10 @@ fn a_wasi_guest_prints_into_its_log_and_finds_nothing() {
         let look = pool.task::<(), (u32, u32, u32, String)>("look_around").unwrap();
         assert_eq!(look.submit(&()).unwrap().result().unwrap(), (0, 0, 0, String::new()));
         let exit = pool.task::<i32, ()>("exit").unwrap().submit(&3).unwrap().result().unwrap_err();
-        assert_eq!(exit.to_string(), "the guest broke its interface: it exited with code 3 instead of returning");
+        assert_eq!(
+            exit.to_string(),
+            "the guest broke its interface: it exited with code 3 instead of returning"
+        );
         let random = pool.task::<(), u64>("random").unwrap();
         assert_ne!(random.submit(&()).unwrap().result(), random.submit(&()).unwrap().result());
     });
@@ -127,7 +139,10 @@ fn a_sleeping_task_leaves_its_worker_to_others() {
         let futures: Vec<_> = (0..20).map(|_| sleep.submit(&300).unwrap()).collect();
         for future in futures {
             assert!(future.result().unwrap() >= 300);
-            assert!(future.figures().unwrap().run < std::time::Duration::from_millis(200), "sleeping is not running");
+            assert!(
+                future.figures().unwrap().run < std::time::Duration::from_millis(200),
+                "sleeping is not running"
+            );
         }
         assert!(began.elapsed() < std::time::Duration::from_secs(4), "twenty slept at the same time");
     });

@@ -11,7 +11,9 @@ use crate::WPOOL;
 fn workers_of(parent: u32) -> Vec<u32> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         let Some(rest) = stat.rsplit(") ").next() else { continue };
         let mut fields = rest.split(' ');
@@ -136,7 +138,9 @@ fn a_worker_inherits_nothing() {
             .collect();
         names.sort();
         assert!(
-            names.iter().all(|name| ["socket:", "/dev/null", "/memfd:", "anon_inode:", "/proc/"].iter().any(|ok| name.starts_with(ok))),
+            names.iter().all(|name| ["socket:", "/dev/null", "/memfd:", "anon_inode:", "/proc/"]
+                .iter()
+                .any(|ok| name.starts_with(ok))),
             "{names:?}"
         );
         assert!(!names.iter().any(|name| name.ends_with("/status")), "{names:?}");
@@ -150,13 +154,16 @@ fn a_worker_inherits_nothing() {
 #[test]
 fn workers_die_with_their_parent() {
     bounded(|| {
-        let mut run = Run::start(wpool_tests::SLOW_WORK, "[4000000, 4000000, 4000000]", "2", &["--timeout", "none"]);
+        let mut run =
+            Run::start(wpool_tests::SLOW_WORK, "[4000000, 4000000, 4000000]", "2", &["--timeout", "none"]);
         run.first_worker();
         let workers = run.workers();
         kill(run.child.id(), Signal::KILL);
         run.finish();
         let began = Instant::now();
-        let alive = |pid: &u32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|role| role.starts_with(b"wpool __worker"));
+        let alive = |pid: &u32| {
+            fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|role| role.starts_with(b"wpool __worker"))
+        };
         while workers.iter().any(alive) {
             assert!(began.elapsed() < Duration::from_secs(10), "a worker has outlived its parent");
             std::thread::yield_now();
@@ -190,7 +197,8 @@ fn an_interrupt_keeps_what_is_done() {
         let status = run.child.wait().unwrap();
         assert_eq!(status.code(), Some(130));
         assert!(!folder.join("out.json").exists(), "the output is whole or not there");
-        let done: Vec<serde_json::Value> = serde_json::from_str(&fs::read_to_string(partial).unwrap()).unwrap();
+        let done: Vec<serde_json::Value> =
+            serde_json::from_str(&fs::read_to_string(partial).unwrap()).unwrap();
         assert!(done.len() < 2000 && done.iter().all(serde_json::Value::is_u64), "{}", done.len());
     });
 }
@@ -215,7 +223,8 @@ fn a_program_that_is_no_worker_is_a_clear_error() {
     bounded(|| {
         let guest = wpool_tests::load(WPOOL, wpool_tests::OK_SQUARE);
         drop(guest);
-        let loader = wpool::Loader::new().cache(wpool::Cache::none()).executable(wpool::Executable::at("/bin/true"));
+        let loader =
+            wpool::Loader::new().cache(wpool::Cache::none()).executable(wpool::Executable::at("/bin/true"));
         let error = loader.file(wpool_tests::OK_SQUARE).unwrap_err();
         assert_eq!(error.to_string(), "the compiler was lost: it exited with code 0");
         let loader = wpool::Loader::new().executable(wpool::Executable::at("/no/such/program"));

@@ -11,12 +11,15 @@ include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 pub const BOUND: Duration = Duration::from_secs(120);
 
 /// The tests' own cache, so that they neither use nor fill the user's.
-static CACHE: LazyLock<tempfile::TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a temporary folder"));
+static CACHE: LazyLock<tempfile::TempDir> =
+    LazyLock::new(|| tempfile::tempdir().expect("a temporary folder"));
 
 /// How the tests load guests: by this build's own command.
 pub fn loader(executable: &str) -> Loader {
     let folder = CACHE.path();
-    Loader::new().executable(Executable::at(executable)).cache(Cache::at(folder.join("entries"), folder.join("key")))
+    Loader::new()
+        .executable(Executable::at(executable))
+        .cache(Cache::at(folder.join("entries"), folder.join("key")))
 }
 
 /// A pool of two workers for a guest.
@@ -43,6 +46,8 @@ pub fn bounded(test: impl FnOnce() + Send + 'static) {
                 std::panic::resume_unwind(panic);
             }
         }
-        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("the test hangs: it took longer than {BOUND:?}"),
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+            panic!("the test hangs: it took longer than {BOUND:?}")
+        }
     }
 }

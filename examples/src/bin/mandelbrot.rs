@@ -27,7 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "mandelbrot.png".to_owned());
     let pool = Pool::builder(Guest::from_file(wpool_examples::guest("mandelbrot")?)?).build()?;
     let draw = pool.task::<Tile, Vec<u8>>("mandelbrot")?;
-    let corners = (0..HEIGHT).step_by(TILE as usize).flat_map(|y| (0..WIDTH).step_by(TILE as usize).map(move |x| (x, y)));
+    let corners = (0..HEIGHT)
+        .step_by(TILE as usize)
+        .flat_map(|y| (0..WIDTH).step_by(TILE as usize).map(move |x| (x, y)));
     let tiles: Vec<Tile> = corners
         .map(|(x, y)| Tile { x, y, width: TILE, height: TILE, picture_width: WIDTH, max_steps: 500 })
         .collect();

@@ -12,13 +12,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(folder) => PathBuf::from(folder),
         None => wpool_examples::guests()?,
     };
-    let mut modules: Vec<PathBuf> = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
+    let mut modules: Vec<PathBuf> =
+        std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
     modules.retain(|path| path.extension().is_some_and(|extension| extension == "wasm"));
     modules.sort();
     for path in modules {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         match run_plugin(path) {
-            Ok(answers) => answers.iter().for_each(|answer| wpool_examples::say(&format!("{name}: {answer}"))),
+            Ok(answers) => {
+                answers.iter().for_each(|answer| wpool_examples::say(&format!("{name}: {answer}")))
+            }
             // A plug-in that cannot be loaded is that plug-in's problem.
             Err(error) => wpool_examples::say(&format!("{name}: not loaded: {error}")),
         }
@@ -30,7 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn run_plugin(path: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     let guest = Guest::from_file(path)?;
     // Little time and memory: nobody knows what a plug-in does.
-    let pool = Pool::builder(guest.clone()).workers(1).timeout(Duration::from_secs(1)).memory(64 << 20).build()?;
+    let pool =
+        Pool::builder(guest.clone()).workers(1).timeout(Duration::from_secs(1)).memory(64 << 20).build()?;
     let mut answers = Vec::new();
     for signature in guest.tasks() {
         let Some(Ok(arguments)) = signature.arguments_from_content(b"a plug-in reads a text") else {

@@ -150,5 +150,8 @@ pub(crate) fn docs_of(attributes: &[Attribute]) -> String {
         },
         _ => None,
     });
-    lines.map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    lines
+        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }

@@ -157,9 +157,8 @@ fn glue(function: &ItemFn, params: &[Param]) -> TokenStream {
     let types: Vec<&Type> = params.iter().map(|param| &param.ty).collect();
     let names: Vec<String> = params.iter().map(|param| unraw(&param.name)).collect();
     let values: Vec<Ident> = (0..params.len()).map(|i| format_ident!("argument_{i}")).collect();
-    let assertions = types.iter().map(|ty| {
-        quote_spanned!(ty.span()=> ::wpool_guest::__private::assert_schema::<#ty>();)
-    });
+    let assertions =
+        types.iter().map(|ty| quote_spanned!(ty.span()=> ::wpool_guest::__private::assert_schema::<#ty>();));
     let probe = quote_spanned!(returned_span=> (&&&&Probe::<#returned>::new()));
     let cfgs: Vec<_> = function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
     quote! {

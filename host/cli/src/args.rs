@@ -176,12 +176,25 @@ fn parse_size(text: &str) -> Result<Limit<u64>, String> {
         return Ok(Limit(None));
     }
     let (kib, mib, gib) = (1024.0, 1_048_576.0, 1_073_741_824.0);
-    let units = [("KiB", kib), ("MiB", mib), ("GiB", gib), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("B", 1.0), ("", 1.0)];
+    let units = [
+        ("KiB", kib),
+        ("MiB", mib),
+        ("GiB", gib),
+        ("kB", 1e3),
+        ("MB", 1e6),
+        ("GB", 1e9),
+        ("B", 1.0),
+        ("", 1.0),
+    ];
     let bytes = with_unit(text, &units).ok_or("a size is a number with B, KiB, MiB or GiB, or none")?;
     if bytes > 1e15 {
         return Err("that is larger than any memory".to_owned());
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is positive and below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is positive and below 2^53"
+    )]
     Ok(Limit(Some(bytes.round() as u64)))
 }
 

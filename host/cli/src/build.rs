@@ -40,7 +40,14 @@ fn build(folder: &Path, target: &str) -> Result<PathBuf, Failure> {
     add_missing_target(folder, target)?;
     report::note(&format!("building: cd {} && cargo build --release --target {target}", folder.display()));
     let built = Command::new("cargo")
-        .args(["build", "--release", "--quiet", "--target", target, "--message-format=json-render-diagnostics"])
+        .args([
+            "build",
+            "--release",
+            "--quiet",
+            "--target",
+            target,
+            "--message-format=json-render-diagnostics",
+        ])
         .current_dir(folder)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -93,7 +100,11 @@ fn add_missing_target(folder: &Path, target: &str) -> Result<(), Failure> {
         return Ok(());
     }
     report::note(&format!("adding the target: rustup target add {target}"));
-    let added = Command::new("rustup").args(["target", "add", target]).current_dir(folder).stdin(Stdio::null()).status();
+    let added = Command::new("rustup")
+        .args(["target", "add", target])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .status();
     match added {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(not_built(format!("rustup cannot add the target {target}: {status}"))),

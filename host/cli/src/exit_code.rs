@@ -31,7 +31,8 @@ impl Failure {
 
     /// The guest or the pool cannot start, for this reason.
     pub(crate) fn start(error: &dyn Error) -> Self {
-        Self { code: NOT_STARTED, message: error.to_string(), causes: Vec::new(), hint: None }.caused_by(error.source())
+        Self { code: NOT_STARTED, message: error.to_string(), causes: Vec::new(), hint: None }
+            .caused_by(error.source())
     }
 
     /// Adds everything below as causes.

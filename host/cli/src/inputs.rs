@@ -72,7 +72,11 @@ impl<R: BufRead> Items<R> {
                         shown(other)
                     )));
                 }
-                None => return Err(self.bytes.wrong("the input is empty; an array without items is []".to_owned())),
+                None => {
+                    return Err(self
+                        .bytes
+                        .wrong("the input is empty; an array without items is []".to_owned()));
+                }
             },
             State::Items(read) => read,
         };
@@ -82,7 +86,9 @@ impl<R: BufRead> Items<R> {
                 self.bytes.next()?;
                 self.bytes.skip_space()?;
                 if let Some(other) = self.bytes.peek()? {
-                    return Err(self.bytes.wrong(format!("expected nothing after the array, got {}", shown(other))));
+                    return Err(self
+                        .bytes
+                        .wrong(format!("expected nothing after the array, got {}", shown(other))));
                 }
                 self.state = State::Ended;
                 return Ok(None);
@@ -208,7 +214,11 @@ impl<R: BufRead> Bytes<R> {
                 Ok(buffer) => return Ok(buffer.first().copied()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    return Err(InputError { line: self.line, column: self.column, message: error.to_string() });
+                    return Err(InputError {
+                        line: self.line,
+                        column: self.column,
+                        message: error.to_string(),
+                    });
                 }
             }
         }
@@ -273,7 +283,10 @@ mod tests {
     #[test]
     fn lines_are_items_and_empty_ones_are_not() {
         let (items, error) = read("1\n\n[2,\"a\"]\r\n  3", Layout::Lines);
-        assert_eq!((items.iter().map(|i| i.trim_end()).collect(), error), (vec!["1", "[2,\"a\"]", "3"], None));
+        assert_eq!(
+            (items.iter().map(|i| i.trim_end()).collect(), error),
+            (vec!["1", "[2,\"a\"]", "3"], None)
+        );
         assert_eq!(read("", Layout::Lines), (vec![], None));
     }
 
@@ -298,7 +311,8 @@ mod tests {
     fn items_have_a_size_and_places_count_characters() {
         let long = format!("[{}]", "1".repeat(2000));
         assert!(read(&long, Layout::Array).1.unwrap().contains("more than 1000 bytes"));
-        let items: Vec<Item> = Items::new("[\"é\",\n 2, 3]".as_bytes(), Layout::Array, 10).map(Result::unwrap).collect();
+        let items: Vec<Item> =
+            Items::new("[\"é\",\n 2, 3]".as_bytes(), Layout::Array, 10).map(Result::unwrap).collect();
         let places: Vec<_> = items.iter().map(|item| (item.line, item.column)).collect();
         assert_eq!(places, [(1, 2), (2, 2), (2, 5)]);
     }

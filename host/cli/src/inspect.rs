@@ -62,12 +62,16 @@ fn as_text(guest: &Guest) -> String {
         text += "no tasks\n";
     }
     let (start, most) = guest.memory();
-    let most = most.map_or_else(|| "no limit of its own".to_owned(), |most| format!("at most {}", size(most)));
+    let most =
+        most.map_or_else(|| "no limit of its own".to_owned(), |most| format!("at most {}", size(most)));
     let imports: Vec<String> = guest.imports().map(|(module, name, _)| format!("{module}.{name}")).collect();
     let imports = if imports.is_empty() { "none".to_owned() } else { imports.join(", ") };
     let rows = [
         vec!["memory".to_owned(), format!("{} at the start, {most}", size(start))],
-        vec!["size".to_owned(), format!("{}, compiled {}", size(guest.size() as u64), size(guest.image_size()))],
+        vec![
+            "size".to_owned(),
+            format!("{}, compiled {}", size(guest.size() as u64), size(guest.image_size())),
+        ],
         vec!["imports".to_owned(), imports],
         vec!["identity".to_owned(), guest.identity().to_string()],
     ];
@@ -100,7 +104,9 @@ pub(crate) fn cache() -> Done {
     let Some(path) = cache.path() else {
         return Err(Failure::input("there is no cache").hint("set HOME or XDG_CACHE_HOME"));
     };
-    let entries = cache.entries().map_err(|error| Failure::input(format!("cannot list `{}`: {error}", path.display())))?;
+    let entries = cache
+        .entries()
+        .map_err(|error| Failure::input(format!("cannot list `{}`: {error}", path.display())))?;
     let total: u64 = entries.iter().map(|entry| entry.size).sum();
     let mut rows: Vec<Vec<String>> = entries
         .iter()
@@ -109,7 +115,11 @@ pub(crate) fn cache() -> Done {
             vec![name, size(entry.size), format!("used {} ago", age(entry.used))]
         })
         .collect();
-    rows.push(vec![format!("{} compiled guests", entries.len()), size(total), format!("in {}", path.display())]);
+    rows.push(vec![
+        format!("{} compiled guests", entries.len()),
+        size(total),
+        format!("in {}", path.display()),
+    ]);
     report::print(&report::table(&rows));
     Ok(ExitCode::from(SUCCESS))
 }
@@ -126,8 +136,9 @@ fn age(then: SystemTime) -> String {
 
 /// Removes all compiled guests.
 pub(crate) fn clear_cache() -> Done {
-    let removed =
-        Cache::default().clear().map_err(|error| Failure::input(format!("cannot clear the cache: {error}")))?;
+    let removed = Cache::default()
+        .clear()
+        .map_err(|error| Failure::input(format!("cannot clear the cache: {error}")))?;
     report::print(&format!("removed {removed} compiled guests\n"));
     Ok(ExitCode::from(SUCCESS))
 }

@@ -30,16 +30,22 @@ impl Output {
     pub(crate) fn open(path: Option<&Path>, format: Format) -> io::Result<Self> {
         let sink = match path {
             None => Sink::Stdout(BufWriter::with_capacity(1 << 16, io::stdout())),
-            Some(path) => {
-                Sink::File(BufWriter::with_capacity(1 << 16, NamedTempFile::new_in(folder_of(path))?), path.to_owned())
-            }
+            Some(path) => Sink::File(
+                BufWriter::with_capacity(1 << 16, NamedTempFile::new_in(folder_of(path))?),
+                path.to_owned(),
+            ),
         };
         Ok(Self { sink, format, written: 0, text: Vec::new() })
     }
 
     /// Writes one result. The error is what the task's owner is told; it differs from the task's own if its
     /// value is not what the description promises.
-    pub(crate) fn write(&mut self, index: u64, completed: &Completed, signature: &Signature) -> io::Result<Result<(), TaskError>> {
+    pub(crate) fn write(
+        &mut self,
+        index: u64,
+        completed: &Completed,
+        signature: &Signature,
+    ) -> io::Result<Result<(), TaskError>> {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         let shown = match &completed.result {
@@ -50,8 +56,12 @@ impl Output {
         };
         let written = match (self.format, &shown) {
             (Format::Json, Ok(())) => self.element(&escape_error_key(&text)),
-            (Format::Json, Err(error)) => self.element(json!({"$error": error_object(error, signature)}).to_string().as_bytes()),
-            (Format::Jsonl, Ok(())) => self.line(&[format!("{{\"index\":{index},\"ok\":").as_bytes(), &text, b"}"]),
+            (Format::Json, Err(error)) => {
+                self.element(json!({"$error": error_object(error, signature)}).to_string().as_bytes())
+            }
+            (Format::Jsonl, Ok(())) => {
+                self.line(&[format!("{{\"index\":{index},\"ok\":").as_bytes(), &text, b"}"])
+            }
             (Format::Jsonl, Err(error)) => {
                 let line = json!({"index": index, "error": error_object(error, signature)}).to_string();
                 self.line(&[line.as_bytes()])

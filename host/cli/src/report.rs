@@ -1,5 +1,9 @@
 //! Everything that the command says to a person or writes for one: the only place that prints.
-#![allow(clippy::print_stderr, clippy::print_stdout, reason = "this is what the other files leave printing to")]
+#![allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "this is what the other files leave printing to"
+)]
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write};
@@ -81,7 +85,11 @@ pub(crate) struct Progress {
 impl Progress {
     /// With the number of tasks, if it is known. Only a terminal shows a bar.
     pub(crate) fn start(total: Option<u64>) -> Self {
-        let target = if io::stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let target = if io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(total, target);
         let template = match total {
             Some(_) => "{bar:40.cyan/blue} {human_pos}/{human_len}  {per_sec}  {eta} left  {msg:.red}",
@@ -171,7 +179,8 @@ impl Logs {
             return Ok(());
         }
         let text = completed.log.text();
-        let mut lines: Vec<String> = text.lines().map(|line| format!("[{index}] {}", escaped(line))).collect();
+        let mut lines: Vec<String> =
+            text.lines().map(|line| format!("[{index}] {}", escaped(line))).collect();
         if completed.log.dropped() > 0 {
             lines.push(format!("[{index}] … {} bytes of log were dropped", completed.log.dropped()));
         }
@@ -208,7 +217,12 @@ impl ReportFile {
         Ok(Self { file, path: path.to_owned(), written: 0 })
     }
 
-    pub(crate) fn write(&mut self, index: u64, completed: &Completed, outcome: &Result<(), TaskError>) -> io::Result<()> {
+    pub(crate) fn write(
+        &mut self,
+        index: u64,
+        completed: &Completed,
+        outcome: &Result<(), TaskError>,
+    ) -> io::Result<()> {
         let figures = &completed.figures;
         let line = json!({
             "index": index,
@@ -242,11 +256,14 @@ fn micros(time: Duration) -> f64 {
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text += cells.join("  ").trim_end();
         text.push('\n');
     }

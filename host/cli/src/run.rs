@@ -41,15 +41,17 @@ pub(crate) fn run(args: &RunArgs) -> Done {
 
 fn choose_task<'g>(guest: &'g Guest, wanted: Option<&str>) -> Result<&'g str, Failure> {
     if let Some(name) = wanted {
-        return guest.task(name).map(Signature::name).map_err(|error| {
-            Failure::input(error).hint("run `wpool inspect GUEST` to see its tasks")
-        });
+        return guest
+            .task(name)
+            .map(Signature::name)
+            .map_err(|error| Failure::input(error).hint("run `wpool inspect GUEST` to see its tasks"));
     }
     match guest.tasks() {
         [only] => Ok(only.name()),
         [] => Err(Failure::input("the guest has no tasks").hint("mark a function with #[wpool_guest::task]")),
         several => {
-            let names: Vec<String> = several.iter().map(|task| format!("  {}", inspect::signature(task))).collect();
+            let names: Vec<String> =
+                several.iter().map(|task| format!("  {}", inspect::signature(task))).collect();
             Err(Failure::input(format!("the guest has {} tasks:\n{}", several.len(), names.join("\n")))
                 .hint("choose one with --task NAME"))
         }
@@ -127,13 +129,15 @@ impl Source {
             Self::Contents(files) => {
                 if signature.arguments_from_content(b"").is_none() {
                     let shown = inspect::signature(signature);
-                    return Err(Failure::input(format!("`{shown}` does not take one string or bytes"))
-                        .hint("--map-files gives each file's content as the one argument; use --map for others"));
+                    return Err(Failure::input(format!("`{shown}` does not take one string or bytes")).hint(
+                        "--map-files gives each file's content as the one argument; use --map for others",
+                    ));
                 }
                 Ok(Some(files.len() as u64))
             }
             Self::File { path, layout, .. } => {
-                let file = File::open(path).map_err(|error| Failure::input(format!("cannot read `{}`: {error}", path.display())))?;
+                let file = File::open(path)
+                    .map_err(|error| Failure::input(format!("cannot read `{}`: {error}", path.display())))?;
                 let mut count = 0;
                 for item in items(BufReader::new(file), *layout) {
                     let item = item.map_err(|error| Failure::input(format!("{}:{error}", path.display())))?;
@@ -181,7 +185,8 @@ fn items<R: BufRead>(reader: R, layout: Layout) -> Items<R> {
 fn arguments_of(signature: &Signature, item: &Item, index: u64) -> Input {
     signature.arguments_from_json(&item.text).map_err(|error| {
         let line = item.line + error.line.saturating_sub(1);
-        let column = if error.line <= 1 { item.column + error.column.saturating_sub(1) } else { error.column };
+        let column =
+            if error.line <= 1 { item.column + error.column.saturating_sub(1) } else { error.column };
         let place = if error.path.is_empty() || error.path.starts_with(['.', '[']) { "" } else { "." };
         format!("{line}:{column}: inputs[{index}]{place}{}: {}", error.path, error.message)
     })
@@ -197,8 +202,13 @@ struct InputEnd {
 }
 
 /// The inputs, one after the other. What ends them early is left in `end`.
-fn inputs<'a>(source: &'a Source, signature: &'a Signature, end: &'a std::cell::RefCell<InputEnd>) -> Result<Box<dyn Iterator<Item = Input> + 'a>, Failure> {
-    let unreadable = |path: &Path, error| Failure::input(format!("cannot read `{}`: {error}", path.display()));
+fn inputs<'a>(
+    source: &'a Source,
+    signature: &'a Signature,
+    end: &'a std::cell::RefCell<InputEnd>,
+) -> Result<Box<dyn Iterator<Item = Input> + 'a>, Failure> {
+    let unreadable =
+        |path: &Path, error| Failure::input(format!("cannot read `{}`: {error}", path.display()));
     Ok(match source {
         Source::Contents(files) => Box::new(files.iter().map(|path| content(path, signature))),
         Source::File { path, layout, state } => {
@@ -216,7 +226,9 @@ fn inputs<'a>(source: &'a Source, signature: &'a Signature, end: &'a std::cell::
         Source::Stream { path, format } => {
             let reader: Box<dyn BufRead> = match path {
                 None => Box::new(io::stdin().lock()),
-                Some(path) => Box::new(BufReader::new(File::open(path).map_err(|error| unreadable(path, error))?)),
+                Some(path) => {
+                    Box::new(BufReader::new(File::open(path).map_err(|error| unreadable(path, error))?))
+                }
             };
             let mut reader = reader;
             let name = path.as_deref().unwrap_or(Path::new("-"));
@@ -255,13 +267,17 @@ fn content(path: &Path, signature: &Signature) -> Input {
 
 /// Maps the task over the inputs, and writes everything that comes out.
 fn map(args: &RunArgs, source: &Source, raw: &RawTask, signature: &Signature, total: Option<u64>) -> Done {
-    let failed = |what: &Path, error: io::Error| Failure::input(format!("cannot write `{}`: {error}", what.display()));
+    let failed =
+        |what: &Path, error: io::Error| Failure::input(format!("cannot write `{}`: {error}", what.display()));
     let stdout = Path::new("standard output");
     let target = args.output.as_deref().unwrap_or(stdout);
-    let mut output = Output::open(args.output.as_deref(), args.format).map_err(|error| failed(target, error))?;
+    let mut output =
+        Output::open(args.output.as_deref(), args.format).map_err(|error| failed(target, error))?;
     let mut logs = Logs::open(&args.logs).map_err(|error| failed(&args.logs, error))?;
     let mut figures = match &args.report {
-        Some(path) => Some(ReportFile::open(path, raw.guest(), signature.name()).map_err(|error| failed(path, error))?),
+        Some(path) => {
+            Some(ReportFile::open(path, raw.guest(), signature.name()).map_err(|error| failed(path, error))?)
+        }
         None => None,
     };
     let end = std::cell::RefCell::new(InputEnd::default());
@@ -299,7 +315,8 @@ fn map(args: &RunArgs, source: &Source, raw: &RawTask, signature: &Signature, to
     let end = end.into_inner();
     let interrupted = interrupt::requested();
     let whole = !interrupted && !cut_short && !end.changed && end.damaged.is_none();
-    let partial = output.finish(whole || (stopped.get() && !interrupted)).map_err(|error| failed(target, error))?;
+    let partial =
+        output.finish(whole || (stopped.get() && !interrupted)).map_err(|error| failed(target, error))?;
     logs.finish().map_err(|error| failed(&args.logs, error))?;
     if let (Some(figures), Some(path)) = (figures, &args.report) {
         figures.finish(&progress).map_err(|error| failed(path, error))?;
@@ -312,10 +329,14 @@ fn map(args: &RunArgs, source: &Source, raw: &RawTask, signature: &Signature, to
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if end.changed {
-        return Err(Failure::input(format!("`{}` changed while it was read", args.map.clone().unwrap_or_default().display())));
+        return Err(Failure::input(format!(
+            "`{}` changed while it was read",
+            args.map.clone().unwrap_or_default().display()
+        )));
     }
     if let Some(message) = end.damaged {
-        let name = args.map.as_deref().filter(|path| *path != Path::new("-")).unwrap_or(Path::new("standard input"));
+        let name =
+            args.map.as_deref().filter(|path| *path != Path::new("-")).unwrap_or(Path::new("standard input"));
         return Err(Failure { code: BAD_INPUT, ..Failure::input(format!("{}:{message}", name.display())) });
     }
     Ok(ExitCode::from(if progress.failed() > 0 { SOME_FAILED } else { SUCCESS }))

@@ -46,8 +46,9 @@ fn compile_for(socket: &UnixStream) -> wasmtime::Result<CompileReply> {
     if (request.protocol, request.build.as_str()) != (PROTOCOL_VERSION, BUILD) {
         return Ok(CompileReply::Mismatch { protocol: PROTOCOL_VERSION, build: BUILD.to_owned() });
     }
-    let [module, image] = <[OwnedFd; 2]>::try_from(descriptors)
-        .map_err(|got| std::io::Error::other(format!("{} descriptors came with the request, not 2", got.len())))?;
+    let [module, image] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|got| {
+        std::io::Error::other(format!("{} descriptors came with the request, not 2", got.len()))
+    })?;
     sandbox::seal(request.limits.memory)?;
     let mut bytes = Vec::new();
     File::from(module).take(request.limits.module).read_to_end(&mut bytes)?;
@@ -144,7 +145,8 @@ fn check_abi(module: &Module) -> Result<(), CompileFailure> {
     if module.get_export(&expected).is_some() {
         return Ok(());
     }
-    let other = module.exports().find_map(|export| export.name().strip_prefix(export::VERSION_PREFIX).map(shortened));
+    let other =
+        module.exports().find_map(|export| export.name().strip_prefix(export::VERSION_PREFIX).map(shortened));
     match other {
         Some(found) => Err(CompileFailure::WrongAbi { found }),
         None => Err(CompileFailure::MissingExport { name: expected }),

@@ -26,7 +26,8 @@ impl Flight {
 
     /// The next free words: where they start, and how many there are in a row, at most `wanted`.
     pub(super) fn free_claims(&mut self, wanted: u32) -> Option<(u32, u32)> {
-        let start = (0..CLAIMS).map(|step| (self.cursor + step) % CLAIMS).find(|&claim| !self.is_taken(claim))?;
+        let start =
+            (0..CLAIMS).map(|step| (self.cursor + step) % CLAIMS).find(|&claim| !self.is_taken(claim))?;
         let count = (0..wanted.min(CLAIMS)).take_while(|step| !self.is_taken(start + step)).count();
         Some((start, u32::try_from(count).ok()?))
     }

@@ -49,7 +49,13 @@ pub(crate) enum Event {
     Probed { worker: WorkerId, running: Option<TaskId>, slice: u64 },
     /// A worker's process is gone. `begun` is what its control page said of the tasks that it had, and
     /// `running` which one it ran: a hint, no more.
-    WorkerExited { worker: WorkerId, exit: WorkerExit, begun: Vec<TaskId>, running: Option<TaskId>, message: Option<String> },
+    WorkerExited {
+        worker: WorkerId,
+        exit: WorkerExit,
+        begun: Vec<TaskId>,
+        running: Option<TaskId>,
+        message: Option<String>,
+    },
     /// Somebody does not want a task any more.
     Cancel(TaskId),
     /// Nobody waits for the rest of a job any more.
@@ -106,7 +112,9 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 enum Slot {
     /// Nobody is there, and somebody will be started when the time has come.
-    Empty { restart_at: Option<Instant> },
+    Empty {
+        restart_at: Option<Instant>,
+    },
     Starting,
     Ready(Box<Serving>),
     /// Its connection is closed or it was killed, and its end is awaited.
@@ -216,12 +224,16 @@ impl Dispatcher {
 
     /// Whether a worker could take a task now and there is none.
     pub(crate) fn is_hungry(&self) -> bool {
-        self.mode == Mode::Open && self.queue.is_empty() && self.ready().any(|(_, serving)| self.room(serving, 0) > 0)
+        self.mode == Mode::Open
+            && self.queue.is_empty()
+            && self.ready().any(|(_, serving)| self.room(serving, 0) > 0)
     }
 
     /// Whether everything has ended and every worker is gone.
     pub(crate) fn is_finished(&self) -> bool {
-        self.mode != Mode::Open && self.queue.is_empty() && self.slots.iter().all(|slot| matches!(slot, Slot::Empty { .. }))
+        self.mode != Mode::Open
+            && self.queue.is_empty()
+            && self.slots.iter().all(|slot| matches!(slot, Slot::Empty { .. }))
     }
 
     /// Workers that are ready, tasks that are on their way or running.
@@ -391,7 +403,14 @@ impl Dispatcher {
         };
     }
 
-    fn probed(&mut self, worker: WorkerId, running: Option<TaskId>, slice: u64, now: Instant, actions: &mut Vec<Action>) {
+    fn probed(
+        &mut self,
+        worker: WorkerId,
+        running: Option<TaskId>,
+        slice: u64,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
         let Some(timeout) = self.settings.timeout else { return };
         let Some(serving) = self.serving(worker) else { return };
         let Some(task) = running.filter(|task| serving.flight.claim_of(*task).is_some()) else {
@@ -551,7 +570,8 @@ impl Dispatcher {
         if serving.exclusive {
             return 0;
         }
-        let (capacity, least) = self.target(function).map_or((1, 1), |target| (target * 2, target.div_ceil(2)));
+        let (capacity, least) =
+            self.target(function).map_or((1, 1), |target| (target * 2, target.div_ceil(2)));
         let room = capacity.saturating_sub(serving.flight.len());
         if room >= least { room } else { 0 }
     }
@@ -597,7 +617,9 @@ impl Dispatcher {
                 .iter_mut()
                 .enumerate()
                 .filter_map(|(place, slot)| match slot {
-                    Slot::Ready(serving) if serving.flight.len() == 0 || !serving.exclusive => Some((place, serving)),
+                    Slot::Ready(serving) if serving.flight.len() == 0 || !serving.exclusive => {
+                        Some((place, serving))
+                    }
                     _ => None,
                 })
                 .min_by_key(|(_, serving)| serving.flight.len());
@@ -623,7 +645,9 @@ impl Dispatcher {
             .iter()
             .enumerate()
             .filter_map(|(place, slot)| match slot {
-                Slot::Ready(serving) if serving.flight.len() > 1 && !serving.asked => Some((place, serving.flight.len())),
+                Slot::Ready(serving) if serving.flight.len() > 1 && !serving.asked => {
+                    Some((place, serving.flight.len()))
+                }
                 _ => None,
             })
             .max_by_key(|(_, len)| *len);

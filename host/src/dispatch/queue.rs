@@ -180,7 +180,16 @@ mod tests {
     use super::*;
 
     fn range(first: u64, count: u32) -> Range {
-        Range { first: TaskId(first), count, job: JobId(0), index: first, function: 0, deaths: 0, losses: 0, alone: false }
+        Range {
+            first: TaskId(first),
+            count,
+            job: JobId(0),
+            index: first,
+            function: 0,
+            deaths: 0,
+            losses: 0,
+            alone: false,
+        }
     }
 
     #[test]

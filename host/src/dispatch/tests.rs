@@ -47,7 +47,13 @@ impl Bench {
         self.handle(Event::Done { worker: worker(slot, 1), task: TaskId(task), run })
     }
 
-    fn exited(&mut self, worker: WorkerId, exit: WorkerExit, begun: &[u64], running: Option<u64>) -> &[Action] {
+    fn exited(
+        &mut self,
+        worker: WorkerId,
+        exit: WorkerExit,
+        begun: &[u64],
+        running: Option<u64>,
+    ) -> &[Action] {
         let begun = begun.iter().map(|&task| TaskId(task)).collect();
         let running = running.map(TaskId);
         self.handle(Event::WorkerExited { worker, exit, begun, running, message: None })
@@ -59,7 +65,16 @@ fn worker(slot: u16, generation: u32) -> WorkerId {
 }
 
 fn range(first: u64, count: u32) -> Range {
-    Range { first: TaskId(first), count, job: JobId(1), index: first, function: 0, deaths: 0, losses: 0, alone: false }
+    Range {
+        first: TaskId(first),
+        count,
+        job: JobId(1),
+        index: first,
+        function: 0,
+        deaths: 0,
+        losses: 0,
+        alone: false,
+    }
 }
 
 /// First task and number of tasks of each range that was sent to a worker.
@@ -119,10 +134,14 @@ fn what_waits_behind_a_long_task_is_taken_back_for_an_idle_worker() {
     bench.done(1, idle[0].0, long);
     let actions = bench.done(1, idle[0].0 + 1, long);
     let waiting = TaskId(busy[0].0 + 1);
-    let [_, Action::Recall { worker: victim, tasks, why: Recall::Steal }] = actions else { panic!("{actions:?}") };
+    let [_, Action::Recall { worker: victim, tasks, why: Recall::Steal }] = actions else {
+        panic!("{actions:?}")
+    };
     assert_eq!((victim.slot, tasks[0].0), (0, waiting));
     // It has begun meanwhile: asking again would be in vain.
-    assert!(bench.handle(Event::Recalled { worker: worker(0, 1), taken: vec![], why: Recall::Steal }).is_empty());
+    assert!(
+        bench.handle(Event::Recalled { worker: worker(0, 1), taken: vec![], why: Recall::Steal }).is_empty()
+    );
     let taken = vec![waiting];
     let actions = bench.handle(Event::Recalled { worker: worker(0, 1), taken, why: Recall::Steal });
     assert_eq!(sent(actions, worker(1, 1)), [(waiting.0, 1)]);
@@ -269,11 +288,19 @@ fn closing_finishes_what_is_there_and_lets_the_workers_go() {
     let mut bench = Bench::ready(2);
     bench.submit(0, 3);
     assert!(bench.handle(Event::Close).is_empty());
-    bench.done(0, if sent(&bench.actions, worker(0, 1)).is_empty() { 0 } else { 1 }, Duration::from_millis(1));
+    bench.done(
+        0,
+        if sent(&bench.actions, worker(0, 1)).is_empty() { 0 } else { 1 },
+        Duration::from_millis(1),
+    );
     let mut stopped = 0;
     for task in 0..3 {
         for slot in 0..2 {
-            stopped += bench.done(slot, task, Duration::from_millis(1)).iter().filter(|a| matches!(a, Action::Stop(_))).count();
+            stopped += bench
+                .done(slot, task, Duration::from_millis(1))
+                .iter()
+                .filter(|a| matches!(a, Action::Stop(_)))
+                .count();
         }
     }
     assert_eq!(stopped, 2);
@@ -288,7 +315,8 @@ fn terminating_fails_everything_at_once() {
     let mut bench = Bench::ready(2);
     bench.submit(0, 100);
     let actions = bench.handle(Event::Terminate);
-    let tasks: u32 = actions.iter().map(|a| if let Action::Fail { range, .. } = a { range.count } else { 0 }).sum();
+    let tasks: u32 =
+        actions.iter().map(|a| if let Action::Fail { range, .. } = a { range.count } else { 0 }).sum();
     assert_eq!(tasks, 100);
     assert_eq!(actions.iter().filter(|a| matches!(a, Action::Kill(_))).count(), 2);
     assert_eq!(failed(bench.submit(100, 1)), [(100, &TaskError::PoolClosed)]);
@@ -331,7 +359,10 @@ impl Model {
                     for n in 0..u64::from(range.count) {
                         let task = range.first.0 + n;
                         assert!(!self.settled.contains(&task), "task {task} runs after its end");
-                        assert!(self.held.values().all(|held| !held.contains_key(&task)), "task {task} is in two places");
+                        assert!(
+                            self.held.values().all(|held| !held.contains_key(&task)),
+                            "task {task} is in two places"
+                        );
                         let held = self.held.get_mut(&worker).expect("only a ready worker is sent tasks");
                         held.insert(task, false);
                         assert!(!range.alone || held.len() == 1, "a suspect has company");
@@ -339,12 +370,17 @@ impl Model {
                 }
                 Action::Recall { worker, tasks, why } => {
                     let held = self.held.get_mut(&worker).expect("a ready worker");
-                    let taken: Vec<TaskId> =
-                        tasks.into_iter().map(|(task, _)| task).filter(|task| held.get(&task.0) == Some(&false)).collect();
+                    let taken: Vec<TaskId> = tasks
+                        .into_iter()
+                        .map(|(task, _)| task)
+                        .filter(|task| held.get(&task.0) == Some(&false))
+                        .collect();
                     taken.iter().for_each(|task| drop(held.remove(&task.0)));
                     follow.push(Event::Recalled { worker, taken, why });
                 }
-                Action::Fail { range, .. } => (0..u64::from(range.count)).for_each(|n| self.settle(range.first.0 + n)),
+                Action::Fail { range, .. } => {
+                    (0..u64::from(range.count)).for_each(|n| self.settle(range.first.0 + n))
+                }
                 Action::Complete { index, .. } => {
                     assert_eq!(Some(index), done);
                     self.settle(index);
@@ -377,7 +413,8 @@ fn exit(dispatcher: &mut Dispatcher, model: &mut Model, worker: WorkerId, exit: 
     model.starting.remove(&worker);
     model.ending.remove(&worker);
     let held = model.held.remove(&worker).unwrap_or_default();
-    let begun: Vec<TaskId> = held.iter().filter(|(_, begun)| **begun).map(|(task, _)| TaskId(*task)).collect();
+    let begun: Vec<TaskId> =
+        held.iter().filter(|(_, begun)| **begun).map(|(task, _)| TaskId(*task)).collect();
     let running = begun.last().copied();
     run(dispatcher, model, Event::WorkerExited { worker, exit, begun, running, message: None }, now);
 }

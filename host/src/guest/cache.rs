@@ -63,7 +63,9 @@ impl Default for Cache {
     fn default() -> Self {
         let base = |variable: &str, fallback: &str| {
             let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-            named.or_else(|| std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(fallback)))
+            named.or_else(|| {
+                std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(fallback))
+            })
         };
         let folders = base("XDG_CACHE_HOME", ".cache").zip(base("XDG_CONFIG_HOME", ".config"));
         Self {

@@ -37,7 +37,9 @@ pub(super) fn compile(
     let mut attempt = 1;
     loop {
         match compile_once(executable, limits, &module, fuel) {
-            Err(LoadError::CompilerLost { cause }) if cause.is_external() && attempt < ATTEMPTS => attempt += 1,
+            Err(LoadError::CompilerLost { cause }) if cause.is_external() && attempt < ATTEMPTS => {
+                attempt += 1
+            }
             outcome => return outcome,
         }
     }
@@ -53,7 +55,8 @@ fn compile_once(
     let (mut process, socket) = ChildProcess::spawn(executable, child::COMPILER)?;
     let output = rustix::fs::memfd_create("wpool-image", MemfdFlags::CLOEXEC)
         .map_err(|error| SpawnError::System { what: "a file in memory", message: error.to_string() })?;
-    let request = CompileRequest { protocol: PROTOCOL_VERSION, build: BUILD.to_owned(), limits: *limits, fuel };
+    let request =
+        CompileRequest { protocol: PROTOCOL_VERSION, build: BUILD.to_owned(), limits: *limits, fuel };
     let mut writer = FrameWriter::default();
     writer.frame(compiler::REQUEST, |out| encode(&request, out));
     // If this fails the child is gone, and how it ended says more.
@@ -120,7 +123,9 @@ fn mismatch(executable: &Executable, protocol: u32, build: &str) -> LoadError {
     let path = executable.locate().unwrap_or_default();
     LoadError::Spawn(SpawnError::Mismatch {
         path,
-        message: format!("it is build {build} with protocol {protocol}, this is {BUILD} with {PROTOCOL_VERSION}"),
+        message: format!(
+            "it is build {build} with protocol {protocol}, this is {BUILD} with {PROTOCOL_VERSION}"
+        ),
     })
 }
 

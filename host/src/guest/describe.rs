@@ -47,7 +47,9 @@ pub(super) fn describe(
     limits.fuel = fuel.then_some(u64::MAX);
     let deadline = Instant::now() + TIMEOUT + GRACE;
     let system = |what: &'static str| {
-        move |error: rustix::io::Errno| LoadError::Spawn(SpawnError::System { what, message: error.to_string() })
+        move |error: rustix::io::Errno| {
+            LoadError::Spawn(SpawnError::System { what, message: error.to_string() })
+        }
     };
     let (control, control_file) = ControlPage::create().map_err(system("a control page"))?;
     let (mut process, socket) = ChildProcess::spawn(executable, child::WORKER)?;

@@ -123,7 +123,8 @@ impl Comparison<'_> {
             (Type::Tuple(a), Type::Tuple(b)) => self.all(a, b),
             (Type::Struct { fields: a, .. }, Type::Struct { fields: b, .. }) => self.fields(a, b),
             (Type::Enum { variants: a, .. }, Type::Enum { variants: b, .. }) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && self.variant(&a.data, &b.data))
+                a.len() == b.len()
+                    && a.iter().zip(b).all(|(a, b)| a.name == b.name && self.variant(&a.data, &b.data))
             }
             (a, b) => a == b,
         }
@@ -227,7 +228,10 @@ impl Signature {
             Type::String => {
                 if let Err(error) = std::str::from_utf8(content) {
                     return Some(Err(JsonError {
-                        message: format!("expected text in UTF-8, got other bytes at {}", error.valid_up_to()),
+                        message: format!(
+                            "expected text in UTF-8, got other bytes at {}",
+                            error.valid_up_to()
+                        ),
                         path: String::new(),
                         line: 1,
                         column: 1,
@@ -331,11 +335,19 @@ impl Check<'_> {
     }
 
     fn name(&self, name: &str) -> Result<(), String> {
-        if name.len() <= MAX_NAME { Ok(()) } else { Err(format!("task `{}` has a name of {} bytes", self.task, name.len())) }
+        if name.len() <= MAX_NAME {
+            Ok(())
+        } else {
+            Err(format!("task `{}` has a name of {} bytes", self.task, name.len()))
+        }
     }
 
     fn count(&self, count: usize) -> Result<(), String> {
-        if count <= MAX_PARTS { Ok(()) } else { Err(format!("task `{}` has a type of {count} parts", self.task)) }
+        if count <= MAX_PARTS {
+            Ok(())
+        } else {
+            Err(format!("task `{}` has a type of {count} parts", self.task))
+        }
     }
 }
 
@@ -344,7 +356,14 @@ mod tests {
     use super::*;
 
     fn description(types: Vec<Type>) -> TaskDescription {
-        TaskDescription { name: "t".into(), docs: String::new(), params: vec![], returns: 0, error: None, types }
+        TaskDescription {
+            name: "t".into(),
+            docs: String::new(),
+            params: vec![],
+            returns: 0,
+            error: None,
+            types,
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 
 mod cache;
 mod compile;
-pub(crate) mod description;
 mod describe;
+pub(crate) mod description;
 pub(crate) mod json;
 mod source;
 
@@ -158,14 +158,18 @@ impl Loader {
         let (info, descriptions, plain) = self.image(&source, &key, false)?;
         let tasks = describe::check(&info, &descriptions)?;
         let counting = Mutex::new(None);
-        let inner =
-            Arc::new(Inner { identity, source, loader: self.clone(), info, tasks, plain, counting });
+        let inner = Arc::new(Inner { identity, source, loader: self.clone(), info, tasks, plain, counting });
         *slot = Arc::downgrade(&inner);
         Ok(Guest { inner })
     }
 
     /// The image of a module from the cache, or compiled and described now.
-    fn image(&self, source: &[u8], key: &str, fuel: bool) -> Result<(ModuleInfo, Vec<Vec<u8>>, Image), LoadError> {
+    fn image(
+        &self,
+        source: &[u8],
+        key: &str,
+        fuel: bool,
+    ) -> Result<(ModuleInfo, Vec<Vec<u8>>, Image), LoadError> {
         if let Some(entry) = self.cache.get(key) {
             return Ok(entry);
         }
@@ -311,8 +315,10 @@ impl fmt::Debug for Guest {
 
 /// The name that is most likely meant: the fewest letters to change, and not nearly all of them.
 fn nearest(name: &str, candidates: &[String]) -> Option<String> {
-    let (best, distance) =
-        candidates.iter().map(|candidate| (candidate, distance(name, candidate))).min_by_key(|(_, distance)| *distance)?;
+    let (best, distance) = candidates
+        .iter()
+        .map(|candidate| (candidate, distance(name, candidate)))
+        .min_by_key(|(_, distance)| *distance)?;
     (distance <= name.chars().count().max(best.chars().count()) / 2).then(|| best.clone())
 }
 

@@ -9,7 +9,8 @@ use crate::error::LoadError;
 
 /// Reads a regular file of at most `limit` bytes.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
-    let failed = |error: std::io::Error| LoadError::Read { path: path.to_owned(), message: error.to_string() };
+    let failed =
+        |error: std::io::Error| LoadError::Read { path: path.to_owned(), message: error.to_string() };
     // Without waiting, so that a pipe nobody writes to is an answer and not a hang.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
@@ -105,7 +106,10 @@ mod tests {
         let pipe = folder.path().join("pipe");
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
         assert!(matches!(read(&pipe, 10), Err(LoadError::NotAFile { what: "a pipe", .. })));
-        assert!(matches!(read(Path::new("/dev/zero"), 10), Err(LoadError::NotAFile { what: "a device", .. })));
+        assert!(matches!(
+            read(Path::new("/dev/zero"), 10),
+            Err(LoadError::NotAFile { what: "a device", .. })
+        ));
         let file = folder.path().join("file");
         std::fs::write(&file, [0; 11]).unwrap();
         assert!(matches!(read(&file, 10), Err(LoadError::TooLarge { size: 11, limit: 10 })));

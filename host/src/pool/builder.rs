@@ -125,7 +125,8 @@ impl PoolBuilder {
 
     fn check(&self) -> Result<u16, BuildError> {
         let wrong = |setting, value: String, reason| Err(BuildError::Setting { setting, value, reason });
-        let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
+        let workers =
+            self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, NonZeroUsize::get));
         if workers == 0 {
             return wrong("workers", workers.to_string(), "nobody would run the tasks");
         }

@@ -265,7 +265,8 @@ impl Shared {
         core.feed_hungry(self);
         let outbox = std::mem::take(&mut core.outbox);
         let wake = std::mem::take(&mut core.wake_driver);
-        let room = core.waiting_for_room > 0 && (core.closed.is_some() || core.dispatcher.queued() < self.queue_limit);
+        let room = core.waiting_for_room > 0
+            && (core.closed.is_some() || core.dispatcher.queued() < self.queue_limit);
         drop(core);
         if wake {
             self.poller.wake();
@@ -291,9 +292,9 @@ impl Shared {
                 Delivery::Map(state, index, completed) => {
                     let mut settling = state.settling();
                     settling.push(index, completed);
-                    while let Some(Delivery::Map(_, index, completed)) =
-                        outbox.next_if(|next| matches!(next, Delivery::Map(other, ..) if Arc::ptr_eq(other, &state)))
-                    {
+                    while let Some(Delivery::Map(_, index, completed)) = outbox.next_if(
+                        |next| matches!(next, Delivery::Map(other, ..) if Arc::ptr_eq(other, &state)),
+                    ) {
                         settling.push(index, completed);
                     }
                 }
@@ -312,7 +313,12 @@ impl Shared {
     }
 
     /// Submits one task. If the queue is full, waits for room or says so.
-    pub(super) fn submit(&self, function: u32, args: Vec<u8>, wait: bool) -> Result<(TaskId, Arc<FutureState>), SubmitError> {
+    pub(super) fn submit(
+        &self,
+        function: u32,
+        args: Vec<u8>,
+        wait: bool,
+    ) -> Result<(TaskId, Arc<FutureState>), SubmitError> {
         let limit = self.limits.arguments as usize;
         if args.len() > limit {
             return Err(SubmitError::TooLarge { size: args.len(), limit });
@@ -361,7 +367,12 @@ impl Shared {
     }
 
     /// Makes a job for a map. Its tasks come by `publish`.
-    pub(super) fn open_map(&self, function: u32, state: &Arc<MapState>, pending: &Arc<Mutex<Pending>>) -> JobId {
+    pub(super) fn open_map(
+        &self,
+        function: u32,
+        state: &Arc<MapState>,
+        pending: &Arc<Mutex<Pending>>,
+    ) -> JobId {
         let map = MapJob {
             state: Arc::clone(state),
             pending: Arc::clone(pending),
@@ -427,7 +438,15 @@ impl Core {
         (first, future)
     }
 
-    fn submit_range(&mut self, job: JobId, function: u32, index: u64, count: u32, now: Instant, poller: &Poller) -> TaskId {
+    fn submit_range(
+        &mut self,
+        job: JobId,
+        function: u32,
+        index: u64,
+        count: u32,
+        now: Instant,
+        poller: &Poller,
+    ) -> TaskId {
         let first = TaskId(self.next_task);
         self.next_task += u64::from(count);
         self.stats.submitted += u64::from(count);
@@ -446,7 +465,8 @@ impl Core {
             let error = if map.complete { TaskError::Cancelled } else { TaskError::PoolClosed };
             let state = &map.state;
             let late = (0..count as u64).map(|n| (first + n, Completed::failed(error.clone())));
-            self.outbox.extend(late.map(|(index, completed)| Delivery::Map(Arc::clone(state), index, completed)));
+            self.outbox
+                .extend(late.map(|(index, completed)| Delivery::Map(Arc::clone(state), index, completed)));
             return;
         }
         map.running += count as u64;
@@ -480,7 +500,14 @@ impl Core {
     }
 
     /// A task has ended in a worker.
-    pub(super) fn done(&mut self, worker: WorkerId, task: TaskId, completed: Completed, now: Instant, poller: &Poller) {
+    pub(super) fn done(
+        &mut self,
+        worker: WorkerId,
+        task: TaskId,
+        completed: Completed,
+        now: Instant,
+        poller: &Poller,
+    ) {
         let run = completed.figures.run;
         self.current = Some(completed);
         self.handle(Event::Done { worker, task, run }, now, poller);
@@ -499,7 +526,8 @@ impl Core {
         }
         self.scratch = actions;
         let sooner = |at: Instant| self.driver_wakes_at.is_none_or(|known| at < known);
-        self.wake_driver |= self.dispatcher.is_finished() || self.dispatcher.next_deadline().is_some_and(sooner);
+        self.wake_driver |=
+            self.dispatcher.is_finished() || self.dispatcher.next_deadline().is_some_and(sooner);
     }
 
     fn perform(&mut self, action: Action, now: Instant, poller: &Poller, follow: &mut VecDeque<Event>) {
@@ -579,7 +607,9 @@ impl Core {
 
     /// Writes a range of tasks to a worker, as far as its socket takes them now.
     fn send(&mut self, worker: WorkerId, range: Range, claim: u32, poller: &Poller) {
-        let (Some(connection), Some(job)) = (self.workers.get_mut(&worker), self.jobs.get(&range.job)) else { return };
+        let (Some(connection), Some(job)) = (self.workers.get_mut(&worker), self.jobs.get(&range.job)) else {
+            return;
+        };
         let mut done = 0;
         while done < range.count {
             // The header says how many tasks follow, so they are counted before they are written.

@@ -124,7 +124,8 @@ impl Driver<'_> {
             }
             for worker in wanted {
                 let doomed = self.shared.with(|core| core.doomed.remove(&worker));
-                let spawned = if doomed { Err("it is not wanted any more".to_owned()) } else { self.spawn(worker) };
+                let spawned =
+                    if doomed { Err("it is not wanted any more".to_owned()) } else { self.spawn(worker) };
                 if let Err(message) = spawned {
                     let event = Event::SpawnFailed { worker, message };
                     self.shared.with(|core| core.handle(event, Instant::now(), &self.shared.poller));
@@ -141,7 +142,12 @@ impl Driver<'_> {
         self.starting.insert(worker, Instant::now() + START_TIMEOUT);
         self.shared.with(|core| {
             core.stats.workers_started += 1;
-            core.workers.insert(worker, connection);
+            // It may have been told to end while it was being started.
+            let doomed = core.doomed.remove(&worker);
+            let connection = core.workers.entry(worker).insert_entry(connection).into_mut();
+            if doomed {
+                connection.process.kill();
+            }
         });
         Ok(())
     }
@@ -152,7 +158,8 @@ impl Driver<'_> {
             move |error: io::Error| SpawnError::System { what, message: error.to_string() }
         };
         let shared = self.shared;
-        let (control, control_file) = ControlPage::create().map_err(|error| system("a control page")(error.into()))?;
+        let (control, control_file) =
+            ControlPage::create().map_err(|error| system("a control page")(error.into()))?;
         let (process, socket) = ChildProcess::spawn(shared.guest.executable(), child::WORKER)?;
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
@@ -374,4 +381,3 @@ fn completed(record: Done<'_>, limits: &Limits) -> Completed {
     };
     Completed { result: task_result(record.outcome, limits), figures, log }
 }
-

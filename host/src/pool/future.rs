@@ -133,7 +133,8 @@ impl FutureState {
             inner = match deadline {
                 None => self.ended.wait(inner).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
-                    let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+                    let left =
+                        deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
                     self.ended.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
@@ -287,7 +288,12 @@ impl<R: DeserializeOwned> Future for TaskFuture<R> {
 
 impl<R> Clone for TaskFuture<R> {
     fn clone(&self) -> Self {
-        Self { id: self.id, state: Arc::clone(&self.state), shared: Weak::clone(&self.shared), value: PhantomData }
+        Self {
+            id: self.id,
+            state: Arc::clone(&self.state),
+            shared: Weak::clone(&self.shared),
+            value: PhantomData,
+        }
     }
 }
 

@@ -48,7 +48,10 @@ impl Pending {
             return None;
         }
         let capacity = self.bytes.len();
-        let taken = (std::mem::take(&mut self.ends), std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity)));
+        let taken = (
+            std::mem::take(&mut self.ends),
+            std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity)),
+        );
         Some((self.first, taken.0, taken.1))
     }
 }
@@ -167,7 +170,13 @@ pub struct RawMap<I: Iterator> {
 pub(super) type Encode<T> = fn(T, &mut Vec<u8>) -> Result<(), String>;
 
 impl<I: Iterator> RawMap<I> {
-    pub(super) fn new(shared: &Arc<Shared>, function: u32, input: I, encode: Encode<I::Item>, options: MapOptions) -> Self {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        function: u32,
+        input: I,
+        encode: Encode<I::Item>,
+        options: MapOptions,
+    ) -> Self {
         let state = MapState::new(options.ordered);
         let pending = Arc::new(Mutex::new(Pending::default()));
         let job = shared.open_map(function, &state, &pending);
@@ -198,7 +207,10 @@ impl<I: Iterator> RawMap<I> {
 
     fn may_pull(&self) -> bool {
         let outstanding = self.pulled - self.given;
-        self.input.is_some() && !self.stopped.load(Ordering::Relaxed) && outstanding < self.buffer && (self.held < MAX_HELD || outstanding == 0)
+        self.input.is_some()
+            && !self.stopped.load(Ordering::Relaxed)
+            && outstanding < self.buffer
+            && (self.held < MAX_HELD || outstanding == 0)
     }
 
     /// Takes one more input, and passes it on as far as that is worth a message or somebody waits for it.
@@ -320,7 +332,10 @@ impl<I: Iterator> Drop for RawMap<I> {
 
 impl<I: Iterator> fmt::Debug for RawMap<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawMap").field("pulled", &self.pulled).field("given", &self.given).finish_non_exhaustive()
+        f.debug_struct("RawMap")
+            .field("pulled", &self.pulled)
+            .field("given", &self.given)
+            .finish_non_exhaustive()
     }
 }
 

@@ -140,6 +140,9 @@ impl Drop for Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("guest", self.guest()).field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("Pool")
+            .field("guest", self.guest())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }

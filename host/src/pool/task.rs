@@ -12,8 +12,8 @@ use super::core::Shared;
 use super::future::{TaskFuture, Undecoded};
 use super::map::{DEFAULT_BUFFER, Encode, Map, MapOptions, RawMap};
 use crate::error::{SubmitError, TaskLookupError};
-use crate::guest::{Guest, Signature};
 use crate::guest::description::{Types, same_type};
+use crate::guest::{Guest, Signature};
 
 /// A task whose arguments and results are bytes in postcard.
 ///
@@ -233,7 +233,8 @@ fn check<A: Schema, R: Schema>(signature: &Signature) -> Result<(), TaskLookupEr
     };
     if !fits {
         let names: Vec<String> = signature.parameters().map(|(_, ty)| ty).collect();
-        let expected = if let [only] = names.as_slice() { only.clone() } else { format!("({})", names.join(", ")) };
+        let expected =
+            if let [only] = names.as_slice() { only.clone() } else { format!("({})", names.join(", ")) };
         return Err(mismatch("takes", expected, arguments.name(arguments.get(arguments_root))));
     }
     let (returns, returns_root) = described::<R>();

@@ -33,8 +33,8 @@ impl ChildProcess {
     /// The child dies with the thread that starts it, so that thread must outlive it.
     pub(crate) fn spawn(executable: &Executable, role: &str) -> Result<(Self, UnixStream), SpawnError> {
         let path = executable.locate()?;
-        let (ours, theirs) =
-            UnixStream::pair().map_err(|error| SpawnError::System { what: "a socket pair", message: error.to_string() })?;
+        let (ours, theirs) = UnixStream::pair()
+            .map_err(|error| SpawnError::System { what: "a socket pair", message: error.to_string() })?;
         let child = Command::new(&path)
             .arg0(format!("wpool {role}"))
             .arg(role)
@@ -130,9 +130,11 @@ pub(crate) fn send_with_descriptors(
 ) -> io::Result<()> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)), "there is room for four descriptors");
-    let sent =
-        rustix::net::sendmsg(socket, &[io::IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    assert!(
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors)),
+        "there is room for four descriptors"
+    );
+    let sent = rustix::net::sendmsg(socket, &[io::IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
     // A first message is far smaller than the buffer of an empty socket.
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }

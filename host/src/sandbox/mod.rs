@@ -29,7 +29,8 @@ pub(crate) enum SandboxError {
 pub(crate) fn detach() -> Result<(), SandboxError> {
     // If the parent is gone already, the socket is at its end, and the child finds that out when it
     // reads its first message.
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(SandboxError::ParentDeath)?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(SandboxError::ParentDeath)?;
     close_descriptors_from(3)?;
     rustix::process::chdir("/").map_err(SandboxError::WorkingDirectory)?;
     limit("core dumps", Resource::Core, 0)
@@ -57,6 +58,5 @@ fn close_descriptors_from(first: libc::c_uint) -> Result<(), SandboxError> {
 
 fn limit(what: &'static str, resource: Resource, value: u64) -> Result<(), SandboxError> {
     let limit = Rlimit { current: Some(value), maximum: Some(value) };
-    rustix::process::setrlimit(resource, limit)
-        .map_err(|source| SandboxError::ResourceLimit { what, source })
+    rustix::process::setrlimit(resource, limit).map_err(|source| SandboxError::ResourceLimit { what, source })
 }

@@ -190,8 +190,7 @@ mod tests {
             parent.offer(round, TaskId(u64::from(round)));
         }
         let (claimed, recalled) = std::thread::scope(|scope| {
-            let claimed =
-                scope.spawn(|| (0..CLAIMS).filter(|&n| worker.claim(n, latest(n, rounds))).count());
+            let claimed = scope.spawn(|| (0..CLAIMS).filter(|&n| worker.claim(n, latest(n, rounds))).count());
             let recalled = (0..CLAIMS).rev().filter(|&n| parent.recall(n, latest(n, rounds))).count();
             (claimed.join().unwrap(), recalled)
         });

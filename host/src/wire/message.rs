@@ -160,7 +160,10 @@ pub(crate) enum CompileReply {
     Compiled(ModuleInfo),
     Failed(CompileFailure),
     /// The compiler is another build.
-    Mismatch { protocol: u32, build: String },
+    Mismatch {
+        protocol: u32,
+        build: String,
+    },
 }
 
 /// Why a module is refused.

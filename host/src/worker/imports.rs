@@ -21,7 +21,8 @@ pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
 pub(super) fn memory_and_state<'a>(
     caller: &'a mut Caller<'_, TaskState>,
 ) -> Result<(&'a mut [u8], &'a mut TaskState), BadGuest> {
-    let memory = caller.data().memory.ok_or_else(|| BadGuest("it called the host while it started".to_owned()))?;
+    let memory =
+        caller.data().memory.ok_or_else(|| BadGuest("it called the host while it started".to_owned()))?;
     Ok(memory.data_and_store_mut(caller))
 }
 

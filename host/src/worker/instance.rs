@@ -1,6 +1,5 @@
 //! One task: a fresh instance, its arguments in, its outcome out.
 
-
 use wasmtime::{
     Engine, Instance, InstancePre, Linker, Memory, Module, ModuleExport, Store, TypedFunc, WasmBacktrace,
 };
@@ -52,9 +51,8 @@ impl Guest {
         let mut linker = Linker::new(engine);
         imports::define(&mut linker)?;
         wasi::define(&mut linker, module)?;
-        let find = |name: &str| {
-            module.get_export_index(name).ok_or_else(|| BadGuest(format!("no export `{name}`")))
-        };
+        let find =
+            |name: &str| module.get_export_index(name).ok_or_else(|| BadGuest(format!("no export `{name}`")));
         Ok(Self {
             engine: engine.clone(),
             pre: linker.instantiate_pre(module)?,
@@ -223,17 +221,18 @@ fn report_failure<R>(
         return report(outcome, figures);
     }
     if let Some(Exited(code)) = error.downcast_ref::<Exited>() {
-        return report(Outcome::BadGuest(&format!("it exited with code {code} instead of returning")), figures);
+        return report(
+            Outcome::BadGuest(&format!("it exited with code {code} instead of returning")),
+            figures,
+        );
     }
     match error.downcast_ref::<wasmtime::Trap>() {
         Some(wasmtime::Trap::Interrupt) => report(Outcome::Timeout, figures),
         Some(wasmtime::Trap::OutOfFuel) => report(Outcome::OutOfFuel, figures),
         Some(&trap) => {
             let backtrace = error.downcast_ref::<WasmBacktrace>().map(backtrace_of).unwrap_or_default();
-            let backtrace = backtrace
-                .iter()
-                .map(|(function, offset)| Frame { function, offset: *offset })
-                .collect();
+            let backtrace =
+                backtrace.iter().map(|(function, offset)| Frame { function, offset: *offset }).collect();
             report(Outcome::Trap { number: trap_of(trap).number(), backtrace }, figures)
         }
         None => report(Outcome::BadGuest(&format!("{error:#}")), figures),
@@ -273,4 +272,3 @@ fn trap_of(trap: wasmtime::Trap) -> Trap {
         _ => Trap::Other,
     }
 }
-

@@ -23,7 +23,9 @@ use crate::ids::TaskId;
 use crate::limits::Limits;
 use crate::wire::codec::{Frame, FrameError, FrameReader};
 use crate::wire::control::ControlPage;
-use crate::wire::message::{BadMessage, CallHeader, Described, Done, Outcome, decode, encode, from_worker, to_worker};
+use crate::wire::message::{
+    BadMessage, CallHeader, Described, Done, Outcome, decode, encode, from_worker, to_worker,
+};
 
 /// Why a worker stops serving.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +103,9 @@ impl<'a> Worker<'a> {
 
     async fn run(&self, id: TaskId, task: u32, arguments: &[u8], state: TaskState) -> io::Result<()> {
         self.guest
-            .run(task, Some(arguments), state, |outcome, figures| self.output.done(&record(id, outcome, &figures)))
+            .run(task, Some(arguments), state, |outcome, figures| {
+                self.output.done(&record(id, outcome, &figures))
+            })
             .await
     }
 
@@ -121,7 +125,9 @@ impl<'a> Worker<'a> {
             match block_on(described) {
                 Ok(bytes) => descriptions.push(bytes),
                 Err(failed) => {
-                    return Ok(self.output.send(from_worker::DESCRIBED, |out| out.extend_from_slice(&failed))?);
+                    return Ok(self
+                        .output
+                        .send(from_worker::DESCRIBED, |out| out.extend_from_slice(&failed))?);
                 }
             }
         }

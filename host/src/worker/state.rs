@@ -31,7 +31,12 @@ pub(super) struct Panic {
 }
 
 impl TaskState {
-    pub(super) fn new(limits: &Limits, output: &Arc<Output>, wake_at: Arc<WakeAt>, budget: &Arc<Budget>) -> Self {
+    pub(super) fn new(
+        limits: &Limits,
+        output: &Arc<Output>,
+        wake_at: Arc<WakeAt>,
+        budget: &Arc<Budget>,
+    ) -> Self {
         Self {
             limits: *limits,
             clock: RunClock::start(),

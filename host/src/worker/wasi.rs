@@ -126,7 +126,11 @@ fn define_working(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
     linker.func_wrap(WASI, "fd_close", |fd: u32| if fd <= 2 { SUCCESS } else { BADF })?;
     linker.func_wrap(WASI, "fd_fdstat_get", descriptor_status)?;
     linker.func_wrap(WASI, "fd_read", read)?;
-    linker.func_wrap(WASI, "fd_seek", |fd: u32, _: i64, _: u32, _: u32| if fd <= 2 { SPIPE } else { BADF })?;
+    linker.func_wrap(
+        WASI,
+        "fd_seek",
+        |fd: u32, _: i64, _: u32, _: u32| if fd <= 2 { SPIPE } else { BADF },
+    )?;
     linker.func_wrap(WASI, "fd_write", write)?;
     linker.func_wrap_async(WASI, "poll_oneoff", |caller, args| Box::new(poll(caller, args)))?;
     linker.func_wrap(WASI, "proc_exit", |code: i32| -> wasmtime::Result<()> { Err(Exited(code).into()) })?;
@@ -203,7 +207,13 @@ fn read(mut caller: Caller<'_, TaskState>, fd: u32, _: u32, _: u32, out: u32) ->
 }
 
 /// Standard output and error go to the task's log.
-fn write(mut caller: Caller<'_, TaskState>, fd: u32, pieces: u32, count: u32, out: u32) -> wasmtime::Result<i32> {
+fn write(
+    mut caller: Caller<'_, TaskState>,
+    fd: u32,
+    pieces: u32,
+    count: u32,
+    out: u32,
+) -> wasmtime::Result<i32> {
     if fd != 1 && fd != 2 {
         return Ok(BADF);
     }
@@ -213,7 +223,8 @@ fn write(mut caller: Caller<'_, TaskState>, fd: u32, pieces: u32, count: u32, ou
     let (memory, state) = memory_and_state(&mut caller)?;
     let mut written = 0u32;
     for piece in 0..count {
-        let record = pieces.checked_add(piece * 8).ok_or_else(|| BadGuest("its pieces wrap around".to_owned()))?;
+        let record =
+            pieces.checked_add(piece * 8).ok_or_else(|| BadGuest("its pieces wrap around".to_owned()))?;
         let ptr = read_u32(memory, record)?;
         let len = read_u32(memory, record + 4)?;
         state.log.write(GuestSlice::new(ptr, len).read(memory)?);
@@ -237,7 +248,10 @@ fn random(mut caller: Caller<'_, TaskState>, ptr: u32, len: u32) -> wasmtime::Re
 enum Subscription {
     Until(Instant),
     /// A standard stream is always ready, another descriptor never exists.
-    Descriptor { errno: u16, kind: u8 },
+    Descriptor {
+        errno: u16,
+        kind: u8,
+    },
 }
 
 /// Suspends the task until the first of its subscriptions is due.
@@ -251,7 +265,9 @@ async fn poll(
     let (memory, state) = memory_and_state(&mut caller)?;
     let mut wanted = Vec::new();
     for n in 0..count {
-        let at = subscriptions.checked_add(n * 48).ok_or_else(|| BadGuest("its subscriptions wrap around".to_owned()))?;
+        let at = subscriptions
+            .checked_add(n * 48)
+            .ok_or_else(|| BadGuest("its subscriptions wrap around".to_owned()))?;
         let record: [u8; 48] =
             GuestSlice::new(at, 48).read(memory)?.try_into().expect("the slice has 48 bytes");
         let Some(parsed) = parse_subscription(&record) else { return Ok(INVAL) };
@@ -275,7 +291,8 @@ async fn poll(
             Subscription::Until(_) => continue,
             Subscription::Descriptor { errno, kind } => (*errno, *kind),
         };
-        let at = events.checked_add(happened * 32).ok_or_else(|| BadGuest("its events wrap around".to_owned()))?;
+        let at =
+            events.checked_add(happened * 32).ok_or_else(|| BadGuest("its events wrap around".to_owned()))?;
         let event = GuestSlice::new(at, 32).write(memory)?;
         event.fill(0);
         event[..8].copy_from_slice(&userdata.to_le_bytes());

@@ -22,7 +22,10 @@ fn sleep(milliseconds: u64) -> u64 {
 #[wpool_guest::task]
 fn look_around() -> (u32, u32, u32, String) {
     let files = ["/", ".", "/etc/passwd", "/proc/self/environ"];
-    let found = files.iter().filter(|path| std::fs::metadata(path).is_ok() || std::fs::File::open(path).is_ok()).count();
+    let found = files
+        .iter()
+        .filter(|path| std::fs::metadata(path).is_ok() || std::fs::File::open(path).is_ok())
+        .count();
     let input = std::io::read_to_string(std::io::stdin()).unwrap_or_default();
     (found as u32, std::env::args().count() as u32, std::env::vars().count() as u32, input)
 }

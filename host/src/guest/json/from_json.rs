@@ -12,7 +12,11 @@ use super::{JsonError, Keys, keys_of, push_varint, zigzag};
 use crate::guest::description::{Signature, Types};
 
 /// Reads the arguments of one call from a text that holds nothing else, and appends them to `out`.
-pub(crate) fn arguments_from_json(signature: &Signature, text: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
+pub(crate) fn arguments_from_json(
+    signature: &Signature,
+    text: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), JsonError> {
     let place = RefCell::new(Vec::new());
     let context = Context { types: signature.types(), place: &place };
     let mut deserializer = serde_json::Deserializer::from_slice(text);
@@ -220,7 +224,9 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
             Type::Enum { variants, .. } => {
                 let (number, variant) = find_variant(variants, text)?;
                 if variant.data != VariantData::Unit {
-                    return Err(E::custom(format!("variant `{text}` carries a value: write {{\"{text}\": …}}")));
+                    return Err(E::custom(format!(
+                        "variant `{text}` carries a value: write {{\"{text}\": …}}"
+                    )));
                 }
                 push_varint(self.out, number as u128);
             }
@@ -242,9 +248,12 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Type::Option(inner) = self.ty else { return Err(D::Error::invalid_type(Unexpected::Option, &self)) };
+        let Type::Option(inner) = self.ty else {
+            return Err(D::Error::invalid_type(Unexpected::Option, &self));
+        };
         self.out.push(1);
-        Value { context: self.context, ty: self.context.types.get(*inner), out: self.out }.deserialize(deserializer)
+        Value { context: self.context, ty: self.context.types.get(*inner), out: self.out }
+            .deserialize(deserializer)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
@@ -255,7 +264,9 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
             Type::Map(key, value) if matches!(keys_of(types, *key), Keys::Pairs) => {
                 read_elements(context, &Type::Tuple(vec![*key, *value]), self.out, seq)
             }
-            Type::Tuple(parts) => read_parts(context, parts.iter().map(|&part| types.get(part)), self.out, seq),
+            Type::Tuple(parts) => {
+                read_parts(context, parts.iter().map(|&part| types.get(part)), self.out, seq)
+            }
             Type::Array(item, len) => {
                 read_parts(context, std::iter::repeat_n(types.get(*item), *len as usize), self.out, seq)
             }
@@ -291,8 +302,13 @@ impl Value<'_, '_> {
     fn float<E: de::Error>(self, value: f64, got: Unexpected<'_>) -> Result<(), E> {
         match self.ty {
             Type::F64 => self.out.extend_from_slice(&value.to_le_bytes()),
-            #[expect(clippy::cast_possible_truncation, reason = "the nearest float of 32 bits is what is meant")]
-            Type::F32 if (value as f32).is_finite() => self.out.extend_from_slice(&(value as f32).to_le_bytes()),
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the nearest float of 32 bits is what is meant"
+            )]
+            Type::F32 if (value as f32).is_finite() => {
+                self.out.extend_from_slice(&(value as f32).to_le_bytes())
+            }
             _ => return Err(E::invalid_type(got, &self)),
         }
         Ok(())
@@ -397,7 +413,10 @@ fn read_fields<'de, A: MapAccess<'de>>(
     let mut next = 0;
     while let Some(name) = map.next_key::<String>()? {
         let Some(index) = fields.iter().position(|field| field.name == name) else {
-            return Err(A::Error::custom(format!("unknown field `{name}`, expected {}", one_of(fields.iter().map(|field| &field.name)))));
+            return Err(A::Error::custom(format!(
+                "unknown field `{name}`, expected {}",
+                one_of(fields.iter().map(|field| &field.name))
+            )));
         };
         if index < next || early[index].is_some() {
             return Err(A::Error::custom(format!("duplicate field `{name}`")));
@@ -493,7 +512,8 @@ fn read_variant<'de, A: MapAccess<'de>>(
         VariantData::Tuple(parts) => Type::Tuple(parts.clone()),
         VariantData::Struct(fields) => Type::Struct { name: name.clone(), fields: fields.clone() },
     };
-    context.within(Step::Field(name), || map.next_value_seed(Value { context, ty: &inline, out: &mut *out }))?;
+    context
+        .within(Step::Field(name), || map.next_value_seed(Value { context, ty: &inline, out: &mut *out }))?;
     match map.next_key::<de::IgnoredAny>()? {
         None => Ok(()),
         Some(_) => Err(A::Error::custom("expected one variant, got more")),

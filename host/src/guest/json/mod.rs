@@ -45,7 +45,11 @@ pub struct JsonError {
 
 impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { write!(f, "{}", self.message) } else { write!(f, "{}: {}", self.path, self.message) }
+        if self.path.is_empty() {
+            write!(f, "{}", self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
     }
 }
 
@@ -107,7 +111,9 @@ fn unzigzag(value: u128) -> i128 {
 mod tests {
     use super::*;
     use crate::guest::description::Signature;
-    use proptest::prelude::{BoxedStrategy, Just, Strategy as _, any, prop, prop_assert_eq, prop_oneof, proptest};
+    use proptest::prelude::{
+        BoxedStrategy, Just, Strategy as _, any, prop, prop_assert_eq, prop_oneof, proptest,
+    };
     use wpool_abi::{Field, TaskDescription, Variant, VariantData};
 
     fn field(name: &str, ty: TypeIndex) -> Field {
@@ -115,14 +121,8 @@ mod tests {
     }
 
     fn signature(params: Vec<Field>, types: Vec<Type>) -> Signature {
-        let description = TaskDescription {
-            name: "t".into(),
-            docs: String::new(),
-            params,
-            returns: 0,
-            error: None,
-            types,
-        };
+        let description =
+            TaskDescription { name: "t".into(), docs: String::new(), params, returns: 0, error: None, types };
         Signature::check(description, "t").unwrap()
     }
 
@@ -161,7 +161,11 @@ mod tests {
         round_trip(vec![Type::I64], "-9223372036854775808");
         round_trip(vec![Type::U128], "340282366920938463463374607431768211455");
         round_trip(vec![Type::I128], "-170141183460469231731687303715884105728");
-        refused(vec![Type::U64], "18446744073709551616", "expected u64, got floating point `1.8446744073709552e+19`");
+        refused(
+            vec![Type::U64],
+            "18446744073709551616",
+            "expected u64, got floating point `1.8446744073709552e+19`",
+        );
         refused(vec![Type::U8], "256", "expected u8, got integer `256`");
         refused(vec![Type::I8], "-129", "expected i8, got integer `-129`");
         refused(vec![Type::U32], "-1", "expected u32, got integer `-1`");
@@ -195,10 +199,7 @@ mod tests {
     fn structs_take_fields_in_any_order_once_each() {
         let types = || {
             vec![
-                Type::Struct {
-                    name: "S".into(),
-                    fields: vec![field("a", 1), field("b", 2), field("c", 3)],
-                },
+                Type::Struct { name: "S".into(), fields: vec![field("a", 1), field("b", 2), field("c", 3)] },
                 Type::U8,
                 Type::String,
                 Type::Option(1),
@@ -208,7 +209,10 @@ mod tests {
         let signature = one(types());
         let ordered = encode(&signature, r#"{"a":1,"b":"x","c":7}"#).unwrap();
         assert_eq!(encode(&signature, r#"{"c":7,"b":"x","a":1}"#).unwrap(), ordered);
-        assert_eq!(encode(&signature, r#"{"b":"x","a":1}"#), encode(&signature, r#"{"a":1,"b":"x","c":null}"#));
+        assert_eq!(
+            encode(&signature, r#"{"b":"x","a":1}"#),
+            encode(&signature, r#"{"a":1,"b":"x","c":null}"#)
+        );
         refused(types(), r#"{"a":1}"#, "missing field `b`");
         refused(types(), r#"{"a":1,"a":2,"b":"x"}"#, "duplicate field `a`");
         refused(types(), r#"{"a":1,"b":"x","d":1}"#, "unknown field `d`, expected `a`, `b` or `c`");
@@ -224,7 +228,11 @@ mod tests {
                     variants: vec![
                         Variant { name: "Unit".into(), docs: String::new(), data: VariantData::Unit },
                         Variant { name: "New".into(), docs: String::new(), data: VariantData::Newtype(1) },
-                        Variant { name: "Pair".into(), docs: String::new(), data: VariantData::Tuple(vec![1, 1]) },
+                        Variant {
+                            name: "Pair".into(),
+                            docs: String::new(),
+                            data: VariantData::Tuple(vec![1, 1]),
+                        },
                         Variant {
                             name: "Rec".into(),
                             docs: String::new(),
@@ -256,11 +264,10 @@ mod tests {
     #[test]
     fn several_parameters_are_an_array_or_an_object_by_name() {
         let signature = || {
-            signature(vec![field("text", 0), field("times", 1), field("end", 2)], vec![
-                Type::String,
-                Type::U32,
-                Type::Option(1),
-            ])
+            signature(
+                vec![field("text", 0), field("times", 1), field("end", 2)],
+                vec![Type::String, Type::U32, Type::Option(1)],
+            )
         };
         let array = encode(&signature(), r#"["a",3,null]"#).unwrap();
         assert_eq!(encode(&signature(), r#"{"times":3,"text":"a"}"#).unwrap(), array);
@@ -268,7 +275,10 @@ mod tests {
         assert_eq!(message(r#"["a"]"#), "expected 3 arguments, got 1");
         assert_eq!(message(r#"["a",3,null,4]"#), "expected 3 arguments, got more");
         assert_eq!(message(r#"["a","b",null]"#), "times: expected u32, got string \"b\"");
-        assert_eq!(message("5"), "expected an array of 3 arguments or an object with their names, got integer `5`");
+        assert_eq!(
+            message("5"),
+            "expected an array of 3 arguments or an object with their names, got integer `5`"
+        );
     }
 
     #[test]
@@ -290,7 +300,10 @@ mod tests {
         let bytes = vec![1u8; 1_000_000];
         assert_eq!(decode(&one(tree()), &bytes).unwrap_err().to_string(), "nested deeper than 128");
         // A tuple of itself has a depth and no bytes at all.
-        assert_eq!(decode(&one(vec![Type::Tuple(vec![0])]), b"").unwrap_err().to_string(), "nested deeper than 128");
+        assert_eq!(
+            decode(&one(vec![Type::Tuple(vec![0])]), b"").unwrap_err().to_string(),
+            "nested deeper than 128"
+        );
     }
 
     #[test]

@@ -12,7 +12,12 @@ const PARTS_PER_BYTE: usize = 16;
 const FREE_PARTS: usize = 100_000;
 
 /// Appends the JSON of a value that fills `bytes`.
-pub(crate) fn value_to_json(types: &Types, ty: TypeIndex, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
+pub(crate) fn value_to_json(
+    types: &Types,
+    ty: TypeIndex,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), ValueError> {
     let mut reader = Reader { types, rest: bytes, parts: bytes.len() * PARTS_PER_BYTE + FREE_PARTS };
     reader.value(types.get(ty), 0, out)?;
     match reader.rest {
@@ -177,7 +182,12 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn elements(&mut self, types: impl Iterator<Item = TypeIndex>, depth: usize, out: &mut Vec<u8>) -> Result<()> {
+    fn elements(
+        &mut self,
+        types: impl Iterator<Item = TypeIndex>,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
         out.push(b'[');
         for (index, ty) in types.enumerate() {
             if index > 0 {
