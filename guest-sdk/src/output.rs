@@ -132,6 +132,7 @@ fn encode_error(message: String, value: Option<Vec<u8>>, out: &mut Vec<u8>) -> u
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_borrow, reason = "as many references as the macro writes")]
 mod tests {
     use super::*;
 

@@ -50,7 +50,7 @@ fn every_failure_has_its_own_error_and_costs_nothing_else() {
                 }
                 (Deed::StackOverflow, Err(TaskError::Trap { trap: Trap::StackOverflow, .. })) => {}
                 (Deed::HugeResult, Err(TaskError::OutputLimit { limit: 1000, size })) => {
-                    assert!(size > 1 << 20)
+                    assert!(size > 1 << 20);
                 }
                 (deed, result) => panic!("{deed:?} gave {result:?}"),
             }

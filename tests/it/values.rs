@@ -40,7 +40,7 @@ fn typed_values_come_back_as_they_went() {
         assert_eq!(repeat.submit(&("ab", 3, Some('!'))).unwrap().result().unwrap(), "ababab!");
         pool.task::<(), ()>("nothing").unwrap().submit(&()).unwrap().result().unwrap();
         let bytes = pool.task::<Vec<u8>, Vec<u8>>("bytes").unwrap();
-        let large: Vec<u8> = (0..5_000_000u32).map(|n| n as u8).collect();
+        let large: Vec<u8> = (0..5_000_000u32).map(|n| n.to_le_bytes()[0]).collect();
         assert_eq!(bytes.submit(&large).unwrap().result().unwrap(), large);
     });
 }

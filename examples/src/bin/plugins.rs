@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         match run_plugin(path) {
             Ok(answers) => {
-                answers.iter().for_each(|answer| wpool_examples::say(&format!("{name}: {answer}")))
+                answers.iter().for_each(|answer| wpool_examples::say(&format!("{name}: {answer}")));
             }
             // A plug-in that cannot be loaded is that plug-in's problem.
             Err(error) => wpool_examples::say(&format!("{name}: not loaded: {error}")),

@@ -57,7 +57,7 @@ pub mod import {
 ///
 /// | offset | field |
 /// |---|---|
-/// | 0 | status, see [`status`](crate::status) |
+/// | 0 | status, see [`mod@crate::status`] |
 /// | 4 | address of the bytes |
 /// | 8 | length of the bytes |
 /// | 12 | address of the handle indices, 4 bytes each |

@@ -82,7 +82,7 @@ fn describe_enum(name: &str, attributes: &SerdeAttributes, data: &DataEnum) -> R
         let case = own.rename_all.or(attributes.rename_all_fields);
         let name = own.rename.unwrap_or_else(|| {
             let name = unraw(&variant.ident);
-            attributes.rename_all.map_or(name.clone(), |case| case.apply_to_variant(&name))
+            attributes.rename_all.map_or_else(|| name.clone(), |case| case.apply_to_variant(&name))
         });
         let docs = docs_of(&variant.attrs);
         let data = match &variant.fields {
@@ -132,8 +132,9 @@ fn named_fields(fields: &Fields, case: Option<Case>) -> Result<Vec<TokenStream>>
             let own = SerdeAttributes::read(&field.attrs)?;
             let fallback: Ident = format_ident!("field");
             let plain = unraw(field.ident.as_ref().unwrap_or(&fallback));
-            let name =
-                own.rename.unwrap_or_else(|| case.map_or(plain.clone(), |case| case.apply_to_field(&plain)));
+            let name = own
+                .rename
+                .unwrap_or_else(|| case.map_or_else(|| plain.clone(), |case| case.apply_to_field(&plain)));
             let docs = docs_of(&field.attrs);
             let ty = &field.ty;
             Ok(quote_spanned!(ty.span()=> __private::field::<#ty>(types, #name, #docs)))

@@ -107,11 +107,11 @@ pub fn unit_variant(name: &str, docs: &str) -> Variant {
     variant(name, docs, VariantData::Unit)
 }
 
+/// What describes one type.
+type Describe = fn(&mut TypeTable) -> TypeIndex;
+
 /// The parameters of a task, from the functions that describe one each.
-pub fn describe_params(
-    types: &mut TypeTable,
-    params: &[(&str, fn(&mut TypeTable) -> TypeIndex)],
-) -> Vec<Field> {
+pub fn describe_params(types: &mut TypeTable, params: &[(&str, Describe)]) -> Vec<Field> {
     params
         .iter()
         .map(|(name, describe)| Field { name: (*name).to_owned(), docs: String::new(), ty: describe(types) })

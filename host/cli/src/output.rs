@@ -130,7 +130,7 @@ pub(crate) fn publish(file: NamedTempFile, target: &Path) -> io::Result<()> {
 }
 
 pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 fn partial(path: &Path) -> PathBuf {

@@ -25,10 +25,10 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     let source = Source::find(args)?;
     let guest = build::load(&args.guest)?;
     let task = choose_task(&guest, args.task.as_deref())?.to_owned();
-    let signature = guest.task(&task).map_err(|error| Failure::input(error))?.clone();
+    let signature = guest.task(&task).map_err(Failure::input)?.clone();
     let total = source.check(&signature)?;
     let pool = start_pool(args, guest)?;
-    let raw = pool.raw_task(&task).map_err(|error| Failure::input(error))?;
+    let raw = pool.raw_task(&task).map_err(Failure::input)?;
     if interrupt::requested() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
@@ -231,7 +231,7 @@ fn inputs<'a>(
                 }
             };
             let mut reader = reader;
-            let name = path.as_deref().unwrap_or(Path::new("-"));
+            let name = path.as_deref().unwrap_or_else(|| Path::new("-"));
             let layout = layout_of(name, *format, &mut reader).map_err(|error| unreadable(name, error))?;
             Box::new(json_inputs(items(reader, layout), signature, end))
         }
@@ -335,8 +335,11 @@ fn map(args: &RunArgs, source: &Source, raw: &RawTask, signature: &Signature, to
         )));
     }
     if let Some(message) = end.damaged {
-        let name =
-            args.map.as_deref().filter(|path| *path != Path::new("-")).unwrap_or(Path::new("standard input"));
+        let name = args
+            .map
+            .as_deref()
+            .filter(|path| *path != Path::new("-"))
+            .unwrap_or_else(|| Path::new("standard input"));
         return Err(Failure { code: BAD_INPUT, ..Failure::input(format!("{}:{message}", name.display())) });
     }
     Ok(ExitCode::from(if progress.failed() > 0 { SOME_FAILED } else { SUCCESS }))

@@ -375,11 +375,11 @@ impl Model {
                         .map(|(task, _)| task)
                         .filter(|task| held.get(&task.0) == Some(&false))
                         .collect();
-                    taken.iter().for_each(|task| drop(held.remove(&task.0)));
+                    held.retain(|task, _| !taken.contains(&TaskId(*task)));
                     follow.push(Event::Recalled { worker, taken, why });
                 }
                 Action::Fail { range, .. } => {
-                    (0..u64::from(range.count)).for_each(|n| self.settle(range.first.0 + n))
+                    (0..u64::from(range.count)).for_each(|n| self.settle(range.first.0 + n));
                 }
                 Action::Complete { index, .. } => {
                     assert_eq!(Some(index), done);

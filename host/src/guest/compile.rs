@@ -38,7 +38,7 @@ pub(super) fn compile(
     loop {
         match compile_once(executable, limits, &module, fuel) {
             Err(LoadError::CompilerLost { cause }) if cause.is_external() && attempt < ATTEMPTS => {
-                attempt += 1
+                attempt += 1;
             }
             outcome => return outcome,
         }

@@ -21,7 +21,9 @@ use super::instance::{BadGuest, Exited};
 use super::state::{TaskState, WakeAt};
 
 const SUCCESS: i32 = 0;
-const BADF: i32 = 8;
+const BADF: i32 = BADF_EVENT as i32;
+/// The same, as an event has it.
+const BADF_EVENT: u16 = 8;
 const INVAL: i32 = 28;
 const NOSYS: i32 = 52;
 const SPIPE: i32 = 70;
@@ -319,7 +321,7 @@ fn parse_subscription(record: &[u8; 48]) -> Option<(u64, Subscription)> {
             Subscription::Until(Instant::now() + Duration::from_nanos(wait).min(LONGEST))
         }
         kind @ (1 | 2) => {
-            let errno = if u32_at(16) <= 2 { 0 } else { BADF as u16 };
+            let errno = if u32_at(16) <= 2 { 0 } else { BADF_EVENT };
             Subscription::Descriptor { errno, kind }
         }
         _ => return None,

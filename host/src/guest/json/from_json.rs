@@ -294,7 +294,8 @@ impl Value<'_, '_> {
         }
         match self.ty {
             // An integer becomes a float only if no digit is lost.
-            Type::F32 | Type::F64 if (value as f64) as i128 == value => self.float(value as f64, got),
+            Type::F64 if exact_in::<53>(value) => self.float(value as f64, got),
+            Type::F32 if exact_in::<24>(value) => self.float(value as f64, got),
             _ => Err(E::invalid_value(got, &self)),
         }
     }
@@ -307,7 +308,7 @@ impl Value<'_, '_> {
                 reason = "the nearest float of 32 bits is what is meant"
             )]
             Type::F32 if (value as f32).is_finite() => {
-                self.out.extend_from_slice(&(value as f32).to_le_bytes())
+                self.out.extend_from_slice(&(value as f32).to_le_bytes());
             }
             _ => return Err(E::invalid_type(got, &self)),
         }
@@ -328,6 +329,12 @@ impl Value<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Whether an integer has no more than so many binary digits between its first and its last one.
+fn exact_in<const DIGITS: u32>(value: i128) -> bool {
+    let magnitude = value.unsigned_abs();
+    magnitude == 0 || u128::BITS - magnitude.leading_zeros() - magnitude.trailing_zeros() <= DIGITS
 }
 
 /// Appends an integer if the type is one that holds it.

@@ -181,6 +181,7 @@ mod tests {
         }
         assert!(encode(&one(vec![Type::F64]), "3").is_ok());
         refused(vec![Type::F64], "9007199254740993", "expected f64, got integer `9007199254740993`");
+        refused(vec![Type::F32], "16777217", "expected f32, got integer `16777217`");
         refused(vec![Type::F32], "1e39", "expected f32, got floating point `1e+39`");
         assert!(encode(&one(vec![Type::F64]), "NaN").unwrap_err().syntax);
         assert!(encode(&one(vec![Type::F64]), "1e999").unwrap_err().syntax);
