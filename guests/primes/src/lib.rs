@@ -11,7 +11,8 @@ fn primes(limit: u32) -> u32 {
             continue;
         }
         count += 1;
-        for multiple in (number * number..limit).step_by(number) {
+        // A guest's addresses have 32 bits, and the square of a large prime more.
+        for multiple in (number.saturating_mul(number)..limit).step_by(number) {
             composite[multiple] = true;
         }
     }

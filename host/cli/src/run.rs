@@ -184,9 +184,12 @@ fn items<R: BufRead>(reader: R, layout: Layout) -> Items<R> {
 /// The arguments of one item; the message has the place in the file and in the item.
 fn arguments_of(signature: &Signature, item: &Item, index: u64) -> Input {
     signature.arguments_from_json(&item.text).map_err(|error| {
-        let line = item.line + error.line.saturating_sub(1);
-        let column =
-            if error.line <= 1 { item.column + error.column.saturating_sub(1) } else { error.column };
+        let (line, column) = match (error.line, error.syntax || !error.path.is_empty()) {
+            // The item as a whole does not fit.
+            (_, false) => (item.line, item.column),
+            (0 | 1, true) => (item.line, item.column + error.column.saturating_sub(1)),
+            (line, true) => (item.line + line - 1, error.column),
+        };
         let place = if error.path.is_empty() || error.path.starts_with(['.', '[']) { "" } else { "." };
         format!("{line}:{column}: inputs[{index}]{place}{}: {}", error.path, error.message)
     })

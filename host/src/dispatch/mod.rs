@@ -41,8 +41,8 @@ pub(crate) enum Event {
     SpawnFailed { worker: WorkerId, message: String },
     /// A worker has answered the hello.
     WorkerReady(WorkerId),
-    /// A worker says that a task has ended.
-    Done { worker: WorkerId, task: TaskId, run: Duration },
+    /// A worker says that tasks have ended, and how long each ran.
+    Done { worker: WorkerId, tasks: Vec<(TaskId, Duration)> },
     /// The answer to [`Action::Recall`]: those that could be taken back.
     Recalled { worker: WorkerId, taken: Vec<TaskId>, why: Recall },
     /// The answer to [`Action::Probe`]: which task runs, and a number that changes whenever that does.
@@ -83,8 +83,8 @@ pub(crate) enum Action {
     Kill(WorkerId),
     /// Close the connection; the worker exits by itself.
     Stop(WorkerId),
-    /// The task whose end the event told has ended: its outcome goes to its owner.
-    Complete { job: JobId, index: u64, worker: WorkerId, attempts: u32 },
+    /// The task that was named as the `nth` of the event has ended: its outcome goes to its owner.
+    Complete { nth: usize, job: JobId, index: u64, worker: WorkerId, attempts: u32 },
     /// Tasks end without an outcome from a worker.
     Fail { range: Range, error: TaskError },
     /// A worker said something that it could not honestly say.
@@ -161,8 +161,6 @@ pub(crate) struct Dispatcher {
     /// The average time of each function's tasks, once there is one.
     times: Vec<Option<Duration>>,
     next_probe: Option<Instant>,
-    /// Where the last round of filling began, so that no place is always first.
-    first_slot: usize,
 }
 
 impl Dispatcher {
@@ -177,7 +175,6 @@ impl Dispatcher {
             restart: RestartPolicy::default(),
             times: Vec::new(),
             next_probe: None,
-            first_slot: 0,
         };
         for place in 0..places {
             dispatcher.spawn(place, actions);
@@ -191,7 +188,7 @@ impl Dispatcher {
             Event::Submitted(range) => self.submitted(range, actions),
             Event::SpawnFailed { worker, message } => self.start_failed(worker, message, now, actions),
             Event::WorkerReady(worker) => self.worker_ready(worker, actions),
-            Event::Done { worker, task, run } => self.done(worker, task, run, actions),
+            Event::Done { worker, tasks } => self.done(worker, &tasks, actions),
             Event::Recalled { worker, taken, why } => self.recalled(worker, &taken, why, actions),
             Event::Probed { worker, running, slice } => self.probed(worker, running, slice, now, actions),
             Event::WorkerExited { worker, exit, begun, running, message } => {
@@ -313,17 +310,19 @@ impl Dispatcher {
         }
     }
 
-    fn done(&mut self, worker: WorkerId, task: TaskId, run: Duration, actions: &mut Vec<Action>) {
-        let Some(serving) = self.serving(worker) else { return };
-        let Some((_, range)) = serving.flight.remove(task) else {
-            actions.push(Action::Violation { worker, what: "it ended a task that it does not have" });
-            return;
-        };
-        serving.exclusive = false;
-        serving.asked = false;
-        let attempts = u32::from(range.deaths) + u32::from(range.losses) + 1;
-        actions.push(Action::Complete { job: range.job, index: range.index, worker, attempts });
-        self.measure(range.function, run);
+    fn done(&mut self, worker: WorkerId, tasks: &[(TaskId, Duration)], actions: &mut Vec<Action>) {
+        for (nth, &(task, run)) in tasks.iter().enumerate() {
+            let Some(serving) = self.serving(worker) else { return };
+            let Some((_, range)) = serving.flight.remove(task) else {
+                actions.push(Action::Violation { worker, what: "it ended a task that it does not have" });
+                return;
+            };
+            serving.exclusive = false;
+            serving.asked = false;
+            let attempts = u32::from(range.deaths) + u32::from(range.losses) + 1;
+            actions.push(Action::Complete { nth, job: range.job, index: range.index, worker, attempts });
+            self.measure(range.function, run);
+        }
     }
 
     /// Keeps a moving average: an eighth of it is the latest task.
@@ -579,33 +578,41 @@ impl Dispatcher {
     /// Gives workers what waits, and takes back for idle ones what waits behind others.
     fn fill(&mut self, actions: &mut Vec<Action>) {
         self.send_suspects(actions);
-        let places = self.slots.len();
-        self.first_slot = (self.first_slot + 1) % places.max(1);
         // What is there is shared out, so that the first worker does not take it all.
         let share = self.queue.len().div_ceil(self.ready().count().max(1));
         let share = u32::try_from(share).unwrap_or(u32::MAX);
-        for offset in 0..places {
-            self.fill_one((self.first_slot + offset) % places, share, actions);
+        while let Some(place) = self.hungriest() {
+            if !self.fill_one(place, share, actions) {
+                break;
+            }
         }
         self.steal(actions);
     }
 
-    fn fill_one(&mut self, place: usize, share: u32, actions: &mut Vec<Action>) {
-        loop {
-            let Slot::Ready(serving) = &self.slots[place] else { return };
-            let Some(function) = self.queue.front_function() else { return };
-            let room = self.room(serving, function).min(share);
-            if room == 0 {
-                return;
-            }
-            let worker = self.id(place);
-            let Slot::Ready(serving) = &mut self.slots[place] else { return };
-            let Some((claim, free)) = serving.flight.free_claims(room) else { return };
-            let Some(range) = self.queue.pop_front(free) else { return };
-            serving.flight.add(range, claim);
-            serving.asked = false;
-            actions.push(Action::Send { worker, range, claim });
-        }
+    /// The place of the worker with the least to do, among those with room for what waits.
+    fn hungriest(&self) -> Option<usize> {
+        let function = self.queue.front_function()?;
+        let with_room = self.slots.iter().enumerate().filter_map(|(place, slot)| match slot {
+            Slot::Ready(serving) if self.room(serving, function) > 0 => Some((place, serving.flight.len())),
+            _ => None,
+        });
+        with_room.min_by_key(|(_, len)| *len).map(|(place, _)| place)
+    }
+
+    /// Sends a worker as much as it has room for. False if it could not be sent anything.
+    fn fill_one(&mut self, place: usize, share: u32, actions: &mut Vec<Action>) -> bool {
+        let worker = self.id(place);
+        let (Some(function), Slot::Ready(serving)) = (self.queue.front_function(), &self.slots[place]) else {
+            return false;
+        };
+        let room = self.room(serving, function).min(share);
+        let Slot::Ready(serving) = &mut self.slots[place] else { return false };
+        let Some((claim, free)) = serving.flight.free_claims(room) else { return false };
+        let Some(range) = self.queue.pop_front(free) else { return false };
+        serving.flight.add(range, claim);
+        serving.asked = false;
+        actions.push(Action::Send { worker, range, claim });
+        true
     }
 
     /// A suspect runs where nothing else does. If no worker is idle, the one with the least to do gets

@@ -44,7 +44,7 @@ impl Bench {
     }
 
     fn done(&mut self, slot: u16, task: u64, run: Duration) -> &[Action] {
-        self.handle(Event::Done { worker: worker(slot, 1), task: TaskId(task), run })
+        self.handle(Event::Done { worker: worker(slot, 1), tasks: vec![(TaskId(task), run)] })
     }
 
     fn exited(
@@ -398,7 +398,7 @@ impl Model {
 
 fn run(dispatcher: &mut Dispatcher, model: &mut Model, event: Event, now: Instant) {
     let done = match &event {
-        Event::Done { task, .. } => Some(task.0),
+        Event::Done { tasks, .. } => Some(tasks[0].0.0),
         _ => None,
     };
     let mut pending = vec![(event, done)];
@@ -462,7 +462,7 @@ proptest! {
                     if let Some(task) = ended {
                         held.remove(&task);
                         let run_time = Duration::from_micros(micros);
-                        run(&mut dispatcher, &mut model, Event::Done { worker, task: TaskId(task), run: run_time }, now);
+                        run(&mut dispatcher, &mut model, Event::Done { worker, tasks: vec![(TaskId(task), run_time)] }, now);
                     }
                 },
                 7 => {
@@ -497,7 +497,7 @@ proptest! {
             for (worker, task) in all {
                 // It may have been taken back since.
                 if model.held.get_mut(&worker).is_some_and(|held| held.remove(&task).is_some()) {
-                    run(&mut dispatcher, &mut model, Event::Done { worker, task: TaskId(task), run: Duration::from_micros(50) }, now);
+                    run(&mut dispatcher, &mut model, Event::Done { worker, tasks: vec![(TaskId(task), Duration::from_micros(50))] }, now);
                 }
             }
             if let Some(at) = dispatcher.next_deadline() {

@@ -108,8 +108,8 @@ pub(super) struct Core {
     closed: Option<&'static str>,
     waiting_for_room: usize,
     pub(super) stats: Stats,
-    /// The outcome of the task whose end is being handled.
-    current: Option<Completed>,
+    /// The outcomes of the tasks whose end is being handled.
+    current: Vec<Option<Completed>>,
     /// Results to be handed over when the lock is free.
     outbox: Vec<Delivery>,
     scratch: Vec<Action>,
@@ -232,7 +232,7 @@ impl Shared {
             closed: None,
             waiting_for_room: 0,
             stats: Stats::default(),
-            current: None,
+            current: Vec::new(),
             outbox: Vec::new(),
             scratch: Vec::new(),
             wake_driver: false,
@@ -499,19 +499,17 @@ impl Core {
         }
     }
 
-    /// A task has ended in a worker.
+    /// Tasks have ended in a worker.
     pub(super) fn done(
         &mut self,
         worker: WorkerId,
-        task: TaskId,
-        completed: Completed,
-        now: Instant,
+        tasks: Vec<(TaskId, Duration)>,
+        outcomes: Vec<Option<Completed>>,
         poller: &Poller,
     ) {
-        let run = completed.figures.run;
-        self.current = Some(completed);
-        self.handle(Event::Done { worker, task, run }, now, poller);
-        self.current = None;
+        self.current = outcomes;
+        self.handle(Event::Done { worker, tasks }, Instant::now(), poller);
+        self.current.clear();
     }
 
     /// Runs the dispatcher and does what it says, and what follows from that.
@@ -557,8 +555,8 @@ impl Core {
                 Some(connection) => drop(connection.socket.shutdown(std::net::Shutdown::Write)),
                 None => drop(self.doomed.insert(worker)),
             },
-            Action::Complete { job, index, worker, attempts } => {
-                let Some(mut completed) = self.current.take() else { return };
+            Action::Complete { nth, job, index, worker, attempts } => {
+                let Some(mut completed) = self.current.get_mut(nth).and_then(Option::take) else { return };
                 completed.figures.worker = Some(worker);
                 completed.figures.attempts = attempts;
                 self.settle(job, index, completed, now);

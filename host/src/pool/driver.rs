@@ -351,19 +351,15 @@ fn fatal(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMes
 /// Handles all records of a frame under one lock.
 fn done(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
     let mut rest = payload;
-    let mut records = Vec::new();
+    let (mut tasks, mut outcomes) = (Vec::new(), Vec::new());
     while !rest.is_empty() {
         let (record, after) =
             postcard::take_from_bytes::<Done<'_>>(rest).map_err(|error| BadMessage(error.to_string()))?;
         rest = after;
-        records.push((record.id, completed(record, &shared.limits)));
+        tasks.push((record.id, Duration::from_nanos(record.run_ns)));
+        outcomes.push(Some(completed(record, &shared.limits)));
     }
-    shared.with(|core| {
-        let now = Instant::now();
-        for (task, completed) in records {
-            core.done(worker, task, completed, now, &shared.poller);
-        }
-    });
+    shared.with(|core| core.done(worker, tasks, outcomes, &shared.poller));
     Ok(())
 }
 

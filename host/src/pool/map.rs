@@ -216,13 +216,16 @@ impl<I: Iterator> RawMap<I> {
     /// Takes one more input, and passes it on as far as that is worth a message or somebody waits for it.
     fn pull(&mut self) {
         let Some(input) = &mut self.input else { return };
-        let began = Instant::now();
+        // A clock is not free: a quick input is timed now and then, a slow one always.
+        let began = (self.slow_input || self.pulled.is_multiple_of(16)).then(Instant::now);
         let Some(item) = input.next() else {
             self.input = None;
             self.shared.finish_map(self.job, false);
             return;
         };
-        self.slow_input = began.elapsed() > SLOW_INPUT;
+        if let Some(began) = began {
+            self.slow_input = began.elapsed() > SLOW_INPUT;
+        }
         let index = self.pulled;
         self.pulled += 1;
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);

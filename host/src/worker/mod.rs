@@ -87,6 +87,7 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
         output,
         ticker,
         budget: Arc::new(Budget::new(budget)),
+        wake_at: Arc::default(),
         tasks: u32::try_from(hello.tasks.len())?,
     };
     worker.serve(socket, reader)?;

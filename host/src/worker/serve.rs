@@ -44,7 +44,8 @@ pub(super) enum ServeError {
 struct Suspended<'a> {
     id: TaskId,
     future: Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>,
-    wake_at: Arc<WakeAt>,
+    /// When it wants to go on.
+    wake_at: Option<Instant>,
 }
 
 /// A call frame whose tasks are run one by one.
@@ -72,6 +73,7 @@ pub(super) struct Worker<'a> {
     pub(super) output: Arc<Output>,
     pub(super) ticker: Ticker,
     pub(super) budget: Arc<Budget>,
+    pub(super) wake_at: Arc<WakeAt>,
     /// How many tasks the hello named.
     pub(super) tasks: u32,
 }
@@ -96,9 +98,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn new_state(&self) -> (TaskState, Arc<WakeAt>) {
-        let wake_at = Arc::new(WakeAt::new());
-        (TaskState::new(&self.limits, &self.output, Arc::clone(&wake_at), &self.budget), wake_at)
+    fn new_state(&self) -> TaskState {
+        TaskState::new(&self.limits, &self.output, &self.wake_at, &self.budget)
     }
 
     async fn run(&self, id: TaskId, task: u32, arguments: &[u8], state: TaskState) -> io::Result<()> {
@@ -113,7 +114,7 @@ impl<'a> Worker<'a> {
     fn describe(&self) -> Result<(), ServeError> {
         let mut descriptions = Vec::new();
         for task in 0..self.tasks {
-            let (state, _) = self.new_state();
+            let state = self.new_state();
             let described = self.guest.run(task, None, state, |outcome, _| match outcome {
                 Outcome::Value(bytes) => Ok(bytes.to_vec()),
                 failed => {
@@ -198,7 +199,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         worker.control.set_running(Some(call.id));
-        let (state, wake_at) = worker.new_state();
+        let state = worker.new_state();
         let (id, task) = (call.id, call.task);
         let (arguments, range) = (Rc::clone(&call.arguments), call.range.clone());
         let mut future = Box::pin(async move { worker.run(id, task, &arguments[range], state).await });
@@ -209,6 +210,7 @@ impl<'a> Session<'a> {
             }
             Poll::Pending => {
                 worker.control.set_running(None);
+                let wake_at = worker.wake_at.take();
                 self.suspended.push(Suspended { id, future, wake_at });
                 Ok(())
             }
@@ -224,7 +226,7 @@ impl<'a> Session<'a> {
         let mut place = 0;
         while place < self.suspended.len() {
             let task = &mut self.suspended[place];
-            if task.wake_at.get().is_none_or(|at| at > now) {
+            if task.wake_at.is_none_or(|at| at > now) {
                 place += 1;
                 continue;
             }
@@ -236,7 +238,10 @@ impl<'a> Session<'a> {
                     drop(self.suspended.swap_remove(place));
                     ended?;
                 }
-                Poll::Pending => place += 1,
+                Poll::Pending => {
+                    task.wake_at = self.worker.wake_at.take();
+                    place += 1;
+                }
             }
         }
         Ok(())
@@ -244,7 +249,7 @@ impl<'a> Session<'a> {
 
     /// Waits for frames or for the first suspended task. False if the parent has closed the connection.
     fn wait(&mut self, socket: &UnixStream) -> Result<bool, ServeError> {
-        let first = self.suspended.iter().filter_map(|task| task.wake_at.get()).min();
+        let first = self.suspended.iter().filter_map(|task| task.wake_at).min();
         if let Some(at) = first
             && !readable_before(socket, at)?
         {

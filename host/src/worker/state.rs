@@ -1,7 +1,7 @@
 //! What belongs to one task while it runs: its limits, its clock, its log, and what went wrong.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::{Memory, ResourceLimiter, UpdateDeadline};
@@ -19,7 +19,7 @@ pub(super) struct TaskState {
     /// The guest's memory, once there is an instance.
     pub(super) memory: Option<Memory>,
     pub(super) usage: MemoryUsage,
-    /// When a task that sleeps wants to go on.
+    /// Where a task that sleeps says when it wants to go on.
     pub(super) wake_at: Arc<WakeAt>,
     output: Arc<Output>,
 }
@@ -34,7 +34,7 @@ impl TaskState {
     pub(super) fn new(
         limits: &Limits,
         output: &Arc<Output>,
-        wake_at: Arc<WakeAt>,
+        wake_at: &Arc<WakeAt>,
         budget: &Arc<Budget>,
     ) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl TaskState {
             panic: None,
             memory: None,
             usage: MemoryUsage::new(Arc::clone(budget)),
-            wake_at,
+            wake_at: Arc::clone(wake_at),
             output: Arc::clone(output),
         }
     }
@@ -86,28 +86,18 @@ impl RunClock {
     }
 }
 
-/// A point in time that a suspended task waits for, in nanoseconds since the worker began; zero is none.
-#[derive(Debug)]
-pub(super) struct WakeAt {
-    base: Instant,
-    nanos: AtomicU64,
-}
+/// Where a task that suspends itself leaves the point in time that it waits for. Only one task runs at a
+/// time, so one place serves a worker.
+#[derive(Debug, Default)]
+pub(super) struct WakeAt(Mutex<Option<Instant>>);
 
 impl WakeAt {
-    pub(super) fn new() -> Self {
-        Self { base: Instant::now(), nanos: AtomicU64::new(0) }
-    }
-
     pub(super) fn set(&self, at: Instant) {
-        let nanos = at.saturating_duration_since(self.base).as_nanos();
-        self.nanos.store(u64::try_from(nanos).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
-    pub(super) fn get(&self) -> Option<Instant> {
-        match self.nanos.load(Ordering::Relaxed) {
-            0 => None,
-            nanos => Some(self.base + Duration::from_nanos(nanos)),
-        }
+    pub(super) fn take(&self) -> Option<Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
