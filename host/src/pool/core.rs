@@ -6,13 +6,15 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
 use super::callbacks::Callbacks;
+use super::driver::{Ears, Reader};
 use super::future::{Completed, FutureState};
 use super::map::{MapState, Pending};
 use crate::dispatch::{Action, Dispatcher, Event, Range, Settings};
@@ -63,6 +65,14 @@ pub(crate) struct Shared {
     pub(super) limits: Limits,
     queue_limit: usize,
     callbacks: Callbacks,
+    /// The ears on all workers. Whoever holds this lock reads for everybody.
+    pub(super) ears: Mutex<Ears>,
+    /// The driver's thread, once it runs.
+    pub(super) driver: OnceLock<Thread>,
+    /// Somebody who waits for a result wants to read in the driver's stead.
+    pub(super) lead_wanted: AtomicBool,
+    /// How often somebody has.
+    pub(super) leads: AtomicU64,
 }
 
 /// The kernel's list of what the driver waits for.
@@ -101,6 +111,8 @@ pub(super) struct Core {
     jobs: HashMap<JobId, Job>,
     next_task: u64,
     next_job: u64,
+    /// Ears on workers that were just started, for whoever reads next.
+    pub(super) new_readers: Vec<(WorkerId, Reader)>,
     /// Workers that the driver is to start.
     pub(super) to_spawn: Vec<WorkerId>,
     /// Workers that were to end before they were there.
@@ -126,6 +138,8 @@ pub(super) struct Connection {
     pub(super) out: FrameWriter,
     /// How much of `out` the kernel has taken.
     pub(super) sent: usize,
+    /// Until when it may answer the hello; none once it has.
+    pub(super) answers_until: Option<Instant>,
     /// Why the worker is not to be believed any more.
     pub(super) violation: Option<String>,
     /// What it said before it exited.
@@ -227,6 +241,7 @@ impl Shared {
             jobs: HashMap::new(),
             next_task: 0,
             next_job: 0,
+            new_readers: Vec::new(),
             to_spawn: Vec::new(),
             doomed: HashSet::new(),
             closed: None,
@@ -251,6 +266,10 @@ impl Shared {
             limits,
             queue_limit,
             callbacks: Callbacks::default(),
+            ears: Mutex::default(),
+            driver: OnceLock::new(),
+            lead_wanted: AtomicBool::new(false),
+            leads: AtomicU64::new(0),
         })
     }
 
@@ -269,7 +288,7 @@ impl Shared {
             && (core.closed.is_some() || core.dispatcher.queued() < self.queue_limit);
         drop(core);
         if wake {
-            self.poller.wake();
+            self.wake_driver();
         }
         if room {
             self.room.notify_all();
@@ -299,6 +318,52 @@ impl Shared {
                     }
                 }
             }
+        }
+    }
+
+    /// Has the driver look at the shared state, wherever it waits.
+    fn wake_driver(&self) {
+        self.poller.wake();
+        if let Some(driver) = self.driver.get() {
+            driver.unpark();
+        }
+    }
+
+    /// The ears, if nobody has them.
+    pub(super) fn try_ears(&self) -> Option<MutexGuard<'_, Ears>> {
+        match self.ears.try_lock() {
+            Ok(ears) => Some(ears),
+            // A panic while reading is a bug of ours; what was read is as good as it was.
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Reads from the workers on this thread until `done` says so or the time is over, if nobody but this
+    /// thread waits for anything. Then a result comes straight to the thread that wants it, without the
+    /// driver's waking up in between. Returns at once if there are others, who need the driver.
+    pub(super) fn lead(self: &Arc<Self>, done: impl Fn() -> bool, deadline: Option<Instant>) {
+        if !self.with(|core| core.jobs.len() == 1) {
+            return;
+        }
+        self.leads.fetch_add(1, Ordering::SeqCst);
+        let mut ears = match self.try_ears() {
+            Some(ears) => ears,
+            None => {
+                self.lead_wanted.store(true, Ordering::SeqCst);
+                self.poller.wake();
+                self.ears.lock().unwrap_or_else(PoisonError::into_inner)
+            }
+        };
+        while !done() && deadline.is_none_or(|at| at > Instant::now()) {
+            ears.listen(self, deadline);
+        }
+        drop(ears);
+        // Others may have come meanwhile; the driver takes over.
+        if self.with(|core| !core.jobs.is_empty())
+            && let Some(driver) = self.driver.get()
+        {
+            driver.unpark();
         }
     }
 
@@ -424,6 +489,18 @@ impl Shared {
 impl Core {
     pub(super) fn is_closed(&self) -> bool {
         self.closed.is_some()
+    }
+
+    /// Ends workers that have not answered in time.
+    pub(super) fn end_late_starters(&mut self, now: Instant) {
+        for connection in self.workers.values_mut() {
+            if connection.answers_until.is_some_and(|until| until <= now) {
+                connection.answers_until = None;
+                let words = format!("it did not start within {:?}", super::driver::START_TIMEOUT);
+                connection.last_words = Some(words);
+                connection.process.kill();
+            }
+        }
     }
 
     fn new_job(&mut self) -> JobId {

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
@@ -28,7 +29,7 @@ use crate::wire::{BUILD, PROTOCOL_VERSION};
 /// A result or an error, a log and a backtrace: what one record can hold at most, beside its result.
 const RECORD_OVERHEAD: usize = 1 << 20;
 /// A worker that has not answered the hello by then never will.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many events are taken from the kernel at a time.
 const EVENTS: usize = 64;
 
@@ -50,23 +51,52 @@ fn worker_of(token: u64) -> WorkerId {
     WorkerId { slot, generation }
 }
 
+/// The driver leaves the reading to somebody who waits for a result, and looks this often whether there still
+/// is somebody.
+const LEASE: Duration = Duration::from_millis(10);
+
 /// Runs until the pool is closed and everything has ended.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut driver = Driver { shared, readers: HashMap::new(), starting: HashMap::new() };
-    while driver.turn() {}
+    // Nobody but this thread sets it.
+    let _set = shared.driver.set(std::thread::current());
+    let driver = Driver { shared };
+    let mut leads = 0;
+    while let Some(deadline) = driver.prepare() {
+        let led = std::mem::replace(&mut leads, shared.leads.load(Ordering::SeqCst)) != leads;
+        let wanted = shared.lead_wanted.swap(false, Ordering::SeqCst);
+        // Whoever has just read because it waits for a result will most likely do so again.
+        let ears = if led || wanted { None } else { shared.try_ears() };
+        match ears {
+            Some(mut ears) => ears.listen(shared, deadline),
+            None => {
+                let lease = Instant::now() + LEASE;
+                let until = deadline.map_or(lease, |at| at.min(lease));
+                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            }
+        }
+        if deadline.is_some_and(|at| at <= Instant::now()) {
+            shared.with(|core| core.handle(Event::Tick, Instant::now(), &shared.poller));
+        }
+    }
 }
 
+/// What only the driver's thread does.
 struct Driver<'a> {
     shared: &'a Arc<Shared>,
+}
+
+/// The ears on all workers of a pool.
+#[derive(Default)]
+pub(super) struct Ears {
     readers: HashMap<WorkerId, Reader>,
-    /// Workers that have not answered yet, and until when they may.
-    starting: HashMap<WorkerId, Instant>,
 }
 
 /// The parent's ear on one worker.
-struct Reader {
+pub(super) struct Reader {
     frames: FrameReader,
     socket: Arc<UnixStream>,
+    /// Whether the worker has not answered the hello yet.
+    starting: bool,
 }
 
 /// Whether a worker's stream can have more.
@@ -77,46 +107,22 @@ enum Stream {
 }
 
 impl Driver<'_> {
-    /// One round. False when nothing is left to be done.
-    fn turn(&mut self) -> bool {
+    /// Starts and ends what is to be, and says until when there is nothing else to do; none when nothing is
+    /// left to be done at all.
+    #[expect(clippy::option_option, reason = "no deadline is not the end")]
+    fn prepare(&self) -> Option<Option<Instant>> {
         self.spawn_wanted();
-        let starting = self.starting.values().min().copied();
-        let (finished, deadline) = self.shared.with(|core| {
+        self.shared.with(|core| {
+            core.end_late_starters(Instant::now());
+            let starting = core.workers.values().filter_map(|connection| connection.answers_until).min();
             let deadline = core.dispatcher.next_deadline().into_iter().chain(starting).min();
             core.driver_wakes_at = deadline;
-            (core.dispatcher.is_finished() && core.to_spawn.is_empty(), deadline)
-        });
-        if finished {
-            return false;
-        }
-        self.wait(deadline);
-        true
+            let finished = core.dispatcher.is_finished() && core.to_spawn.is_empty();
+            (!finished).then_some(deadline)
+        })
     }
 
-    fn wait(&mut self, deadline: Option<Instant>) {
-        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        // Rounded up, so that the deadline has come when the wait is over.
-        let timeout = timeout.and_then(|time| Timespec::try_from(time + Duration::from_micros(1)).ok());
-        let mut events = Vec::with_capacity(EVENTS);
-        let poller = &self.shared.poller;
-        match epoll::wait(&poller.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => tracing::error!(%error, "cannot wait for workers"),
-        }
-        for event in events {
-            match event.data.u64() {
-                Poller::WAKE => poller.clear(),
-                token if token & 0xff == KIND_SOCKET => self.socket_ready(worker_of(token), event.flags),
-                token => self.process_ended(worker_of(token)),
-            }
-        }
-        if deadline.is_some_and(|at| at <= Instant::now()) {
-            self.shared.with(|core| core.handle(Event::Tick, Instant::now(), &self.shared.poller));
-            self.end_late_starters();
-        }
-    }
-
-    fn spawn_wanted(&mut self) {
+    fn spawn_wanted(&self) {
         loop {
             let wanted = self.shared.with(|core| std::mem::take(&mut core.to_spawn));
             if wanted.is_empty() {
@@ -134,14 +140,14 @@ impl Driver<'_> {
         }
     }
 
-    fn spawn(&mut self, worker: WorkerId) -> Result<(), String> {
+    fn spawn(&self, worker: WorkerId) -> Result<(), String> {
         let connection = self.connect(worker).map_err(|error| error.to_string())?;
         let socket = Arc::clone(&connection.socket);
         let max_frame = max_frame(&self.shared.limits);
-        self.readers.insert(worker, Reader { frames: FrameReader::new(max_frame), socket });
-        self.starting.insert(worker, Instant::now() + START_TIMEOUT);
+        let reader = Reader { frames: FrameReader::new(max_frame), socket, starting: true };
         self.shared.with(|core| {
             core.stats.workers_started += 1;
+            core.new_readers.push((worker, reader));
             // It may have been told to end while it was being started.
             let doomed = core.doomed.remove(&worker);
             let connection = core.workers.entry(worker).insert_entry(connection).into_mut();
@@ -185,48 +191,65 @@ impl Driver<'_> {
             control,
             out: FrameWriter::default(),
             sent: 0,
+            answers_until: Some(Instant::now() + START_TIMEOUT),
             violation: None,
             last_words: None,
         })
     }
+}
 
-    fn end_late_starters(&mut self) {
-        let now = Instant::now();
-        let late: Vec<WorkerId> =
-            self.starting.iter().filter(|(_, until)| **until <= now).map(|(worker, _)| *worker).collect();
-        for worker in late {
-            self.starting.remove(&worker);
-            self.shared.with(|core| {
-                if let Some(connection) = core.workers.get_mut(&worker) {
-                    connection.last_words = Some(format!("it did not start within {START_TIMEOUT:?}"));
-                    connection.process.kill();
+impl Ears {
+    /// Waits for news of any worker, at most until the deadline, and handles them.
+    pub(super) fn listen(&mut self, shared: &Shared, deadline: Option<Instant>) {
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        // Rounded up, so that the deadline has come when the wait is over.
+        let timeout = timeout.and_then(|time| Timespec::try_from(time + Duration::from_micros(1)).ok());
+        let mut events = Vec::with_capacity(EVENTS);
+        let poller = &shared.poller;
+        match epoll::wait(&poller.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => tracing::error!(%error, "cannot wait for workers"),
+        }
+        for event in events {
+            match event.data.u64() {
+                Poller::WAKE => poller.clear(),
+                token if token & 0xff == KIND_SOCKET => {
+                    self.socket_ready(shared, worker_of(token), event.flags);
                 }
-            });
+                token => self.process_ended(shared, worker_of(token)),
+            }
         }
     }
 
-    fn socket_ready(&mut self, worker: WorkerId, flags: epoll::EventFlags) {
+    fn reader(&mut self, shared: &Shared, worker: WorkerId) -> Option<&mut Reader> {
+        if !self.readers.contains_key(&worker) {
+            self.readers.extend(shared.with(|core| std::mem::take(&mut core.new_readers)));
+        }
+        self.readers.get_mut(&worker)
+    }
+
+    fn socket_ready(&mut self, shared: &Shared, worker: WorkerId, flags: epoll::EventFlags) {
         if flags.contains(epoll::EventFlags::OUT) {
-            self.shared.with(|core| {
+            shared.with(|core| {
                 let Some(connection) = core.workers.get_mut(&worker) else { return };
-                connection.watch(worker, &self.shared.poller, epoll::EventFlags::IN);
-                connection.flush(worker, &self.shared.poller);
+                connection.watch(worker, &shared.poller, epoll::EventFlags::IN);
+                connection.flush(worker, &shared.poller);
             });
         }
         if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR)
-            && self.read(worker) == Stream::Ended
+            && self.read(shared, worker) == Stream::Ended
         {
-            self.stop_listening(worker);
+            self.stop_listening(shared, worker);
         }
     }
 
     /// A worker that has closed its connection has nothing more to say. If it lives on, it is ended.
-    fn stop_listening(&mut self, worker: WorkerId) {
+    fn stop_listening(&mut self, shared: &Shared, worker: WorkerId) {
         if let Some(reader) = self.readers.remove(&worker) {
             // It can only fail if it is not watched any more.
-            let _unwatched = epoll::delete(&self.shared.poller.epoll, reader.socket.as_fd());
+            let _unwatched = epoll::delete(&shared.poller.epoll, reader.socket.as_fd());
         }
-        self.shared.with(|core| {
+        shared.with(|core| {
             if let Some(connection) = core.workers.get_mut(&worker)
                 && connection.exit_is_overdue()
             {
@@ -236,8 +259,8 @@ impl Driver<'_> {
     }
 
     /// Reads once from a worker, and handles every whole frame.
-    fn read(&mut self, worker: WorkerId) -> Stream {
-        let Some(reader) = self.readers.get_mut(&worker) else { return Stream::Ended };
+    fn read(&mut self, shared: &Shared, worker: WorkerId) -> Stream {
+        let Some(reader) = self.reader(shared, worker) else { return Stream::Ended };
         match reader.frames.fill(&*reader.socket) {
             Ok(0) => return Stream::Ended,
             Ok(_) => {}
@@ -251,40 +274,38 @@ impl Driver<'_> {
                 Ok(None) => return Stream::Open,
                 Ok(Some(frame)) => frame,
                 Err(error) => {
-                    self.shared.with(|core| core.violation(worker, error.to_string()));
+                    shared.with(|core| core.violation(worker, error.to_string()));
                     return Stream::Ended;
                 }
             };
-            let starting = self.starting.contains_key(&worker);
-            let handled = match (frame.kind, starting) {
+            let handled = match (frame.kind, reader.starting) {
                 (from_worker::READY, true) => {
-                    self.starting.remove(&worker);
-                    ready(self.shared, worker, frame.payload)
+                    reader.starting = false;
+                    ready(shared, worker, frame.payload)
                 }
-                (from_worker::DONE, false) => done(self.shared, worker, frame.payload),
-                (from_worker::FATAL, _) => fatal(self.shared, worker, frame.payload),
+                (from_worker::DONE, false) => done(shared, worker, frame.payload),
+                (from_worker::FATAL, _) => fatal(shared, worker, frame.payload),
                 (kind, _) => Err(BadMessage(format!("a frame of kind {kind} out of turn"))),
             };
             if let Err(error) = handled {
-                self.shared.with(|core| core.violation(worker, error.to_string()));
+                shared.with(|core| core.violation(worker, error.to_string()));
                 return Stream::Ended;
             }
         }
     }
 
     /// A worker's process is gone. What it sent before is read first.
-    fn process_ended(&mut self, worker: WorkerId) {
-        while self.readers.contains_key(&worker) {
-            if self.read(worker) == Stream::Ended || !self.has_more(worker) {
-                self.stop_listening(worker);
+    fn process_ended(&mut self, shared: &Shared, worker: WorkerId) {
+        while self.reader(shared, worker).is_some() {
+            if self.read(shared, worker) == Stream::Ended || !self.has_more(worker) {
+                self.stop_listening(shared, worker);
             }
         }
-        self.starting.remove(&worker);
-        self.shared.with(|core| {
+        shared.with(|core| {
             let Some(connection) = core.workers.get_mut(&worker) else { return };
             let Some(exit) = connection.exit() else { return };
             // It can only fail if it is not watched any more.
-            let _unwatched = epoll::delete(&self.shared.poller.epoll, connection.process.pidfd());
+            let _unwatched = epoll::delete(&shared.poller.epoll, connection.process.pidfd());
             let Some(connection) = core.workers.remove(&worker) else { return };
             let message = connection.last_words.map(|words| format!("{exit}: {words}"));
             tracing::debug!(%worker, %exit, ?message, "a worker ended");
@@ -299,7 +320,7 @@ impl Driver<'_> {
                 core.stats.workers_lost += 1;
             }
             let event = Event::WorkerExited { worker, exit, begun, running, message };
-            core.handle(event, Instant::now(), &self.shared.poller);
+            core.handle(event, Instant::now(), &shared.poller);
         });
     }
 
@@ -326,6 +347,7 @@ fn ready(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMes
         );
         shared.with(|core| {
             if let Some(connection) = core.workers.get_mut(&worker) {
+                connection.answers_until = None;
                 connection.last_words = Some(words);
                 connection.process.kill();
             }
@@ -333,7 +355,12 @@ fn ready(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMes
         return Ok(());
     }
     tracing::debug!(%worker, sandbox = ?ready.sandbox, "a worker is ready");
-    shared.with(|core| core.handle(Event::WorkerReady(worker), Instant::now(), &shared.poller));
+    shared.with(|core| {
+        if let Some(connection) = core.workers.get_mut(&worker) {
+            connection.answers_until = None;
+        }
+        core.handle(Event::WorkerReady(worker), Instant::now(), &shared.poller);
+    });
     Ok(())
 }
 

@@ -203,6 +203,7 @@ impl<R> TaskFuture<R> {
 
     /// Waits for the end of the task, and tells how it ended, with its bytes, figures and log.
     pub fn completed(&self) -> Arc<Completed> {
+        self.lead(None);
         self.state.wait(None).expect("without a deadline a wait ends with the task")
     }
 
@@ -213,7 +214,19 @@ impl<R> TaskFuture<R> {
     /// [`NotYet`] if it has not ended by then.
     pub fn completed_timeout(&self, timeout: Duration) -> Result<Arc<Completed>, NotYet> {
         let deadline = Instant::now().checked_add(timeout);
+        if !timeout.is_zero() {
+            self.lead(deadline);
+        }
         self.state.wait(deadline).ok_or(NotYet(timeout))
+    }
+
+    /// Reads for the whole pool until this task has ended, if nobody else waits for anything.
+    fn lead(&self, deadline: Option<Instant>) {
+        if !self.done()
+            && let Some(shared) = self.shared.upgrade()
+        {
+            shared.lead(|| self.done(), deadline);
+        }
     }
 
     /// What the task used; none while it has not ended.

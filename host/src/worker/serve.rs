@@ -102,12 +102,20 @@ impl<'a> Worker<'a> {
         TaskState::new(&self.limits, &self.output, &self.wake_at, &self.budget)
     }
 
-    async fn run(&self, id: TaskId, task: u32, arguments: &[u8], state: TaskState) -> io::Result<()> {
-        self.guest
-            .run(task, Some(arguments), state, |outcome, figures| {
-                self.output.done(&record(id, outcome, &figures))
-            })
-            .await
+    async fn run(
+        &self,
+        id: TaskId,
+        task: u32,
+        arguments: &[u8],
+        last: bool,
+        state: TaskState,
+    ) -> io::Result<()> {
+        let report = |outcome: Outcome<'_>, figures: Figures<'_>| {
+            self.output.done(&record(id, outcome, &figures))?;
+            // With nothing to run behind it, the result need not wait until the instance is cleared away.
+            if last { self.output.flush() } else { Ok(()) }
+        };
+        self.guest.run(task, Some(arguments), state, report).await
     }
 
     /// Asks each task of the guest for its description, and stops at the first that fails.
@@ -192,6 +200,11 @@ impl<'a> Session<'a> {
         Ok(None)
     }
 
+    /// Whether every task that has arrived has begun.
+    fn has_begun_all(&self) -> bool {
+        self.queue.iter().all(|batch| batch.taken == batch.header.count)
+    }
+
     /// Begins a task, unless the parent has taken it back, and runs it until it ends or waits.
     fn start(&mut self, call: &Call) -> io::Result<()> {
         let worker = self.worker;
@@ -200,9 +213,9 @@ impl<'a> Session<'a> {
         }
         worker.control.set_running(Some(call.id));
         let state = worker.new_state();
-        let (id, task) = (call.id, call.task);
+        let (id, task, last) = (call.id, call.task, self.has_begun_all());
         let (arguments, range) = (Rc::clone(&call.arguments), call.range.clone());
-        let mut future = Box::pin(async move { worker.run(id, task, &arguments[range], state).await });
+        let mut future = Box::pin(async move { worker.run(id, task, &arguments[range], last, state).await });
         match poll_once(future.as_mut()) {
             Poll::Ready(ended) => {
                 worker.control.set_running(None);
