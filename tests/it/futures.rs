@@ -82,6 +82,31 @@ fn a_cancelled_task_never_runs() {
 }
 
 #[test]
+fn a_wait_ends_when_another_thread_cancels() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).timeout(None).build().unwrap();
+        let work = pool.task::<u32, u64>("work").unwrap();
+        // This one waits for its result alone, so it reads for itself; nothing that it could read will come.
+        let endless = work.submit(&u32::MAX).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| endless.result());
+            while pool.stats().in_flight == 0 {
+                std::thread::yield_now();
+            }
+            let behind = work.submit(&1).unwrap();
+            let second = scope.spawn({
+                let behind = behind.clone();
+                move || behind.result()
+            });
+            assert!(behind.cancel());
+            assert_eq!(second.join().unwrap(), Err(TaskError::Cancelled));
+            pool.terminate();
+            assert_eq!(waiting.join().unwrap(), Err(TaskError::PoolClosed));
+        });
+    });
+}
+
+#[test]
 fn callbacks_run_in_order_once_with_the_result_visible() {
     bounded(|| {
         let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();

@@ -3,6 +3,7 @@
 //! Whoever has an event takes the lock, runs the dispatcher, and does what it says, so that a submit to an
 //! idle worker writes to that worker's socket itself. Results are handed over after the lock is free.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -73,6 +74,13 @@ pub(crate) struct Shared {
     pub(super) lead_wanted: AtomicBool,
     /// How often somebody has.
     pub(super) leads: AtomicU64,
+    /// Somebody does so now.
+    leading: AtomicBool,
+}
+
+thread_local! {
+    /// Whether this thread reads in the driver's stead, for whichever pool.
+    static IS_LEADER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The kernel's list of what the driver waits for.
@@ -270,6 +278,7 @@ impl Shared {
             driver: OnceLock::new(),
             lead_wanted: AtomicBool::new(false),
             leads: AtomicU64::new(0),
+            leading: AtomicBool::new(false),
         })
     }
 
@@ -293,7 +302,12 @@ impl Shared {
         if room {
             self.room.notify_all();
         }
+        let delivered = !outbox.is_empty();
         self.deliver(outbox);
+        if delivered && self.leading.load(Ordering::SeqCst) && !IS_LEADER.get() {
+            // Whoever reads for its own result may just have got it from here.
+            self.poller.wake();
+        }
         value
     }
 
@@ -355,9 +369,14 @@ impl Shared {
                 self.ears.lock().unwrap_or_else(PoisonError::into_inner)
             }
         };
+        // The flag is up before the first look: a result that comes from elsewhere is seen, or wakes this thread.
+        self.leading.store(true, Ordering::SeqCst);
+        IS_LEADER.set(true);
         while !done() && deadline.is_none_or(|at| at > Instant::now()) {
             ears.listen(self, deadline);
         }
+        IS_LEADER.set(false);
+        self.leading.store(false, Ordering::SeqCst);
         drop(ears);
         // Others may have come meanwhile; the driver takes over.
         if self.with(|core| !core.jobs.is_empty())

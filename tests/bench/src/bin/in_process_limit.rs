@@ -44,7 +44,7 @@ fn main() -> wasmtime::Result<()> {
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let began = Instant::now();
     let mut count = 0u64;
-    while count % 256 != 0 || Instant::now() < end {
+    while !count.is_multiple_of(256) || Instant::now() < end {
         let argument = [u8::try_from(count % 64).expect("below 64") * 2];
         block_on(async {
             let mut store = Store::new(&engine, ());
