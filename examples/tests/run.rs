@@ -52,6 +52,6 @@ fn mandelbrot_makes_a_picture() {
 fn plugins_are_called_each_in_a_pool_of_its_own() {
     let said = run(env!("CARGO_BIN_EXE_plugins"), &[]);
     assert!(said.contains("primes: primes takes no text\n"), "{said}");
-    assert!(said.contains("wordcount: wordcount says {\"lines\":1,\"words\":5,"), "{said}");
+    assert!(said.contains("wordcount: wordcount says {\"lines\":1,\"words\":6,"), "{said}");
     assert!(said.contains("thumbnail: thumbnail failed: "), "{said}");
 }

@@ -70,8 +70,8 @@ pub(crate) struct Shared {
     pub(super) ears: Mutex<Ears>,
     /// The driver's thread, once it runs.
     pub(super) driver: OnceLock<Thread>,
-    /// Somebody who waits for a result wants to read in the driver's stead.
-    pub(super) lead_wanted: AtomicBool,
+    /// How many who wait for a result want to read in the driver's stead, and have not got the ears yet.
+    pub(super) lead_wanted: AtomicU64,
     /// How often somebody has.
     pub(super) leads: AtomicU64,
     /// Somebody does so now.
@@ -276,7 +276,7 @@ impl Shared {
             callbacks: Callbacks::default(),
             ears: Mutex::default(),
             driver: OnceLock::new(),
-            lead_wanted: AtomicBool::new(false),
+            lead_wanted: AtomicU64::new(0),
             leads: AtomicU64::new(0),
             leading: AtomicBool::new(false),
         })
@@ -338,6 +338,11 @@ impl Shared {
     /// Has the driver look at the shared state, wherever it waits.
     fn wake_driver(&self) {
         self.poller.wake();
+        self.call_driver();
+    }
+
+    /// Has the driver read again, if it left that to somebody. Whoever waits without reading itself calls this.
+    pub(super) fn call_driver(&self) {
         if let Some(driver) = self.driver.get() {
             driver.unpark();
         }
@@ -364,9 +369,13 @@ impl Shared {
         let mut ears = match self.try_ears() {
             Some(ears) => ears,
             None => {
-                self.lead_wanted.store(true, Ordering::SeqCst);
+                // The wish stands until it is granted: a driver that only saw it once could take the ears
+                // again before this thread has woken up.
+                self.lead_wanted.fetch_add(1, Ordering::SeqCst);
                 self.poller.wake();
-                self.ears.lock().unwrap_or_else(PoisonError::into_inner)
+                let ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
+                self.lead_wanted.fetch_sub(1, Ordering::SeqCst);
+                ears
             }
         };
         // The flag is up before the first look: a result that comes from elsewhere is seen, or wakes this thread.
@@ -379,10 +388,8 @@ impl Shared {
         self.leading.store(false, Ordering::SeqCst);
         drop(ears);
         // Others may have come meanwhile; the driver takes over.
-        if self.with(|core| !core.jobs.is_empty())
-            && let Some(driver) = self.driver.get()
-        {
-            driver.unpark();
+        if self.with(|core| !core.jobs.is_empty()) {
+            self.call_driver();
         }
     }
 

@@ -63,7 +63,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut leads = 0;
     while let Some(deadline) = driver.prepare() {
         let led = std::mem::replace(&mut leads, shared.leads.load(Ordering::SeqCst)) != leads;
-        let wanted = shared.lead_wanted.swap(false, Ordering::SeqCst);
+        let wanted = shared.lead_wanted.load(Ordering::SeqCst) > 0;
         // Whoever has just read because it waits for a result will most likely do so again.
         let ears = if led || wanted { None } else { shared.try_ears() };
         match ears {

@@ -226,6 +226,9 @@ impl<R> TaskFuture<R> {
             && let Some(shared) = self.shared.upgrade()
         {
             shared.lead(|| self.done(), deadline);
+            if !self.done() {
+                shared.call_driver();
+            }
         }
     }
 
@@ -275,6 +278,8 @@ impl<R: 'static> TaskFuture<R> {
         let mut inner = self.state.lock();
         if inner.completed.is_none() {
             inner.callbacks.push(callback);
+            drop(inner);
+            shared.call_driver();
             return;
         }
         drop(inner);
@@ -294,6 +299,10 @@ impl<R: DeserializeOwned> Future for TaskFuture<R> {
         }
         if !inner.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
             inner.wakers.push(context.waker().clone());
+        }
+        drop(inner);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.call_driver();
         }
         Poll::Pending
     }
