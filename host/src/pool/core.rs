@@ -362,7 +362,8 @@ impl Shared {
     /// thread waits for anything. Then a result comes straight to the thread that wants it, without the
     /// driver's waking up in between. Returns at once if there are others, who need the driver.
     pub(super) fn lead(self: &Arc<Self>, done: impl Fn() -> bool, deadline: Option<Instant>) {
-        if !self.with(|core| core.jobs.len() == 1) {
+        // Somebody who leads already may do so for longer than this wait may last.
+        if self.leading.load(Ordering::SeqCst) || !self.with(|core| core.jobs.len() == 1) {
             return;
         }
         self.leads.fetch_add(1, Ordering::SeqCst);
