@@ -46,7 +46,7 @@ pub(crate) enum Event {
     /// The answer to [`Action::Recall`]: those that could be taken back.
     Recalled { worker: WorkerId, taken: Vec<TaskId>, why: Recall },
     /// The answer to [`Action::Probe`]: which task runs, and a number that changes whenever that does.
-    Probed { worker: WorkerId, running: Option<TaskId>, slice: u64 },
+    Probed { worker: WorkerId, running: Option<TaskId>, slice: u64, begun: bool },
     /// A worker's process is gone. `begun` is what its control page said of the tasks that it had, and
     /// `running` which one it ran: a hint, no more.
     WorkerExited {
@@ -190,7 +190,9 @@ impl Dispatcher {
             Event::WorkerReady(worker) => self.worker_ready(worker, actions),
             Event::Done { worker, tasks } => self.done(worker, &tasks, actions),
             Event::Recalled { worker, taken, why } => self.recalled(worker, &taken, why, actions),
-            Event::Probed { worker, running, slice } => self.probed(worker, running, slice, now, actions),
+            Event::Probed { worker, running, slice, begun } => {
+                self.probed(worker, running, slice, begun, now, actions);
+            }
             Event::WorkerExited { worker, exit, begun, running, message } => {
                 self.worker_exited(worker, exit, &begun, running, message, now, actions);
             }
@@ -407,19 +409,22 @@ impl Dispatcher {
         worker: WorkerId,
         running: Option<TaskId>,
         slice: u64,
+        begun: bool,
         now: Instant,
         actions: &mut Vec<Action>,
     ) {
         let Some(timeout) = self.settings.timeout else { return };
         let Some(serving) = self.serving(worker) else { return };
-        let Some(task) = running.filter(|task| serving.flight.claim_of(*task).is_some()) else {
+        // A worker whose tasks are all suspended waits; one that has begun none and runs none does not serve.
+        let task = running.filter(|task| serving.flight.claim_of(*task).is_some());
+        if task.is_none() && begun {
             serving.watch = None;
             return;
-        };
+        }
         match serving.watch {
             Some((seen, since)) if seen == slice => {
                 if now.saturating_duration_since(since) >= timeout.saturating_add(GRACE) {
-                    serving.stuck = Some(task);
+                    serving.stuck = task;
                     actions.push(Action::Kill(worker));
                     self.end(usize::from(worker.slot));
                 }

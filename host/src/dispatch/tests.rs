@@ -222,7 +222,9 @@ fn a_task_that_its_worker_cannot_end_is_ended_with_it() {
     let probe = |bench: &mut Bench, slice| {
         bench.now = bench.dispatcher.next_deadline().expect("a busy worker is looked at");
         assert_eq!(bench.handle(Event::Tick), [Action::Probe(worker(0, 1))]);
-        bench.handle(Event::Probed { worker: worker(0, 1), running: Some(TaskId(1)), slice }).to_vec_debug()
+        bench
+            .handle(Event::Probed { worker: worker(0, 1), running: Some(TaskId(1)), slice, begun: true })
+            .to_vec_debug()
     };
     // A task that is suspended now and then is not stuck, however long it takes.
     for slice in 0..20 {

@@ -648,7 +648,9 @@ impl Core {
             Action::Probe(worker) => {
                 let Some(connection) = self.workers.get(&worker) else { return };
                 let (running, slice) = connection.control.running();
-                follow.push_back(Event::Probed { worker, running, slice });
+                let mut tasks = self.dispatcher.tasks_of(worker);
+                let begun = tasks.any(|(task, claim)| connection.control.has_begun(claim, task));
+                follow.push_back(Event::Probed { worker, running, slice, begun });
             }
             Action::Kill(worker) => match self.workers.get_mut(&worker) {
                 Some(connection) => connection.process.kill(),
