@@ -105,7 +105,7 @@ fn compile(bytes: &[u8], fuel: bool) -> Result<(Vec<u8>, ModuleInfo), CompileFai
     let tasks = check_tasks(&module)?;
     check_links(&module, &tasks, fuel)?;
     let code = module.serialize().map_err(|error| invalid(&error))?;
-    let info = info_of(&module, tasks, code.len());
+    let info = info_of(&module, tasks, has_start(&bytes), code.len());
     Ok((code, info))
 }
 
@@ -215,7 +215,13 @@ fn check_links(module: &Module, tasks: &[String], fuel: bool) -> Result<(), Comp
     worker::check_links(module, &exports, fuel).map_err(|error| invalid(&error))
 }
 
-fn info_of(module: &Module, tasks: Vec<String>, image_len: usize) -> ModuleInfo {
+/// Whether a valid module has a start function. The engine does not say.
+fn has_start(bytes: &[u8]) -> bool {
+    let payloads = wasmparser::Parser::new(0).parse_all(bytes);
+    payloads.flatten().any(|payload| matches!(payload, wasmparser::Payload::StartSection { .. }))
+}
+
+fn info_of(module: &Module, tasks: Vec<String>, has_start: bool, image_len: usize) -> ModuleInfo {
     let (memory_min, memory_max) = match module.get_export(export::MEMORY) {
         Some(ExternType::Memory(memory)) => {
             (memory.minimum() * memory.page_size(), memory.maximum().map(|pages| pages * memory.page_size()))
@@ -229,6 +235,7 @@ fn info_of(module: &Module, tasks: Vec<String>, image_len: usize) -> ModuleInfo 
             .collect(),
         memory_min,
         memory_max,
+        has_start,
         tasks,
         image_len: image_len as u64,
     }

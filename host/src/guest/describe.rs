@@ -58,6 +58,7 @@ pub(super) fn describe(
         build: BUILD.to_owned(),
         limits,
         tasks: exports(info, export::DESCRIBE_PREFIX),
+        has_start: info.has_start,
     };
     let mut writer = FrameWriter::default();
     writer.frame(to_worker::HELLO, |out| encode(&hello, out));

@@ -284,6 +284,11 @@ impl Guest {
         describe::exports(&self.inner.info, wpool_abi::export::TASK_PREFIX)
     }
 
+    /// Whether the module has a start function.
+    pub(crate) fn has_start(&self) -> bool {
+        self.inner.info.has_start
+    }
+
     /// The image for these limits. One that counts fuel is made when it is first wanted.
     pub(crate) fn image(&self, limits: &Limits) -> Result<Image, LoadError> {
         let needed = self.inner.info.memory_min;

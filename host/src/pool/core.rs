@@ -288,7 +288,10 @@ impl Shared {
 
     /// Does something under the lock, then hands over the results that came of it.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut Core) -> T) -> T {
-        let mut core = self.lock();
+        self.with_locked(self.lock(), act)
+    }
+
+    fn with_locked<T>(&self, mut core: MutexGuard<'_, Core>, act: impl FnOnce(&mut Core) -> T) -> T {
         let value = act(&mut core);
         core.feed_hungry(self);
         let outbox = std::mem::take(&mut core.outbox);
@@ -363,7 +366,7 @@ impl Shared {
     /// driver's waking up in between. Returns at once if there are others, who need the driver.
     pub(super) fn lead(self: &Arc<Self>, done: impl Fn() -> bool, deadline: Option<Instant>) {
         // Somebody who leads already may do so for longer than this wait may last.
-        if self.leading.load(Ordering::SeqCst) || !self.with(|core| core.jobs.len() == 1) {
+        if self.leading.load(Ordering::SeqCst) || self.lock().jobs.len() != 1 {
             return;
         }
         self.leads.fetch_add(1, Ordering::SeqCst);
@@ -389,7 +392,7 @@ impl Shared {
         self.leading.store(false, Ordering::SeqCst);
         drop(ears);
         // Others may have come meanwhile; the driver takes over.
-        if self.with(|core| !core.jobs.is_empty()) {
+        if !self.lock().jobs.is_empty() {
             self.call_driver();
         }
     }
@@ -427,9 +430,7 @@ impl Shared {
         if let Some(by) = core.closed {
             return Err(SubmitError::Closed { by });
         }
-        drop(core);
-        // Another thread may have taken the room meanwhile; one task more for each is no harm.
-        Ok(self.with(|core| core.submit(function, args, &self.poller)))
+        Ok(self.with_locked(core, |core| core.submit(function, args, &self.poller)))
     }
 
     pub(super) fn cancel(&self, task: TaskId) {

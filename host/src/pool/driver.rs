@@ -172,6 +172,7 @@ impl Driver<'_> {
             build: BUILD.to_owned(),
             limits: shared.limits,
             tasks: shared.guest.task_exports(),
+            has_start: shared.guest.has_start(),
         };
         let mut writer = FrameWriter::default();
         writer.frame(to_worker::HELLO, |out| encode(&hello, out));

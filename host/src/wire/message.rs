@@ -46,6 +46,8 @@ pub(crate) struct Hello {
     pub(crate) limits: Limits,
     /// The exports of the tasks, by their numbers.
     pub(crate) tasks: Vec<String>,
+    /// Whether the module has a start function.
+    pub(crate) has_start: bool,
 }
 
 /// The worker's answer to the hello.
@@ -185,6 +187,8 @@ pub(crate) struct ModuleInfo {
     pub(crate) memory_min: u64,
     /// The most that the module itself allows, in bytes.
     pub(crate) memory_max: Option<u64>,
+    /// Whether it has a start function.
+    pub(crate) has_start: bool,
     /// The names of the tasks, sorted.
     pub(crate) tasks: Vec<String>,
     /// Bytes of the compiled image.

@@ -1,12 +1,16 @@
 //! One task: a fresh instance, its arguments in, its outcome out.
 
+use std::future::Future as _;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use wasmtime::{
     Engine, Instance, InstancePre, Linker, Memory, Module, ModuleExport, Store, TypedFunc, WasmBacktrace,
 };
 use wpool_abi::{export, outcome, status};
 
 use super::guest_mem::{GuestSlice, read_u32};
-use super::state::{Log, TaskState};
+use super::state::{Log, RunClock, TaskState};
 use super::{imports, wasi};
 use crate::trap::Trap;
 use crate::wire::message::{Frame, Outcome};
@@ -20,6 +24,8 @@ pub(super) struct Guest {
     initialize: Option<ModuleExport>,
     tasks: Vec<ModuleExport>,
     fuel: Option<u64>,
+    /// Whether code of the guest runs when an instance is made.
+    runs_at_start: bool,
 }
 
 /// A rule of the interface that the guest broke.
@@ -41,46 +47,105 @@ pub(super) enum Refused {
 #[error("the guest exited with code {0}")]
 pub(super) struct Exited(pub(super) i32);
 
+/// An instance that no task has used.
+pub(super) struct Fresh {
+    store: Store<TaskState>,
+    /// With its memory; or why there is none.
+    instance: wasmtime::Result<(Instance, Memory)>,
+}
+
+impl Fresh {
+    /// The task that it is for begins now: what was before is not counted.
+    pub(super) fn begin(&mut self) {
+        self.store.data_mut().clock = RunClock::start();
+        self.store.set_epoch_deadline(1);
+    }
+}
+
 /// How a call ended, before its outcome is read from the guest's memory.
 type Called = wasmtime::Result<(Memory, u32)>;
 
 impl Guest {
     /// Prepares a module. `tasks` are the exports that will be called, by their numbers.
-    pub(super) fn new(module: &Module, tasks: &[String], fuel: Option<u64>) -> wasmtime::Result<Self> {
+    /// `has_start` is whether the module has a start function.
+    pub(super) fn new(
+        module: &Module,
+        tasks: &[String],
+        fuel: Option<u64>,
+        has_start: bool,
+    ) -> wasmtime::Result<Self> {
         let engine = module.engine();
         let mut linker = Linker::new(engine);
         imports::define(&mut linker)?;
         wasi::define(&mut linker, module)?;
         let find =
             |name: &str| module.get_export_index(name).ok_or_else(|| BadGuest(format!("no export `{name}`")));
+        let initialize = module.get_export_index(export::INITIALIZE);
         Ok(Self {
             engine: engine.clone(),
             pre: linker.instantiate_pre(module)?,
             memory: find(export::MEMORY)?,
             alloc: find(export::ALLOC)?,
-            initialize: module.get_export_index(export::INITIALIZE),
+            runs_at_start: has_start || initialize.is_some(),
+            initialize,
             tasks: tasks.iter().map(|name| find(name)).collect::<Result<_, _>>()?,
             fuel,
         })
     }
 
-    /// Runs one task in a fresh instance, and hands its outcome to `report` while the instance is there
-    /// to be read. `args` is none for an export that takes no arguments (a description).
-    pub(super) async fn run<R>(
-        &self,
-        task: u32,
-        args: Option<&[u8]>,
-        state: TaskState,
-        report: impl FnOnce(Outcome<'_>, Figures<'_>) -> R,
-    ) -> R {
+    /// Makes an instance. What the module itself runs at its start runs here.
+    pub(super) async fn instantiate(&self, state: TaskState) -> Fresh {
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| state);
-        store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut context| context.data_mut().tick());
         if let Some(fuel) = self.fuel {
             store.set_fuel(fuel).expect("the engine counts fuel when there is a budget");
         }
-        let called = self.call(&mut store, task, args).await;
+        store.set_epoch_deadline(1);
+        let instance = self.start(&mut store).await;
+        Fresh { store, instance }
+    }
+
+    async fn start(&self, store: &mut Store<TaskState>) -> wasmtime::Result<(Instance, Memory)> {
+        let instance = self.pre.instantiate_async(&mut *store).await?;
+        let memory = instance
+            .get_module_export(&mut *store, &self.memory)
+            .and_then(wasmtime::Extern::into_memory)
+            .ok_or_else(|| BadGuest("`memory` is no memory".to_owned()))?;
+        store.data_mut().memory = Some(memory);
+        if let Some(initialize) = &self.initialize {
+            let initialize: TypedFunc<(), ()> = function(&instance, store, initialize)?;
+            initialize.call_async(&mut *store, ()).await?;
+        }
+        Ok((instance, memory))
+    }
+
+    /// Makes an instance before there is a task for it, if nothing of the guest runs for that.
+    pub(super) fn spare(&self, state: TaskState) -> Option<Fresh> {
+        if self.runs_at_start {
+            return None;
+        }
+        match pin!(self.instantiate(state)).poll(&mut Context::from_waker(Waker::noop())) {
+            // Why an instance cannot be made is told to the task that asks for one.
+            Poll::Ready(fresh) => fresh.instance.is_ok().then_some(fresh),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Runs one task in an instance that nobody has used, and hands its outcome to `report` while the
+    /// instance is there to be read. `args` is none for an export that takes no arguments (a description).
+    pub(super) async fn run<R>(
+        &self,
+        fresh: Fresh,
+        task: u32,
+        args: Option<&[u8]>,
+        report: impl FnOnce(Outcome<'_>, Figures<'_>) -> R,
+    ) -> R {
+        let Fresh { mut store, instance } = fresh;
+        let called = match instance {
+            Ok((instance, memory)) => self.call(&mut store, &instance, memory, task, args).await,
+            Err(error) => Err(error),
+        };
         let left = self.fuel.map(|fuel| fuel - store.get_fuel().unwrap_or(0));
         let state = store.data();
         let figures = Figures {
@@ -95,30 +160,27 @@ impl Guest {
         }
     }
 
-    async fn call(&self, store: &mut Store<TaskState>, task: u32, args: Option<&[u8]>) -> Called {
-        let instance = self.pre.instantiate_async(&mut *store).await?;
-        let memory = instance
-            .get_module_export(&mut *store, &self.memory)
-            .and_then(wasmtime::Extern::into_memory)
-            .ok_or_else(|| BadGuest("`memory` is no memory".to_owned()))?;
-        store.data_mut().memory = Some(memory);
-        if let Some(initialize) = &self.initialize {
-            let initialize: TypedFunc<(), ()> = function(&instance, store, initialize)?;
-            initialize.call_async(&mut *store, ()).await?;
-        }
+    async fn call(
+        &self,
+        store: &mut Store<TaskState>,
+        instance: &Instance,
+        memory: Memory,
+        task: u32,
+        args: Option<&[u8]>,
+    ) -> Called {
         let task = self
             .tasks
             .get(task as usize)
             .ok_or_else(|| BadGuest(format!("task number {task} does not exist")))?;
         let record = match args {
             Some(args) => {
-                let ptr = self.place_arguments(&instance, store, memory, args).await?;
-                let function: TypedFunc<(u32, u32, u32), u32> = function(&instance, store, task)?;
+                let ptr = self.place_arguments(instance, store, memory, args).await?;
+                let function: TypedFunc<(u32, u32, u32), u32> = function(instance, store, task)?;
                 let len = u32::try_from(args.len())?;
                 function.call_async(&mut *store, (ptr, len, 0)).await?
             }
             None => {
-                let function: TypedFunc<(), u32> = function(&instance, store, task)?;
+                let function: TypedFunc<(), u32> = function(instance, store, task)?;
                 function.call_async(&mut *store, ()).await?
             }
         };

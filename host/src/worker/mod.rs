@@ -43,7 +43,7 @@ const MAX_FRAME: usize = (Limits::MAX_PAYLOAD as usize) + (1 << 20);
 
 /// Whether a worker could serve this module: resolves its imports and exports as a worker does.
 pub(crate) fn check_links(module: &wasmtime::Module, tasks: &[String], fuel: bool) -> wasmtime::Result<()> {
-    Guest::new(module, tasks, fuel.then_some(0)).map(drop)
+    Guest::new(module, tasks, fuel.then_some(0), false).map(drop)
 }
 
 /// Runs the role until the parent closes the connection.
@@ -74,7 +74,7 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
     // SAFETY: the image is a sealed copy that the parent took from a compiler of this build, or from a
     // cache entry that it has authenticated; nobody can write to it any more.
     let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, File::from(image))? };
-    let guest = Guest::new(&module, &hello.tasks, hello.limits.fuel)?;
+    let guest = Guest::new(&module, &hello.tasks, hello.limits.fuel, hello.has_start)?;
     let ticker = Ticker::start(&engine)?;
     let budget = hello.limits.memory_bytes() * BUDGET_TASKS;
     let report = sandbox::seal(budget + OWN_MEMORY)?;

@@ -16,7 +16,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::engine::{INSTANCES, Ticker};
-use super::instance::{Figures, Guest};
+use super::instance::{Figures, Fresh, Guest};
 use super::output::Output;
 use super::state::{Budget, TaskState, WakeAt};
 use crate::ids::TaskId;
@@ -81,7 +81,8 @@ pub(super) struct Worker<'a> {
 impl<'a> Worker<'a> {
     /// Serves until the parent closes the connection. `reader` may hold frames that came with the first.
     pub(super) fn serve(&'a self, socket: &UnixStream, reader: FrameReader) -> Result<(), ServeError> {
-        let mut session = Session { worker: self, reader, queue: VecDeque::new(), suspended: Vec::new() };
+        let mut session =
+            Session { worker: self, reader, queue: VecDeque::new(), suspended: Vec::new(), spare: None };
         session.read_frames()?;
         loop {
             session.resume_due()?;
@@ -91,6 +92,7 @@ impl<'a> Worker<'a> {
             }
             self.ticker.idle();
             self.output.flush()?;
+            session.make_spare();
             if !session.wait(socket)? {
                 return Ok(());
             }
@@ -108,29 +110,39 @@ impl<'a> Worker<'a> {
         task: u32,
         arguments: &[u8],
         last: bool,
-        state: TaskState,
+        spare: Option<Fresh>,
     ) -> io::Result<()> {
         let report = |outcome: Outcome<'_>, figures: Figures<'_>| {
             self.output.done(&record(id, outcome, &figures))?;
             // With nothing to run behind it, the result need not wait until the instance is cleared away.
             if last { self.output.flush() } else { Ok(()) }
         };
-        self.guest.run(task, Some(arguments), state, report).await
+        let fresh = match spare {
+            Some(mut fresh) => {
+                fresh.begin();
+                fresh
+            }
+            None => self.guest.instantiate(self.new_state()).await,
+        };
+        self.guest.run(fresh, task, Some(arguments), report).await
     }
 
     /// Asks each task of the guest for its description, and stops at the first that fails.
     fn describe(&self) -> Result<(), ServeError> {
         let mut descriptions = Vec::new();
         for task in 0..self.tasks {
-            let state = self.new_state();
-            let described = self.guest.run(task, None, state, |outcome, _| match outcome {
+            let report = |outcome: Outcome<'_>, _: Figures<'_>| match outcome {
                 Outcome::Value(bytes) => Ok(bytes.to_vec()),
                 failed => {
                     let mut bytes = Vec::new();
                     encode(&Described { result: Err(failed) }, &mut bytes);
                     Err(bytes)
                 }
-            });
+            };
+            let described = async {
+                let fresh = self.guest.instantiate(self.new_state()).await;
+                self.guest.run(fresh, task, None, report).await
+            };
             match block_on(described) {
                 Ok(bytes) => descriptions.push(bytes),
                 Err(failed) => {
@@ -163,9 +175,23 @@ struct Session<'a> {
     reader: FrameReader,
     queue: VecDeque<Batch>,
     suspended: Vec<Suspended<'a>>,
+    /// An instance for the next task, made while there was nothing else to do.
+    spare: Option<Fresh>,
 }
 
 impl<'a> Session<'a> {
+    /// Makes an instance ahead, unless there is one or no task could begin in it.
+    fn make_spare(&mut self) {
+        if self.spare.is_none() && self.may_begin() {
+            self.spare = self.worker.guest.spare(self.worker.new_state());
+        }
+    }
+
+    /// Whether another task may begin: one instance stays free for it.
+    fn may_begin(&self) -> bool {
+        self.suspended.len() + 1 < INSTANCES as usize
+    }
+
     /// Takes every whole frame that has arrived.
     fn read_frames(&mut self) -> Result<(), ServeError> {
         while let Some(Frame { kind, payload }) = self.reader.next()? {
@@ -187,8 +213,7 @@ impl<'a> Session<'a> {
 
     /// The next task to begin, if another one may.
     fn next_call(&mut self) -> Result<Option<Call>, ServeError> {
-        // One instance stays free for the task that would be begun.
-        if self.suspended.len() + 1 >= INSTANCES as usize {
+        if !self.may_begin() {
             return Ok(None);
         }
         while let Some(batch) = self.queue.front_mut() {
@@ -212,10 +237,10 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         worker.control.set_running(Some(call.id));
-        let state = worker.new_state();
+        let spare = self.spare.take();
         let (id, task, last) = (call.id, call.task, self.has_begun_all());
         let (arguments, range) = (Rc::clone(&call.arguments), call.range.clone());
-        let mut future = Box::pin(async move { worker.run(id, task, &arguments[range], last, state).await });
+        let mut future = Box::pin(async move { worker.run(id, task, &arguments[range], last, spare).await });
         match poll_once(future.as_mut()) {
             Poll::Ready(ended) => {
                 worker.control.set_running(None);

@@ -68,7 +68,7 @@ pub(super) struct RunClock {
 }
 
 impl RunClock {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         Self { since: Instant::now(), before: Duration::ZERO }
     }
 

@@ -1,6 +1,6 @@
 //! Measures everything in one run, prints a table, and writes the same as JSON.
 //!
-//! usage: bench [--rounds N] [--json FILE]. Every figure is the median of the rounds; the comparisons are
+//! usage: bench [--rounds N] [--json FILE] [--only map|trip|start|memory]. Every figure is the median of the rounds; the comparisons are
 //! made in the same run, in turn, so that a machine that is busy is busy for both sides.
 #![expect(clippy::print_stdout, reason = "it prints its table")]
 
@@ -32,12 +32,14 @@ fn main() -> Result<()> {
     wpool::init();
     let mut rounds = 5;
     let mut json_file = PathBuf::from("target/bench.json");
+    let mut only = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let value = arguments.next().ok_or("a flag without a value")?;
         match argument.as_str() {
             "--rounds" => rounds = value.parse()?,
             "--json" => json_file = value.into(),
+            "--only" => only = Some(value),
             other => return Err(format!("unknown flag {other}").into()),
         }
     }
@@ -45,11 +47,22 @@ fn main() -> Result<()> {
     let module = build_guest()?;
     let guest = Guest::from_file(&module)?;
     let mut rows = Vec::new();
-    measure_map(&guest, &module, rounds, &mut rows)?;
-    measure_round_trip(&guest, rounds, &mut rows)?;
-    measure_start(&guest, rounds, &mut rows)?;
-    measure_memory(&guest, &mut rows)?;
-    measure_peers(&mut rows);
+    let wanted = |what: &str| only.as_deref().is_none_or(|only| only == what);
+    if wanted("map") {
+        measure_map(&guest, &module, rounds, &mut rows)?;
+    }
+    if wanted("trip") {
+        measure_round_trip(&guest, rounds, &mut rows)?;
+    }
+    if wanted("start") {
+        measure_start(&guest, rounds, &mut rows)?;
+    }
+    if wanted("memory") {
+        measure_memory(&guest, &mut rows)?;
+    }
+    if only.is_none() {
+        measure_peers(&mut rows);
+    }
     print_table(&rows);
     let values: Vec<Value> = rows
         .iter()
