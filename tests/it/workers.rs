@@ -76,6 +76,19 @@ impl Run {
         }
     }
 
+    /// Waits until a worker has computed for a while: a task runs.
+    fn busy_worker(&mut self) -> u32 {
+        let began = Instant::now();
+        loop {
+            let worker = self.first_worker();
+            if ticks_of(worker) >= 20 {
+                return worker;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "no worker has anything to do");
+            std::thread::yield_now();
+        }
+    }
+
     fn finish(self) -> (Option<i32>, String, String) {
         let out = self.folder.path().join("out.json");
         let done = self.child.wait_with_output().unwrap();
@@ -200,6 +213,61 @@ fn an_interrupt_keeps_what_is_done() {
         let done: Vec<serde_json::Value> =
             serde_json::from_str(&fs::read_to_string(partial).unwrap()).unwrap();
         assert!(done.len() < 2000 && done.iter().all(serde_json::Value::is_u64), "{}", done.len());
+    });
+}
+
+#[test]
+fn a_termination_finishes_what_runs() {
+    bounded(|| {
+        let inputs = r#"["fine", "loop", "fine", "fine"]"#;
+        let mut run = Run::start(wpool_tests::FAIL_MIXED, inputs, "1", &["--timeout", "2s"]);
+        run.busy_worker();
+        kill(run.child.id(), Signal::TERM);
+        let partial = run.folder.path().join("out.json.partial");
+        let status = run.child.wait().unwrap();
+        assert_eq!(status.code(), Some(130));
+        let done: Vec<serde_json::Value> =
+            serde_json::from_str(&fs::read_to_string(partial).unwrap()).unwrap();
+        assert_eq!(done[0], "ZmluZQ==");
+        assert_eq!(done[1]["$error"]["kind"], "timeout", "what had begun goes on to its end");
+        assert_eq!(done.len(), 2, "what had not begun does not run");
+    });
+}
+
+#[test]
+fn a_second_interrupt_ends_everything_at_once() {
+    bounded(|| {
+        let mut run =
+            Run::start(wpool_tests::FAIL_MIXED, r#"["loop", "loop"]"#, "1", &["--timeout", "none"]);
+        let worker = run.busy_worker();
+        let again = Instant::now();
+        // Whichever signal comes second ends the run, so more of them do no harm.
+        while run.child.try_wait().unwrap().is_none() {
+            kill(run.child.id(), Signal::INT);
+            std::thread::yield_now();
+            assert!(again.elapsed() < Duration::from_secs(30), "the run goes on");
+        }
+        assert_eq!(run.child.wait().unwrap().code(), Some(130));
+        while fs::read(format!("/proc/{worker}/cmdline")).is_ok_and(|role| !role.is_empty()) {
+            assert!(again.elapsed() < Duration::from_secs(30), "the worker goes on");
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_read_is_an_error_of_the_input() {
+    bounded(|| {
+        let inputs = format!("[4000000{}]", ",1".repeat(50_000));
+        let mut run = Run::start(wpool_tests::SLOW_WORK, &inputs, "1", &["--timeout", "3s"]);
+        run.busy_worker();
+        // The second reading cannot be this far, because the first result is not there yet.
+        let file = run.folder.path().join("inputs.json");
+        let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"\"damage\"", inputs.len() as u64 - 100).unwrap();
+        let (code, out, stderr) = run.finish();
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{stderr}");
+        assert!(stderr.contains("`inputs.json` changed while it was read"), "{stderr}");
     });
 }
 
