@@ -215,3 +215,70 @@ fn many_threads_submit_and_cancel_at_once() {
         assert_eq!(stats.succeeded + stats.failed, 4000);
     });
 }
+
+/// Waits for one result in one of the ways that there are.
+fn wait_somehow(pool: &wpool::Pool, way: u64, n: i64) {
+    let square = pool.task::<i64, i64>("square").unwrap();
+    let future = square.submit(&n).unwrap();
+    let value = match way % 7 {
+        0 => future.result(),
+        1 => block_on(future),
+        2 => loop {
+            if let Ok(result) = future.result_timeout(Duration::from_micros(20)) {
+                break result;
+            }
+        },
+        3 => {
+            let (sender, receiver) = channel();
+            future.add_done_callback(move |future| sender.send(future.result()).unwrap());
+            receiver.recv().unwrap()
+        }
+        4 => {
+            let other = future.clone();
+            let waiter = std::thread::spawn(move || other.result());
+            future.cancel();
+            let results = (future.result(), waiter.join().unwrap());
+            assert_eq!(results.0, results.1);
+            assert!(matches!(results.0, Ok(_) | Err(TaskError::Cancelled)), "{results:?}");
+            return;
+        }
+        5 => {
+            let results: Vec<_> = square.map([n, n]).collect();
+            assert_eq!(results, [Ok(n * n), Ok(n * n)]);
+            future.result()
+        }
+        _ => {
+            while !future.done() {
+                std::thread::yield_now();
+            }
+            future.result()
+        }
+    };
+    assert_eq!(value, Ok(n * n));
+}
+
+/// Who reads from the workers changes with every wait; nobody may sleep through a result.
+#[test]
+fn all_ways_of_waiting_work_side_by_side() {
+    bounded(|| {
+        let pool = Arc::new(pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap());
+        for threads in [1, 2, 5] {
+            let waiters: Vec<_> = (0..threads)
+                .map(|thread| {
+                    let pool = Arc::clone(&pool);
+                    std::thread::spawn(move || {
+                        let mut state: u64 = thread + 1;
+                        for n in 0..500 {
+                            // A simple generator: the ways come in another order for each thread.
+                            state = state
+                                .wrapping_mul(6_364_136_223_846_793_005_u64)
+                                .wrapping_add(1_442_695_040_888_963_407);
+                            wait_somehow(&pool, state >> 33, n);
+                        }
+                    })
+                })
+                .collect();
+            waiters.into_iter().for_each(|waiter| waiter.join().unwrap());
+        }
+    });
+}

@@ -237,8 +237,7 @@ fn a_termination_finishes_what_runs() {
 #[test]
 fn a_second_interrupt_ends_everything_at_once() {
     bounded(|| {
-        let mut run =
-            Run::start(wpool_tests::FAIL_MIXED, r#"["loop", "loop"]"#, "1", &["--timeout", "none"]);
+        let mut run = Run::start(wpool_tests::FAIL_MIXED, r#"["loop", "loop"]"#, "1", &["--timeout", "none"]);
         let worker = run.busy_worker();
         let again = Instant::now();
         // Whichever signal comes second ends the run, so more of them do no harm.

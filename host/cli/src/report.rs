@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::json;
 use tempfile::NamedTempFile;
 use wpool::{Completed, TaskError};
@@ -92,11 +92,15 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(total, target);
         let template = match total {
-            Some(_) => "{bar:40.cyan/blue} {human_pos}/{human_len}  {per_sec}  {eta} left  {msg:.red}",
-            None => "{spinner:.cyan} {human_pos}  {per_sec}  {msg:.red}",
+            Some(_) => "{bar:40.cyan/blue} {human_pos}/{human_len}  {rate}  {eta} left  {msg:.red}",
+            None => "{spinner:.cyan} {human_pos}  {rate}  {msg:.red}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                // A line that cannot be written is one that nobody sees.
+                let _unseen = write!(out, "{:.0}/s", state.per_sec());
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         Self { bar, began: Instant::now(), succeeded: 0, failed: 0, cancelled: 0 }
     }

@@ -3,20 +3,19 @@
 //! Whoever has an event takes the lock, runs the dispatcher, and does what it says, so that a submit to an
 //! idle worker writes to that worker's socket itself. Results are handed over after the lock is free.
 
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
-use std::thread::Thread;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
 use super::callbacks::Callbacks;
-use super::driver::{Ears, Reader};
+use super::driver::Reader;
 use super::future::{Completed, FutureState};
+use super::lead::Lead;
 use super::map::{MapState, Pending};
 use crate::dispatch::{Action, Dispatcher, Event, Range, Settings};
 use crate::error::{SubmitError, TaskError, WorkerExit};
@@ -66,21 +65,7 @@ pub(crate) struct Shared {
     pub(super) limits: Limits,
     queue_limit: usize,
     callbacks: Callbacks,
-    /// The ears on all workers. Whoever holds this lock reads for everybody.
-    pub(super) ears: Mutex<Ears>,
-    /// The driver's thread, once it runs.
-    pub(super) driver: OnceLock<Thread>,
-    /// How many who wait for a result want to read in the driver's stead, and have not got the ears yet.
-    pub(super) lead_wanted: AtomicU64,
-    /// How often somebody has.
-    pub(super) leads: AtomicU64,
-    /// Somebody does so now.
-    leading: AtomicBool,
-}
-
-thread_local! {
-    /// Whether this thread reads in the driver's stead, for whichever pool.
-    static IS_LEADER: Cell<bool> = const { Cell::new(false) };
+    pub(super) lead: Lead,
 }
 
 /// The kernel's list of what the driver waits for.
@@ -274,11 +259,7 @@ impl Shared {
             limits,
             queue_limit,
             callbacks: Callbacks::default(),
-            ears: Mutex::default(),
-            driver: OnceLock::new(),
-            lead_wanted: AtomicU64::new(0),
-            leads: AtomicU64::new(0),
-            leading: AtomicBool::new(false),
+            lead: Lead::default(),
         })
     }
 
@@ -307,7 +288,7 @@ impl Shared {
         }
         let delivered = !outbox.is_empty();
         self.deliver(outbox);
-        if delivered && self.leading.load(Ordering::SeqCst) && !IS_LEADER.get() {
+        if delivered && self.lead.is_another_thread() {
             // Whoever reads for its own result may just have got it from here.
             self.poller.wake();
         }
@@ -341,60 +322,12 @@ impl Shared {
     /// Has the driver look at the shared state, wherever it waits.
     fn wake_driver(&self) {
         self.poller.wake();
-        self.call_driver();
+        self.lead.call_driver();
     }
 
-    /// Has the driver read again, if it left that to somebody. Whoever waits without reading itself calls this.
-    pub(super) fn call_driver(&self) {
-        if let Some(driver) = self.driver.get() {
-            driver.unpark();
-        }
-    }
-
-    /// The ears, if nobody has them.
-    pub(super) fn try_ears(&self) -> Option<MutexGuard<'_, Ears>> {
-        match self.ears.try_lock() {
-            Ok(ears) => Some(ears),
-            // A panic while reading is a bug of ours; what was read is as good as it was.
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Reads from the workers on this thread until `done` says so or the time is over, if nobody but this
-    /// thread waits for anything. Then a result comes straight to the thread that wants it, without the
-    /// driver's waking up in between. Returns at once if there are others, who need the driver.
-    pub(super) fn lead(self: &Arc<Self>, done: impl Fn() -> bool, deadline: Option<Instant>) {
-        // Somebody who leads already may do so for longer than this wait may last.
-        if self.leading.load(Ordering::SeqCst) || self.lock().jobs.len() != 1 {
-            return;
-        }
-        self.leads.fetch_add(1, Ordering::SeqCst);
-        let mut ears = match self.try_ears() {
-            Some(ears) => ears,
-            None => {
-                // The wish stands until it is granted: a driver that only saw it once could take the ears
-                // again before this thread has woken up.
-                self.lead_wanted.fetch_add(1, Ordering::SeqCst);
-                self.poller.wake();
-                let ears = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
-                self.lead_wanted.fetch_sub(1, Ordering::SeqCst);
-                ears
-            }
-        };
-        // The flag is up before the first look: a result that comes from elsewhere is seen, or wakes this thread.
-        self.leading.store(true, Ordering::SeqCst);
-        IS_LEADER.set(true);
-        while !done() && deadline.is_none_or(|at| at > Instant::now()) {
-            ears.listen(self, deadline);
-        }
-        IS_LEADER.set(false);
-        self.leading.store(false, Ordering::SeqCst);
-        drop(ears);
-        // Others may have come meanwhile; the driver takes over.
-        if !self.lock().jobs.is_empty() {
-            self.call_driver();
-        }
+    /// How many jobs have not ended.
+    pub(super) fn open_jobs(&self) -> usize {
+        self.lock().jobs.len()
     }
 
     pub(super) fn stats(&self) -> Stats {

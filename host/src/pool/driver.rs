@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
@@ -51,29 +50,13 @@ fn worker_of(token: u64) -> WorkerId {
     WorkerId { slot, generation }
 }
 
-/// The driver leaves the reading to somebody who waits for a result, and looks this often whether there still
-/// is somebody.
-const LEASE: Duration = Duration::from_millis(10);
-
 /// Runs until the pool is closed and everything has ended.
 pub(super) fn run(shared: &Arc<Shared>) {
-    // Nobody but this thread sets it.
-    let _set = shared.driver.set(std::thread::current());
+    shared.lead.set_driver();
     let driver = Driver { shared };
-    let mut leads = 0;
+    let mut led = 0;
     while let Some(deadline) = driver.prepare() {
-        let led = std::mem::replace(&mut leads, shared.leads.load(Ordering::SeqCst)) != leads;
-        let wanted = shared.lead_wanted.load(Ordering::SeqCst) > 0;
-        // Whoever has just read because it waits for a result will most likely do so again.
-        let ears = if led || wanted { None } else { shared.try_ears() };
-        match ears {
-            Some(mut ears) => ears.listen(shared, deadline),
-            None => {
-                let lease = Instant::now() + LEASE;
-                let until = deadline.map_or(lease, |at| at.min(lease));
-                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
-            }
-        }
+        shared.listen_as_driver(&mut led, deadline);
         if deadline.is_some_and(|at| at <= Instant::now()) {
             shared.with(|core| core.handle(Event::Tick, Instant::now(), &shared.poller));
         }

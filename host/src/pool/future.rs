@@ -227,7 +227,7 @@ impl<R> TaskFuture<R> {
         {
             shared.lead(|| self.done(), deadline);
             if !self.done() {
-                shared.call_driver();
+                shared.lead.call_driver();
             }
         }
     }
@@ -279,7 +279,7 @@ impl<R: 'static> TaskFuture<R> {
         if inner.completed.is_none() {
             inner.callbacks.push(callback);
             drop(inner);
-            shared.call_driver();
+            shared.lead.call_driver();
             return;
         }
         drop(inner);
@@ -302,7 +302,7 @@ impl<R: DeserializeOwned> Future for TaskFuture<R> {
         }
         drop(inner);
         if let Some(shared) = self.shared.upgrade() {
-            shared.call_driver();
+            shared.lead.call_driver();
         }
         Poll::Pending
     }

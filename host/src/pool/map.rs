@@ -321,7 +321,7 @@ impl<I: Iterator> Iterator for RawMap<I> {
                 return None;
             } else {
                 self.shared.publish(self.job);
-                self.shared.call_driver();
+                self.shared.lead.call_driver();
                 self.state.take_ready(&mut self.ready, true);
             }
         }

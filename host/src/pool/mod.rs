@@ -20,6 +20,7 @@ mod callbacks;
 mod core;
 mod driver;
 mod future;
+mod lead;
 mod map;
 mod task;
 

@@ -347,3 +347,138 @@ fn block_on<F: Future>(future: F) -> F::Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::wire::codec::FrameWriter;
+    use crate::worker::engine::{code_config, serving_engine};
+
+    /// Counts its visits in a global and in memory, and returns the sum as its value of one byte.
+    const VISITS: &str = r#"(module
+        (memory (export "memory") 1)
+        (global $visits (mut i32) (i32.const 0))
+        (data (i32.const 0) "\00\00\00\00\20\00\00\00\01\00\00\00")
+        (func (export "wpool_alloc") (param i32) (result i32) (i32.const 64))
+        (func (export "wpool_task:visit") (param i32 i32 i32) (result i32)
+            (global.set $visits (i32.add (global.get $visits) (i32.const 1)))
+            (i32.store8 (i32.const 33) (i32.add (i32.load8_u (i32.const 33)) (i32.const 1)))
+            (i32.store8 (i32.const 32) (i32.add (global.get $visits) (i32.load8_u (i32.const 33))))
+            (i32.const 0)))"#;
+
+    /// A worker's loop on a thread, and the parent's end of its connection.
+    struct Served {
+        socket: UnixStream,
+        control: ControlPage,
+        reader: FrameReader,
+        thread: std::thread::JoinHandle<Result<(), ServeError>>,
+    }
+
+    impl Served {
+        fn start() -> Self {
+            let (socket, theirs) = UnixStream::pair().unwrap();
+            let (control, control_file) = ControlPage::create().unwrap();
+            let thread = std::thread::spawn(move || {
+                let compiler = wasmtime::Engine::new(&code_config(false)).unwrap();
+                let module = wat::parse_str(VISITS).unwrap();
+                let code = wasmtime::Module::new(&compiler, module).unwrap().serialize().unwrap();
+                let limits = Limits::default();
+                let engine = serving_engine(&limits).unwrap();
+                // SAFETY: the image was made a line above, by this build.
+                let module = unsafe { wasmtime::Module::deserialize(&engine, code).unwrap() };
+                let guest = Guest::new(&module, &["wpool_task:visit".to_owned()], None, false).unwrap();
+                let worker = Worker {
+                    guest: &guest,
+                    limits,
+                    control: &ControlPage::open(&control_file.into()).unwrap(),
+                    output: Arc::new(Output::new(theirs.try_clone().unwrap())),
+                    ticker: Ticker::start(&engine).unwrap(),
+                    budget: Arc::new(Budget::new(1 << 30)),
+                    wake_at: Arc::default(),
+                    tasks: 1,
+                };
+                worker.serve(&theirs, FrameReader::new(1 << 20))
+            });
+            Self { socket, control, reader: FrameReader::new(1 << 20), thread }
+        }
+
+        /// Offers and sends so many tasks, of which the parent takes some back before the worker sees them.
+        fn call(&self, first: u64, count: u32, recalled: &[u64]) {
+            for n in 0..count {
+                let id = TaskId(first).plus(n.into());
+                self.control.offer(n, id);
+                assert!(!recalled.contains(&id.0) || self.control.recall(n, id));
+            }
+            let mut writer = FrameWriter::default();
+            let header = CallHeader { first: TaskId(first), count, claim: 0, task: 0 };
+            writer.frame(to_worker::CALL, |out| {
+                encode(&header, out);
+                (0..count).for_each(|_| encode(&&b"arguments"[..], out));
+            });
+            (&self.socket).write_all(writer.bytes()).unwrap();
+        }
+
+        /// The next records, until there are so many: who ended, and with which byte.
+        fn done(&mut self, count: usize) -> Vec<(u64, u8)> {
+            let mut ended = Vec::new();
+            while ended.len() < count {
+                while let Some(frame) = self.reader.next().unwrap() {
+                    assert_eq!(frame.kind, from_worker::DONE);
+                    let mut rest = frame.payload;
+                    while !rest.is_empty() {
+                        let (done, after) = postcard::take_from_bytes::<Done<'_>>(rest).unwrap();
+                        let Outcome::Value(&[byte]) = done.outcome else { panic!("{done:?}") };
+                        ended.push((done.id.0, byte));
+                        rest = after;
+                    }
+                }
+                if ended.len() < count {
+                    assert!(self.reader.fill(&self.socket).unwrap() > 0, "the worker has ended");
+                }
+            }
+            ended
+        }
+
+        /// Closes the connection, and tells how the loop ended.
+        fn end(self) -> Result<(), ServeError> {
+            drop(self.socket);
+            self.thread.join().unwrap()
+        }
+    }
+
+    #[test]
+    fn every_task_runs_once_in_an_instance_of_its_own_and_in_order() {
+        let mut worker = Served::start();
+        worker.call(10, 3, &[]);
+        assert_eq!(worker.done(3), [(10, 2), (11, 2), (12, 2)]);
+        // The first of these runs in an instance that was made while there was nothing to do.
+        worker.call(20, 2, &[]);
+        assert_eq!(worker.done(2), [(20, 2), (21, 2)]);
+        assert!(worker.end().is_ok());
+    }
+
+    #[test]
+    fn a_task_that_was_taken_back_does_not_run() {
+        let mut worker = Served::start();
+        worker.call(0, 4, &[0, 2]);
+        assert_eq!(worker.done(2), [(1, 2), (3, 2)]);
+        assert!(worker.end().is_ok());
+    }
+
+    #[test]
+    fn frames_that_make_no_sense_end_the_worker_with_words() {
+        let bad_frame = |kind: u8, payload: &'static [u8]| {
+            let worker = Served::start();
+            let mut writer = FrameWriter::default();
+            writer.frame(kind, |out| out.extend_from_slice(payload));
+            (&worker.socket).write_all(writer.bytes()).unwrap();
+            worker.end().unwrap_err().to_string()
+        };
+        assert_eq!(bad_frame(77, b""), "a frame of the unknown kind 77");
+        assert!(bad_frame(to_worker::CALL, b"\x01").starts_with("a bad message"));
+        // A header that promises a task whose arguments are not there.
+        assert!(bad_frame(to_worker::CALL, b"\x01\x01\x00\x00\x05ab").starts_with("a bad message"));
+    }
+}
