@@ -152,7 +152,14 @@ fn compiling_has_limits() {
 #[test]
 fn many_threads_load_one_guest_once() {
     bounded(|| {
-        let loader = loader(WPOOL);
+        use std::os::unix::fs::PermissionsExt as _;
+        // The same program, which also writes down what it was started for.
+        let folder = tempfile::tempdir().unwrap();
+        let (program, notes) = (folder.path().join("noting"), folder.path().join("notes"));
+        let script = format!("#!/bin/sh\necho \"$1\" >> '{}'\nexec '{WPOOL}' \"$@\"\n", notes.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let loader = loader(WPOOL).executable(Executable::at(program));
         // Another name for the same guest, so that no other test has loaded it.
         let mut bytes = std::fs::read(wpool_tests::OK_SQUARE).unwrap();
         bytes.extend_from_slice(&[0, 3, 2, b'h', b'i']);
@@ -164,6 +171,8 @@ fn many_threads_load_one_guest_once() {
                 guests.into_iter().map(|guest| guest.join().unwrap().identity()).collect();
             assert_eq!(identities.len(), 1);
         });
+        let notes = std::fs::read_to_string(notes).unwrap();
+        assert_eq!(notes.lines().collect::<Vec<_>>(), ["__compile", "__worker"]);
     });
 }
 

@@ -247,6 +247,25 @@ fn a_task_that_its_worker_cannot_end_is_ended_with_it() {
 }
 
 #[test]
+fn a_worker_that_has_tasks_and_begins_none_is_ended_and_they_run_again() {
+    let mut bench = Bench::ready(1);
+    bench.submit(0, 2);
+    let probed = |begun| Event::Probed { worker: worker(0, 1), running: None, slice: 0, begun };
+    bench.handle(probed(false));
+    // A task that has begun and waits is no reason: its worker serves.
+    bench.now += TIMEOUT + GRACE;
+    assert_eq!(bench.handle(probed(true)), []);
+    bench.handle(probed(false));
+    bench.now += TIMEOUT + GRACE;
+    assert_eq!(bench.handle(probed(false)), [Action::Kill(worker(0, 1))]);
+    let by_pool = WorkerExit::Signal { signal: 9, by_pool: true };
+    let actions = bench.exited(worker(0, 1), by_pool, &[], None);
+    assert_eq!(failed(actions), []);
+    let actions = bench.handle(Event::WorkerReady(worker(0, 2)));
+    assert_eq!(sent(actions, worker(0, 2)), [(0, 1)], "as if nothing had happened");
+}
+
+#[test]
 fn news_of_an_earlier_worker_reach_nobody() {
     let mut bench = Bench::ready(1);
     bench.submit(0, 1);
