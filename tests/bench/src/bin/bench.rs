@@ -251,7 +251,7 @@ fn measure_peers(rows: &mut Vec<Row>) {
                 what,
                 value: rate,
                 unit: "tasks/s",
-                beside: format!("a map here is {:.0} times as fast", ours / rate),
+                beside: format!("a map here is {:.1} times as fast", ours / rate),
             });
         }
     }
