@@ -140,6 +140,7 @@ mod wasm {
     #[link(wasm_import_module = "wpool")]
     unsafe extern "C" {
         fn log(level: u32, ptr: *const u8, len: usize);
+        fn cancelled() -> u32;
         fn panic(message: *const u8, message_len: usize, location: *const u8, location_len: usize);
     }
 
@@ -157,6 +158,11 @@ mod wasm {
             Ok(layout) => unsafe { std::alloc::alloc(layout) },
             Err(_) => std::ptr::null_mut(),
         }
+    }
+
+    pub(super) fn host_cancelled() -> bool {
+        // SAFETY: it takes nothing and returns a number.
+        unsafe { cancelled() != 0 }
     }
 
     pub(super) fn host_log(level: Level, line: &str) {
@@ -186,6 +192,17 @@ fn report_panics() {
 /// In a native test a panic is the test's.
 #[cfg(not(target_family = "wasm"))]
 fn report_panics() {}
+
+/// Whether the host wants the task to end.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_cancelled() -> bool {
+    wasm::host_cancelled()
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_cancelled() -> bool {
+    false
+}
 
 /// Sends one line to the task's log.
 #[cfg(target_family = "wasm")]

@@ -50,6 +50,22 @@ pub use log::Level;
 pub use wpool_guest_macros::{Schema, task};
 pub use wpool_schema::{Schema, TypeTable};
 
+/// Whether this task is to end: its time is over, or somebody has killed it. A task that asks now and then can
+/// end by itself, with what it has so far, if the host gives it a grace; without one it is ended within some
+/// milliseconds. Natively, in a test, it is always false.
+///
+/// ```
+/// #[wpool_guest::task]
+/// fn primes_below(limit: u64) -> Vec<u64> {
+///     let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+///     (2..limit).filter(is_prime).take_while(|_| !wpool_guest::cancelled()).collect()
+/// }
+/// # fn main() { assert_eq!(primes_below(10), [2, 3, 5, 7]); }
+/// ```
+pub fn cancelled() -> bool {
+    glue::host_cancelled()
+}
+
 /// What the macros expand to. Not for use by hand, and not covered by the version.
 #[doc(hidden)]
 pub mod __private {

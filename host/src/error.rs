@@ -92,13 +92,19 @@ pub enum TaskError {
     /// The task was cancelled before it started. It never ran.
     #[error("cancelled before it started")]
     Cancelled,
-    /// The worker died while it ran the task.
-    #[error("worker lost: {cause} while the task was {phase}")]
+    /// The task had begun, and was ended by [`kill`](crate::TaskFuture::kill).
+    #[error("killed")]
+    Killed,
+    /// The worker died while it had the task.
+    #[error("worker lost: {cause} while the task was {phase}{}", earlier_deaths(earlier))]
     WorkerLost {
         /// How the process ended.
         cause: WorkerExit,
         /// What the task was doing.
         phase: Phase,
+        /// How the workers ended that had begun it before: a task that brings down one after the other is
+        /// not run again.
+        earlier: Vec<WorkerExit>,
     },
     /// No worker could be started to run the task.
     #[error("no worker could be started: {message}")]
@@ -109,6 +115,17 @@ pub enum TaskError {
     /// The pool was terminated before the task ended.
     #[error("the pool was terminated")]
     PoolClosed,
+    /// The task's guest was unloaded from the pool before the task was submitted.
+    #[error("the guest was unloaded")]
+    GuestUnloaded,
+}
+
+fn earlier_deaths(earlier: &[WorkerExit]) -> String {
+    match earlier.len() {
+        0 => String::new(),
+        1 => ", as once before".to_owned(),
+        many => format!(", as {many} times before"),
+    }
 }
 
 impl TaskError {
@@ -130,6 +147,8 @@ impl TaskError {
             TaskError::WorkerLost { .. } => "worker_lost",
             TaskError::NoWorker { .. } => "no_worker",
             TaskError::PoolClosed => "pool_closed",
+            TaskError::Killed => "killed",
+            TaskError::GuestUnloaded => "guest_unloaded",
         }
     }
 
@@ -140,7 +159,7 @@ impl TaskError {
             TaskError::Guest(_)
             | TaskError::Panic { .. }
             | TaskError::Trap { .. }
-            | TaskError::Timeout { .. }
+            | TaskError::Timeout { clock: Clock::Run, .. }
             | TaskError::OutOfFuel { .. }
             | TaskError::MemoryLimit { .. }
             | TaskError::TableLimit { .. }
@@ -149,7 +168,12 @@ impl TaskError {
             | TaskError::BadArguments { .. }
             | TaskError::BadGuest { .. } => true,
             TaskError::WorkerLost { cause, .. } => !cause.is_external(),
-            TaskError::Cancelled | TaskError::NoWorker { .. } | TaskError::PoolClosed => false,
+            TaskError::Timeout { .. }
+            | TaskError::Cancelled
+            | TaskError::Killed
+            | TaskError::NoWorker { .. }
+            | TaskError::PoolClosed
+            | TaskError::GuestUnloaded => false,
         }
     }
 
@@ -215,14 +239,20 @@ pub struct Frame {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Clock {
-    /// The time that it ran.
+    /// From being submitted to beginning.
+    Queue,
+    /// The time that it ran; that it was suspended does not count.
     Run,
+    /// From being submitted to having ended.
+    Total,
 }
 
 impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Clock::Queue => f.write_str("waited"),
             Clock::Run => f.write_str("ran"),
+            Clock::Total => f.write_str("took"),
         }
     }
 }
@@ -233,8 +263,10 @@ impl fmt::Display for Clock {
 pub enum Phase {
     /// It was on its way.
     Queued,
-    /// It had begun.
+    /// It ran.
     Running,
+    /// It had begun, and waited; or it had ended, and its result was on its way.
+    Suspended,
 }
 
 impl fmt::Display for Phase {
@@ -242,6 +274,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Phase::Queued => "on its way",
             Phase::Running => "running",
+            Phase::Suspended => "suspended",
         })
     }
 }
@@ -465,14 +498,13 @@ pub enum SpawnError {
 #[non_exhaustive]
 pub enum BuildError {
     /// A setting has a value that makes no sense.
-    #[error("{setting} cannot be {value}: {reason}")]
-    Setting {
-        /// Which setting.
-        setting: &'static str,
-        /// Its value.
-        value: String,
-        /// Why not.
-        reason: &'static str,
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The pool takes no more guests.
+    #[error("the pool is closed: {by} was called")]
+    Closed {
+        /// What closed it.
+        by: &'static str,
     },
     /// The guest could not be prepared for these limits.
     #[error("cannot prepare the guest")]
@@ -480,6 +512,24 @@ pub enum BuildError {
     /// A child process or another resource could not be had.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+}
+
+/// A setting has a value that makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} cannot be {value}: {reason}")]
+pub struct SettingError {
+    /// Which setting.
+    pub setting: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Why not.
+    pub reason: &'static str,
+}
+
+impl SettingError {
+    pub(crate) fn new(setting: &'static str, value: &impl ToString, reason: &'static str) -> Self {
+        Self { setting, value: value.to_string(), reason }
+    }
 }
 
 /// Why a task's typed handle could not be made.
@@ -563,7 +613,7 @@ mod tests {
         let ours = WorkerExit::Signal { signal: 9, by_pool: true };
         let crash = WorkerExit::Signal { signal: 11, by_pool: false };
         assert!(outside.is_external() && !ours.is_external() && !crash.is_external());
-        let lost = |cause| TaskError::WorkerLost { cause, phase: Phase::Running };
+        let lost = |cause| TaskError::WorkerLost { cause, phase: Phase::Running, earlier: Vec::new() };
         assert!(lost(outside.clone()).is_retryable() && !lost(outside).is_guest_fault());
         assert!(!lost(crash.clone()).is_retryable() && lost(crash).is_guest_fault());
     }
@@ -573,6 +623,7 @@ mod tests {
         let error = TaskError::WorkerLost {
             cause: WorkerExit::Signal { signal: 11, by_pool: false },
             phase: Phase::Running,
+            earlier: Vec::new(),
         };
         assert_eq!(error.to_string(), "worker lost: it was ended by SIGSEGV while the task was running");
         let unknown = TaskLookupError::UnknownTask {

@@ -21,6 +21,10 @@ impl fmt::Display for TaskId {
     }
 }
 
+/// One guest of one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GuestKey(pub(crate) u32);
+
 /// What tasks were submitted together: one `submit`, or one map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct JobId(pub(crate) u64);

@@ -59,15 +59,16 @@ mod wire;
 mod worker;
 
 pub use error::{
-    BuildError, Clock, Frame, GuestError, LoadError, Phase, SpawnError, SubmitError, TaskError,
+    BuildError, Clock, Frame, GuestError, LoadError, Phase, SettingError, SpawnError, SubmitError, TaskError,
     TaskLookupError, WorkerExit,
 };
 pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature, ValueError};
 pub use ids::{TaskId, WorkerId};
-pub use limits::{CompileLimits, Grow, Limits};
+pub use limits::{CompileLimits, Grow, Isolation, Limits};
 pub use pool::{
-    Canceller, Completed, Figures, Map, NotYet, Pool, PoolBuilder, RawMap, RawTask, Stats, StillOpen, Task,
-    TaskFuture, TaskLog, Undecoded,
+    AsCompleted, CancelOnDrop, Canceller, Completed, Figures, GuestSettings, LoadedGuest, Map, NotYet, Pool,
+    PoolBuilder, RawMap, RawTask, ReturnWhen, Stats, Status, StillOpen, Task, TaskFuture, TaskLog, Undecoded,
+    Unfinished, Waited, as_completed, wait,
 };
 pub use process::Executable;
 pub use trap::Trap;

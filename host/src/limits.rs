@@ -17,6 +17,9 @@ pub struct Limits {
     /// How long it may run. The time that it spends suspended does not count. Default: 60 s. Zero ends
     /// every task at its first check.
     pub timeout: Option<Duration>,
+    /// How long it may go on when its time is over or it was killed: it can ask whether that is so
+    /// (`wpool_guest::cancelled()`), and end by itself. Default: zero. A task that waits is ended at once.
+    pub grace: Duration,
     /// Bytes of linear memory. Default: 256 MiB. Without a limit it is what 32 bits can address, 4 GiB.
     pub memory: Option<u64>,
     /// What happens to a task that asks for more memory, or a larger table, than it may have. Default:
@@ -56,6 +59,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             timeout: Some(Duration::from_secs(60)),
+            grace: Duration::ZERO,
             memory: Some(256 << 20),
             grow: Grow::Fail,
             stack: 512 << 10,
@@ -66,6 +70,20 @@ impl Default for Limits {
             fuel: None,
         }
     }
+}
+
+/// What has an instance of its own: nothing of what ran in an instance before is visible in a new one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Isolation {
+    /// Every task.
+    #[default]
+    Task,
+    /// Every batch of tasks that travel together. How many those are depends on how long they take; a task that
+    /// fails other than by an error of its own takes its instance with it.
+    Batch,
+    /// Every worker process, as Python's workers keep their state. Tasks that wait keep the worker to themselves.
+    Worker,
 }
 
 /// What happens when a task asks for more than it may have.

@@ -2,10 +2,14 @@
 
 /// The command line, as snapshots that are its manual.
 mod cli;
+/// Clocks and kills: a task ends in time, and nothing else does.
+mod deadlines;
 /// One task's failure is one task's: every kind of error, beside others that succeed.
 mod failures;
 /// Futures: waiting, awaiting, cancelling, calling back.
 mod futures;
+/// How many workers there are, how long, and for whom.
+mod lifecycle;
 /// Loading guests: what is refused, what is cached, what is compiled once.
 mod loading;
 /// Maps: order, laziness, bounds.
@@ -42,6 +46,8 @@ mod tested {
         ok_echo in values;
         ok_log in failures;
         ok_square in futures;
+        ok_state in lifecycle;
+        slow_end in deadlines;
         slow_work in workers;
         wasi_std in values;
     }

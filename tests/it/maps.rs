@@ -40,7 +40,7 @@ fn every_task_starts_in_a_new_instance() {
 fn input_is_pulled_as_far_as_the_buffer_and_no_further() {
     bounded(|| {
         let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
-        let square = pool.task::<i64, i64>("square").unwrap().buffer(10);
+        let square = pool.task::<i64, i64>("square").unwrap().buffer(10).unwrap();
         let pulled = Cell::new(0i64);
         let endless = (0..).inspect(|n| pulled.set(*n + 1));
         for (given, result) in (0i64..).zip(square.map(endless)).take(1000) {

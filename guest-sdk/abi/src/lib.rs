@@ -48,6 +48,8 @@ pub mod import {
     /// `(message: i32, message_len: i32, location: i32, location_len: i32)`, called by the panic hook
     /// before the guest traps.
     pub const PANIC: &str = "panic";
+    /// `() -> i32`, one if the task is to end soon, else zero.
+    pub const CANCELLED: &str = "cancelled";
     /// The module of WASI's first preview. A guest that imports it gets no files, no network and no
     /// environment.
     pub const WASI: &str = "wasi_snapshot_preview1";

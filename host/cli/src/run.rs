@@ -69,7 +69,7 @@ fn start_pool(args: &RunArgs, guest: Guest) -> Result<Pool, Failure> {
         builder = builder.workers(workers);
     }
     builder.build().map_err(|error| match error {
-        wpool::BuildError::Setting { .. } => Failure::input(error),
+        wpool::BuildError::Setting(_) => Failure::input(error),
         error => Failure::start(&error),
     })
 }

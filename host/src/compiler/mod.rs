@@ -125,7 +125,7 @@ fn shortened(message: &str) -> String {
 fn check_imports(module: &Module) -> Result<(), CompileFailure> {
     for wanted in module.imports() {
         let known = match wanted.module() {
-            import::MODULE => [import::LOG, import::PANIC].contains(&wanted.name()),
+            import::MODULE => worker::IMPORTS.contains(&wanted.name()),
             import::WASI => worker::is_known_wasi_import(wanted.name()),
             _ => false,
         };

@@ -1,10 +1,12 @@
 //! The tasks that one worker has: sent, perhaps begun, not yet ended. Each has a word in the control page.
 
-use super::queue::Range;
+use std::collections::HashSet;
+use std::fmt;
+
+use super::range::Range;
 use crate::ids::TaskId;
 use crate::wire::control::CLAIMS;
 
-#[derive(Debug)]
 pub(super) struct Flight {
     /// In the order in which they were sent, each with the claim word of its first task.
     ranges: Vec<(Range, u32)>,
@@ -13,11 +15,39 @@ pub(super) struct Flight {
     taken: Box<[bool]>,
     /// Where the search for free words goes on.
     cursor: u32,
+    /// Those of its tasks that wait for something, and are in nobody's way.
+    suspended: HashSet<TaskId>,
+}
+
+impl fmt::Debug for Flight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.ranges).finish()
+    }
 }
 
 impl Flight {
     pub(super) fn new() -> Self {
-        Self { ranges: Vec::new(), len: 0, taken: vec![false; CLAIMS as usize].into(), cursor: 0 }
+        Self {
+            ranges: Vec::new(),
+            len: 0,
+            taken: vec![false; CLAIMS as usize].into(),
+            cursor: 0,
+            suspended: HashSet::new(),
+        }
+    }
+
+    /// A task waits for something. False if the worker does not have it.
+    pub(super) fn suspend(&mut self, task: TaskId) -> bool {
+        let known = self.claim_of(task).is_some();
+        if known {
+            self.suspended.insert(task);
+        }
+        known
+    }
+
+    /// How many tasks run or are about to.
+    pub(super) fn active(&self) -> u32 {
+        self.len - u32::try_from(self.suspended.len()).unwrap_or(self.len)
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -56,6 +86,9 @@ impl Flight {
         }
         self.mark(own, 1, false);
         self.len -= 1;
+        if !self.suspended.is_empty() {
+            self.suspended.remove(&task);
+        }
         Some((own % CLAIMS, one))
     }
 
@@ -63,6 +96,10 @@ impl Flight {
         let (range, claim) = self.ranges.iter().find(|(range, _)| range.contains(task))?;
         let offset = u32::try_from(task.0 - range.first.0).ok()?;
         Some((claim + offset) % CLAIMS)
+    }
+
+    pub(super) fn range_of(&self, task: TaskId) -> Option<&Range> {
+        self.ranges.iter().map(|(range, _)| range).find(|range| range.contains(task))
     }
 
     /// Every task with its claim word and its range.
@@ -81,6 +118,7 @@ impl Flight {
     /// Takes everything out, as ranges.
     pub(super) fn drain(&mut self) -> Vec<Range> {
         self.taken.fill(false);
+        self.suspended.clear();
         self.len = 0;
         self.ranges.drain(..).map(|(range, _)| range).collect()
     }

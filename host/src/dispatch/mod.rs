@@ -4,37 +4,36 @@
 //! every ordering that a pool can meet is a test without processes. The driver tells what happened and
 //! does what the actions say.
 
+mod breaker;
+mod deadlines;
 mod flight;
-mod queue;
-mod restart;
+mod losses;
+mod range;
+mod sharing;
+mod staffing;
+mod tenant;
+mod waiting;
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use crate::error::{Clock, Phase, TaskError, WorkerExit};
-use crate::ids::{JobId, TaskId, WorkerId};
+use crate::error::{TaskError, WorkerExit};
+use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 
-use self::flight::Flight;
-use self::queue::Queue;
-pub(crate) use self::queue::Range;
-use self::restart::{Restart, RestartPolicy};
-
-/// So much work a worker has ahead of it, by the measured time of its tasks.
-const AHEAD: Duration = Duration::from_millis(1);
-/// The most tasks that are sent ahead, however short they are. Twice as many fit the control page.
-const MAX_AHEAD: u32 = 256;
-/// A task whose worker died from outside runs again so many times.
-const MAX_RERUNS: u8 = 2;
-/// A task that had begun in a dead worker without running at that moment was suspended, or had ended and
-/// its record was on its way. That is nobody's fault, but it must have an end too.
-const MAX_LOSSES: u8 = 50;
-/// The parent ends a worker this long after the worker should have ended the task itself.
-const GRACE: Duration = Duration::from_millis(250);
-/// How often busy workers are looked at, at most and at least, if tasks have a time limit.
-const PROBE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+use self::deadlines::Deadlines;
+pub(crate) use self::range::{Past, Range, Terms};
+use self::staffing::{Serving, Slot};
+use self::tenant::Tenant;
+use self::waiting::Kind;
 
 /// What can happen to a pool.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// A guest may be given tasks from now on. Of two guests with work, one of twice the weight gets twice the
+    /// time.
+    Load { guest: GuestKey, weight: u32 },
+    /// No more tasks of this guest will come; what is there is finished, and its workers go.
+    Unload(GuestKey),
     /// Tasks were submitted.
     Submitted(Range),
     /// A worker's process could not be started.
@@ -43,10 +42,12 @@ pub(crate) enum Event {
     WorkerReady(WorkerId),
     /// A worker says that tasks have ended, and how long each ran.
     Done { worker: WorkerId, tasks: Vec<(TaskId, Duration)> },
+    /// A worker says that a task waits for something, and others may run meanwhile.
+    Suspended { worker: WorkerId, task: TaskId },
     /// The answer to [`Action::Recall`]: those that could be taken back.
     Recalled { worker: WorkerId, taken: Vec<TaskId>, why: Recall },
-    /// The answer to [`Action::Probe`]: which task runs, and a number that changes whenever that does.
-    Probed { worker: WorkerId, running: Option<TaskId>, slice: u64, begun: bool },
+    /// The answer to [`Action::Probe`].
+    Probed { worker: WorkerId, seen: Probe },
     /// A worker's process is gone. `begun` is what its control page said of the tasks that it had, and
     /// `running` which one it ran: a hint, no more.
     WorkerExited {
@@ -56,10 +57,16 @@ pub(crate) enum Event {
         running: Option<TaskId>,
         message: Option<String>,
     },
-    /// Somebody does not want a task any more.
+    /// Somebody does not want a task any more, unless it has begun.
     Cancel(TaskId),
     /// Nobody waits for the rest of a job any more.
     CancelJob(JobId),
+    /// Nobody waits for anything any more that has not begun.
+    CancelPending,
+    /// Somebody does not want a task any more, whatever it does.
+    Kill(TaskId),
+    /// From now on there are so many workers at most.
+    Resize { max: u16 },
     /// No more tasks will come; what is there is finished.
     Close,
     /// Everything ends now.
@@ -68,15 +75,30 @@ pub(crate) enum Event {
     Tick,
 }
 
+/// What a look at a worker has shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Probe {
+    /// Which task runs.
+    pub(crate) running: Option<TaskId>,
+    /// A number that changes whenever that does.
+    pub(crate) slice: u64,
+    /// Whether any of its tasks has begun.
+    pub(crate) begun: bool,
+    /// Its memory, in bytes; none if nobody wanted to know.
+    pub(crate) resident: Option<u64>,
+}
+
 /// What the driver is to do.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Action {
     /// Start a worker's process.
-    Spawn(WorkerId),
+    Spawn { worker: WorkerId, guest: GuestKey },
     /// Mark a range as offered in the control page, from this claim word on, and send it.
     Send { worker: WorkerId, range: Range, claim: u32 },
     /// Try to take tasks back, by their claim words, and report which could be.
     Recall { worker: WorkerId, tasks: Vec<(TaskId, u32)>, why: Recall },
+    /// Tell a worker to end a task that has begun.
+    EndTask { worker: WorkerId, task: TaskId, claim: u32 },
     /// Look which task a worker is running, and report it.
     Probe(WorkerId),
     /// Send SIGKILL.
@@ -84,11 +106,22 @@ pub(crate) enum Action {
     /// Close the connection; the worker exits by itself.
     Stop(WorkerId),
     /// The task that was named as the `nth` of the event has ended: its outcome goes to its owner.
-    Complete { nth: usize, job: JobId, index: u64, worker: WorkerId, attempts: u32 },
+    Complete { nth: usize, job: JobId, index: u64, worker: WorkerId, attempts: u32, end: End },
     /// Tasks end without an outcome from a worker.
     Fail { range: Range, error: TaskError },
+    /// A guest that was unloaded has no task and no worker any more.
+    Unloaded(GuestKey),
     /// A worker said something that it could not honestly say.
     Violation { worker: WorkerId, what: &'static str },
+}
+
+/// What the dispatcher knows of a task's end, beside its outcome.
+#[derive(Debug, PartialEq)]
+pub(crate) struct End {
+    /// How long it was allowed to run.
+    pub(crate) timeout: Option<Duration>,
+    /// Why it was told to end, if it was.
+    pub(crate) reason: Option<TaskError>,
 }
 
 /// Why a task is taken back.
@@ -96,52 +129,33 @@ pub(crate) enum Action {
 pub(crate) enum Recall {
     /// Its owner does not want it any more.
     Cancel,
-    /// Another worker has nothing to do.
+    /// Another worker has nothing to do, or this one is to go.
     Steal,
+    /// It did not begin in time.
+    Late,
+    /// It is to end; if it has begun, it is told to.
+    End,
 }
 
 /// What a pool is set to.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    pub(crate) workers: u16,
-    /// The limit of a task's time running.
-    pub(crate) timeout: Option<Duration>,
-}
-
-/// One place for a worker.
-#[derive(Debug)]
-enum Slot {
-    /// Nobody is there, and somebody will be started when the time has come.
-    Empty {
-        restart_at: Option<Instant>,
-    },
-    Starting,
-    Ready(Box<Serving>),
-    /// Its connection is closed or it was killed, and its end is awaited.
-    Ending(Box<Serving>),
-}
-
-#[derive(Debug)]
-struct Serving {
-    flight: Flight,
-    /// A task that may have killed a worker runs alone, so that it can be blamed.
-    exclusive: bool,
-    /// What was running at the last look, and since when.
-    watch: Option<(u64, Instant)>,
-    /// The task that the parent's own clock has given up on.
-    stuck: Option<TaskId>,
-    /// Whether tasks were asked back since the worker's tasks last changed. Asking again would find the same.
-    asked: bool,
-}
-
-impl Serving {
-    fn new() -> Self {
-        Self { flight: Flight::new(), exclusive: false, watch: None, stuck: None, asked: false }
-    }
+    /// So many workers are kept, also when there is nothing to do.
+    pub(crate) min: u16,
+    /// There are never more than so many.
+    pub(crate) max: u16,
+    /// A worker that has had nothing to do for so long goes.
+    pub(crate) idle: Option<Duration>,
+    /// A worker goes after so many tasks.
+    pub(crate) max_tasks: Option<u32>,
+    /// A worker that is so old goes when it has done what it has.
+    pub(crate) max_age: Option<Duration>,
+    /// A worker whose memory has grown beyond this goes when it has done what it has.
+    pub(crate) max_memory: Option<u64>,
 }
 
 /// What the pool does with new tasks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Mode {
     Open,
     /// Finishing what is there.
@@ -154,85 +168,83 @@ enum Mode {
 pub(crate) struct Dispatcher {
     settings: Settings,
     mode: Mode,
-    queue: Queue,
+    guests: BTreeMap<GuestKey, Tenant>,
     slots: Vec<Slot>,
     generations: Vec<u32>,
-    restart: RestartPolicy,
-    /// The average time of each function's tasks, once there is one.
-    times: Vec<Option<Duration>>,
-    next_probe: Option<Instant>,
+    deadlines: Deadlines,
+    /// How workers ended that were running a task that has not ended since.
+    evidence: HashMap<TaskId, Vec<WorkerExit>>,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(settings: Settings, actions: &mut Vec<Action>) -> Self {
-        let places = usize::from(settings.workers);
-        let mut dispatcher = Self {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let places = usize::from(settings.max);
+        Self {
             settings,
             mode: Mode::Open,
-            queue: Queue::default(),
-            slots: (0..places).map(|_| Slot::Empty { restart_at: None }).collect(),
+            guests: BTreeMap::new(),
+            slots: (0..places).map(|_| Slot::Vacant).collect(),
             generations: vec![0; places],
-            restart: RestartPolicy::default(),
-            times: Vec::new(),
-            next_probe: None,
-        };
-        for place in 0..places {
-            dispatcher.spawn(place, actions);
+            deadlines: Deadlines::default(),
+            evidence: HashMap::new(),
         }
-        dispatcher
     }
 
     /// Takes in what happened, and appends what is to be done.
     pub(crate) fn handle(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
         match event {
-            Event::Submitted(range) => self.submitted(range, actions),
+            Event::Load { guest, weight } => self.load(guest, weight),
+            Event::Unload(guest) => self.unload(guest),
+            Event::Submitted(range) => self.submitted(range, now, actions),
             Event::SpawnFailed { worker, message } => self.start_failed(worker, message, now, actions),
-            Event::WorkerReady(worker) => self.worker_ready(worker, actions),
-            Event::Done { worker, tasks } => self.done(worker, &tasks, actions),
-            Event::Recalled { worker, taken, why } => self.recalled(worker, &taken, why, actions),
-            Event::Probed { worker, running, slice, begun } => {
-                self.probed(worker, running, slice, begun, now, actions);
-            }
+            Event::WorkerReady(worker) => self.worker_ready(worker, now, actions),
+            Event::Done { worker, tasks } => self.done(worker, &tasks, now, actions),
+            Event::Suspended { worker, task } => self.suspended(worker, task, actions),
+            Event::Recalled { worker, taken, why } => self.recalled(worker, &taken, why, now, actions),
+            Event::Probed { worker, seen } => self.probed(worker, seen, now, actions),
             Event::WorkerExited { worker, exit, begun, running, message } => {
-                self.worker_exited(worker, exit, &begun, running, message, now, actions);
+                self.worker_exited(worker, losses::Exit { exit, begun, running, message }, now, actions);
             }
             Event::Cancel(task) => self.cancel(task, actions),
-            Event::CancelJob(job) => self.cancel_job(job, actions),
-            Event::Close => self.mode = self.mode.max_with(Mode::Closing),
+            Event::CancelJob(job) => self.cancel_where(|range| range.job == job, actions),
+            Event::CancelPending => self.cancel_where(|_| true, actions),
+            Event::Kill(task) => self.kill(task, now, actions),
+            Event::Resize { max } => self.resize(max),
+            Event::Close => self.mode = self.mode.max(Mode::Closing),
             Event::Terminate => self.terminate(actions),
             Event::Tick => self.tick(now, actions),
         }
-        self.fill(actions);
-        self.stop_when_finished(actions);
+        self.share_out(now, actions);
+        self.staff(now, actions);
         self.schedule_probe(now);
     }
 
     /// When `Tick` is due, if ever.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let restarts = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Empty { restart_at } => *restart_at,
-            _ => None,
-        });
-        restarts.chain(self.next_probe).min()
+        self.next_staffing().into_iter().chain(self.deadlines.next()).min()
     }
 
     /// How many tasks wait, not counting those on their way to a worker.
     pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
+        self.guests.values().map(|tenant| tenant.waiting.len()).sum()
     }
 
-    /// Whether a worker could take a task now and there is none.
-    pub(crate) fn is_hungry(&self) -> bool {
+    /// Whether this guest could use a task now and there is none: a worker has room, or one would be started.
+    pub(crate) fn is_hungry(&self, guest: GuestKey) -> bool {
+        let Some(tenant) = self.guests.get(&guest) else { return false };
         self.mode == Mode::Open
-            && self.queue.is_empty()
-            && self.ready().any(|(_, serving)| self.room(serving, 0) > 0)
+            && tenant.waiting.is_empty()
+            && (self.could_start(guest)
+                || self
+                    .ready()
+                    .any(|(_, serving)| serving.guest == guest && self.room(serving, Kind::default()) > 0))
     }
 
     /// Whether everything has ended and every worker is gone.
     pub(crate) fn is_finished(&self) -> bool {
         self.mode != Mode::Open
-            && self.queue.is_empty()
-            && self.slots.iter().all(|slot| matches!(slot, Slot::Empty { .. }))
+            && self.queued() == 0
+            && self.slots.iter().all(|slot| matches!(slot, Slot::Vacant))
     }
 
     /// Workers that are ready, tasks that are on their way or running.
@@ -245,11 +257,156 @@ impl Dispatcher {
     pub(crate) fn tasks_of(&self, worker: WorkerId) -> impl Iterator<Item = (TaskId, u32)> {
         let place = usize::from(worker.slot);
         let current = self.generations.get(place) == Some(&worker.generation);
-        let serving = match self.slots.get(place) {
-            Some(Slot::Ready(serving) | Slot::Ending(serving)) if current => Some(serving),
-            _ => None,
-        };
+        let serving = self.slots.get(place).filter(|_| current).and_then(Slot::serving);
         serving.into_iter().flat_map(|serving| serving.flight.tasks().map(|(task, claim, _)| (task, claim)))
+    }
+
+    /// The worker that has a task, and the task's claim word.
+    pub(crate) fn holder(&self, task: TaskId) -> Option<(WorkerId, u32)> {
+        self.serving_all().find_map(|(worker, serving)| Some((worker, serving.flight.claim_of(task)?)))
+    }
+
+    fn submitted(&mut self, range: Range, now: Instant, actions: &mut Vec<Action>) {
+        let Some(tenant) = self.guests.get_mut(&range.guest).filter(|tenant| !tenant.leaving) else {
+            actions.push(Action::Fail { range, error: TaskError::GuestUnloaded });
+            return;
+        };
+        if self.mode == Mode::Terminated {
+            actions.push(Action::Fail { range, error: TaskError::PoolClosed });
+            return;
+        }
+        if tenant.waiting.is_empty() {
+            // Who had nothing to do has saved nothing up by that.
+            let least =
+                self.guests.values().filter(|tenant| !tenant.waiting.is_empty()).map(Tenant::used).min();
+            let tenant = self.guests.get_mut(&range.guest).expect("it was there a line above");
+            tenant.catch_up(least);
+        }
+        self.deadlines.watch(&range);
+        self.wait(range);
+        self.fail_fast(range.guest, now, actions);
+    }
+
+    /// Puts tasks where those wait that no worker has.
+    fn wait(&mut self, range: Range) {
+        let tenant = self.guests.get_mut(&range.guest).expect("a guest stays until its tasks have ended");
+        tenant.waiting.add(range);
+    }
+
+    fn done(
+        &mut self,
+        worker: WorkerId,
+        tasks: &[(TaskId, Duration)],
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        for (nth, &(task, run)) in tasks.iter().enumerate() {
+            let Some(serving) = self.serving(worker) else { return };
+            let Some((_, range)) = serving.flight.remove(task) else {
+                actions.push(Action::Violation { worker, what: "it ended a task that it does not have" });
+                return;
+            };
+            serving.exclusive = false;
+            serving.asked = false;
+            serving.worked = true;
+            serving.quiet_since = now;
+            if serving.flight.len() == 0 {
+                serving.idle_since = now;
+            }
+            let reason = self.deadlines.ended(task);
+            if range.past.deaths > 0 {
+                self.evidence.remove(&task);
+            }
+            let attempts = range.past.attempts();
+            let end = End { timeout: range.terms.run, reason };
+            actions.push(Action::Complete { nth, job: range.job, index: range.index, worker, attempts, end });
+            if let Some(tenant) = self.guests.get_mut(&range.guest) {
+                tenant.measure(range.function, run);
+                tenant.breaker.worked();
+            }
+        }
+    }
+
+    fn suspended(&mut self, worker: WorkerId, task: TaskId, actions: &mut Vec<Action>) {
+        let Some(serving) = self.serving(worker) else { return };
+        if !serving.flight.suspend(task) {
+            actions.push(Action::Violation { worker, what: "it suspended a task that it does not have" });
+        }
+    }
+
+    fn recalled(
+        &mut self,
+        worker: WorkerId,
+        taken: &[TaskId],
+        why: Recall,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(serving) = self.serving(worker) else { return };
+        serving.asked &= taken.is_empty();
+        serving.sent = serving.sent.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+        let ranges = taken.iter().filter_map(|&task| serving.flight.remove(task).map(|(_, range)| range));
+        let ranges = Range::joined(ranges);
+        serving.exclusive &= serving.flight.len() > 0;
+        if serving.flight.len() == 0 {
+            serving.idle_since = now;
+        }
+        match why {
+            Recall::Cancel => actions.extend(ranges.into_iter().map(cancelled)),
+            Recall::Steal => ranges.into_iter().for_each(|range| self.wait(range)),
+            Recall::Late => actions.extend(ranges.into_iter().map(deadlines::late)),
+            Recall::End => self.end_the_rest(worker, ranges, now, actions),
+        }
+    }
+
+    fn cancel(&mut self, task: TaskId, actions: &mut Vec<Action>) {
+        if let Some(range) = self.guests.values_mut().find_map(|tenant| tenant.waiting.remove(task)) {
+            actions.push(cancelled(range));
+        } else if let Some((worker, claim)) = self.holder_ready(task) {
+            actions.push(Action::Recall { worker, tasks: vec![(task, claim)], why: Recall::Cancel });
+        }
+    }
+
+    fn holder_ready(&self, task: TaskId) -> Option<(WorkerId, u32)> {
+        self.ready().find_map(|(worker, serving)| Some((worker, serving.flight.claim_of(task)?)))
+    }
+
+    fn cancel_where(&mut self, unwanted: impl Fn(&Range) -> bool, actions: &mut Vec<Action>) {
+        for tenant in self.guests.values_mut() {
+            actions.extend(tenant.waiting.remove_where(&unwanted).into_iter().map(cancelled));
+        }
+        for (worker, serving) in self.ready() {
+            let tasks = serving.flight.tasks().filter(|(_, _, range)| unwanted(range));
+            let tasks: Vec<_> = tasks.map(|(task, claim, _)| (task, claim)).collect();
+            if !tasks.is_empty() {
+                actions.push(Action::Recall { worker, tasks, why: Recall::Cancel });
+            }
+        }
+    }
+
+    fn terminate(&mut self, actions: &mut Vec<Action>) {
+        self.mode = Mode::Terminated;
+        let fail = |range| Action::Fail { range, error: TaskError::PoolClosed };
+        for tenant in self.guests.values_mut() {
+            actions.extend(tenant.waiting.drain().into_iter().map(fail));
+        }
+        for place in 0..self.slots.len() {
+            let worker = self.id(place);
+            if let Some(serving) = self.slots[place].serving_mut() {
+                actions.extend(serving.flight.drain().into_iter().map(fail));
+            }
+            if !matches!(self.slots[place], Slot::Vacant) {
+                actions.push(Action::Kill(worker));
+                self.end(place);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.expire(now, actions);
+        self.end_by_force(now, actions);
+        self.probe(now, actions);
+        self.retire_old(now);
     }
 
     fn ready(&self) -> impl Iterator<Item = (WorkerId, &Serving)> {
@@ -257,6 +414,11 @@ impl Dispatcher {
             Slot::Ready(serving) => Some((self.id(place), &**serving)),
             _ => None,
         })
+    }
+
+    fn serving_all(&self) -> impl Iterator<Item = (WorkerId, &Serving)> {
+        let all = self.slots.iter().enumerate();
+        all.filter_map(|(place, slot)| slot.serving().map(|serving| (self.id(place), serving)))
     }
 
     fn id(&self, place: usize) -> WorkerId {
@@ -276,443 +438,10 @@ impl Dispatcher {
             _ => None,
         }
     }
-
-    fn spawn(&mut self, place: usize, actions: &mut Vec<Action>) {
-        self.generations[place] += 1;
-        self.slots[place] = Slot::Starting;
-        actions.push(Action::Spawn(self.id(place)));
-    }
-
-    fn submitted(&mut self, range: Range, actions: &mut Vec<Action>) {
-        if self.mode == Mode::Terminated {
-            actions.push(Action::Fail { range, error: TaskError::PoolClosed });
-        } else if let Some(message) = self.gave_up() {
-            let error = TaskError::NoWorker { message: message.to_owned() };
-            actions.push(Action::Fail { range, error });
-        } else {
-            self.queue.push_back(range);
-        }
-    }
-
-    /// Why there is no worker and never will be.
-    fn gave_up(&self) -> Option<&str> {
-        let message = self.restart.broken()?;
-        self.slots.iter().all(|slot| matches!(slot, Slot::Empty { restart_at: None })).then_some(message)
-    }
-
-    fn worker_ready(&mut self, worker: WorkerId, actions: &mut Vec<Action>) {
-        match self.slot(worker) {
-            Some(slot @ Slot::Starting) => {
-                *slot = Slot::Ready(Box::new(Serving::new()));
-                self.restart.started();
-            }
-            // It was told to end before it could answer.
-            Some(Slot::Ending(_)) | None => {}
-            Some(_) => actions.push(Action::Violation { worker, what: "it was ready twice" }),
-        }
-    }
-
-    fn done(&mut self, worker: WorkerId, tasks: &[(TaskId, Duration)], actions: &mut Vec<Action>) {
-        for (nth, &(task, run)) in tasks.iter().enumerate() {
-            let Some(serving) = self.serving(worker) else { return };
-            let Some((_, range)) = serving.flight.remove(task) else {
-                actions.push(Action::Violation { worker, what: "it ended a task that it does not have" });
-                return;
-            };
-            serving.exclusive = false;
-            serving.asked = false;
-            let attempts = u32::from(range.deaths) + u32::from(range.losses) + 1;
-            actions.push(Action::Complete { nth, job: range.job, index: range.index, worker, attempts });
-            self.measure(range.function, run);
-        }
-    }
-
-    /// Keeps a moving average: an eighth of it is the latest task.
-    fn measure(&mut self, function: u32, run: Duration) {
-        let function = function as usize;
-        if self.times.len() <= function {
-            self.times.resize(function + 1, None);
-        }
-        let average = &mut self.times[function];
-        *average = Some(average.map_or(run, |average| average - average / 8 + run / 8));
-    }
-
-    fn recalled(&mut self, worker: WorkerId, taken: &[TaskId], why: Recall, actions: &mut Vec<Action>) {
-        let Some(serving) = self.serving(worker) else { return };
-        serving.asked &= taken.is_empty();
-        let ranges = taken.iter().filter_map(|&task| serving.flight.remove(task).map(|(_, range)| range));
-        let ranges = Range::joined(ranges);
-        serving.exclusive &= serving.flight.len() > 0;
-        match why {
-            Recall::Cancel => actions.extend(ranges.into_iter().map(cancelled)),
-            Recall::Steal => ranges.into_iter().rev().for_each(|range| self.queue.push_front(range)),
-        }
-    }
-
-    fn cancel(&mut self, task: TaskId, actions: &mut Vec<Action>) {
-        if let Some(range) = self.queue.remove(task) {
-            actions.push(cancelled(range));
-            return;
-        }
-        let found = self.ready().find_map(|(worker, serving)| Some((worker, serving.flight.claim_of(task)?)));
-        if let Some((worker, claim)) = found {
-            actions.push(Action::Recall { worker, tasks: vec![(task, claim)], why: Recall::Cancel });
-        }
-    }
-
-    fn cancel_job(&mut self, job: JobId, actions: &mut Vec<Action>) {
-        actions.extend(self.queue.remove_job(job).into_iter().map(cancelled));
-        for (worker, serving) in self.ready() {
-            let tasks = serving.flight.tasks().filter(|(_, _, range)| range.job == job);
-            let tasks: Vec<_> = tasks.map(|(task, claim, _)| (task, claim)).collect();
-            if !tasks.is_empty() {
-                actions.push(Action::Recall { worker, tasks, why: Recall::Cancel });
-            }
-        }
-    }
-
-    fn terminate(&mut self, actions: &mut Vec<Action>) {
-        self.mode = Mode::Terminated;
-        for range in self.queue.drain() {
-            actions.push(Action::Fail { range, error: TaskError::PoolClosed });
-        }
-        for place in 0..self.slots.len() {
-            let worker = self.id(place);
-            match &mut self.slots[place] {
-                Slot::Empty { restart_at } => *restart_at = None,
-                slot @ Slot::Starting => {
-                    *slot = Slot::Ending(Box::new(Serving::new()));
-                    actions.push(Action::Kill(worker));
-                }
-                Slot::Ready(serving) | Slot::Ending(serving) => {
-                    for range in serving.flight.drain() {
-                        actions.push(Action::Fail { range, error: TaskError::PoolClosed });
-                    }
-                    actions.push(Action::Kill(worker));
-                    self.end(place);
-                }
-            }
-        }
-    }
-
-    /// From now on the worker gets nothing, and its end is awaited.
-    fn end(&mut self, place: usize) {
-        let slot = &mut self.slots[place];
-        *slot = match std::mem::replace(slot, Slot::Empty { restart_at: None }) {
-            Slot::Ready(serving) => Slot::Ending(serving),
-            other => other,
-        };
-    }
-
-    fn probed(
-        &mut self,
-        worker: WorkerId,
-        running: Option<TaskId>,
-        slice: u64,
-        begun: bool,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
-        let Some(timeout) = self.settings.timeout else { return };
-        let Some(serving) = self.serving(worker) else { return };
-        // A worker whose tasks are all suspended waits; one that has begun none and runs none does not serve.
-        let task = running.filter(|task| serving.flight.claim_of(*task).is_some());
-        if task.is_none() && begun {
-            serving.watch = None;
-            return;
-        }
-        match serving.watch {
-            Some((seen, since)) if seen == slice => {
-                if now.saturating_duration_since(since) >= timeout.saturating_add(GRACE) {
-                    serving.stuck = task;
-                    actions.push(Action::Kill(worker));
-                    self.end(usize::from(worker.slot));
-                }
-            }
-            _ => serving.watch = Some((slice, now)),
-        }
-    }
-
-    fn start_failed(&mut self, worker: WorkerId, message: String, now: Instant, actions: &mut Vec<Action>) {
-        match self.slot(worker) {
-            Some(Slot::Starting) => self.emptied(usize::from(worker.slot), Some(message), now, actions),
-            // It was stopped or killed before it was there.
-            Some(slot @ Slot::Ending(_)) => *slot = Slot::Empty { restart_at: None },
-            _ => {}
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one event's fields")]
-    fn worker_exited(
-        &mut self,
-        worker: WorkerId,
-        exit: WorkerExit,
-        begun: &[TaskId],
-        running: Option<TaskId>,
-        message: Option<String>,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
-        let place = usize::from(worker.slot);
-        let Some(slot) = self.slot(worker) else { return };
-        match std::mem::replace(slot, Slot::Empty { restart_at: None }) {
-            Slot::Empty { .. } => {}
-            Slot::Starting => {
-                let message = message.unwrap_or_else(|| exit.to_string());
-                self.emptied(place, Some(message), now, actions);
-            }
-            Slot::Ready(serving) | Slot::Ending(serving) => {
-                self.settle_lost(*serving, &exit, begun, running, actions);
-                self.emptied(place, None, now, actions);
-            }
-        }
-    }
-
-    /// Decides, for every task that a dead worker had, whether it runs again.
-    fn settle_lost(
-        &mut self,
-        mut serving: Serving,
-        exit: &WorkerExit,
-        begun: &[TaskId],
-        running: Option<TaskId>,
-        actions: &mut Vec<Action>,
-    ) {
-        let alone = serving.flight.len() == 1;
-        let mut again = Vec::new();
-        for (task, mut range) in serving.flight.drain_tasks() {
-            let lost = |phase| TaskError::WorkerLost { cause: exit.clone(), phase };
-            if serving.stuck.is_some() {
-                if serving.stuck == Some(task) {
-                    let limit = self.settings.timeout.unwrap_or_default();
-                    let error = TaskError::Timeout { clock: Clock::Run, limit };
-                    actions.push(Action::Fail { range, error });
-                } else {
-                    again.push(range);
-                }
-                continue;
-            }
-            let had_begun = begun.contains(&task);
-            if !had_begun {
-                again.push(range);
-                continue;
-            }
-            let hinted = running.is_none_or(|running| running == task);
-            if hinted {
-                range.deaths += 1;
-            } else {
-                range.losses += 1;
-            }
-            let blamed = alone && !exit.is_external();
-            if blamed || range.deaths > MAX_RERUNS || range.losses > MAX_LOSSES {
-                actions.push(Action::Fail { range, error: lost(Phase::Running) });
-                continue;
-            }
-            // A crash is somebody's fault. The page's hint says whose it may be, and without a hint
-            // everybody who had begun is suspected; who is, runs alone, and then there is no doubt.
-            range.alone |= hinted && !exit.is_external();
-            again.push(range);
-        }
-        for range in Range::joined(again).into_iter().rev() {
-            self.queue.push_front(range);
-        }
-    }
-
-    /// A place has nobody in it now: somebody new is started, at once or later or never.
-    fn emptied(&mut self, place: usize, failure: Option<String>, now: Instant, actions: &mut Vec<Action>) {
-        self.slots[place] = Slot::Empty { restart_at: None };
-        if self.mode == Mode::Terminated {
-            return;
-        }
-        let Some(message) = failure else {
-            if self.mode == Mode::Open || !self.queue.is_empty() {
-                self.spawn(place, actions);
-            }
-            return;
-        };
-        match self.restart.failed(message) {
-            Restart::After(wait) => self.slots[place] = Slot::Empty { restart_at: Some(now + wait) },
-            Restart::GiveUp => {
-                let Some(message) = self.gave_up().map(str::to_owned) else { return };
-                let error = TaskError::NoWorker { message };
-                let left = self.queue.drain().into_iter();
-                actions.extend(left.map(|range| Action::Fail { range, error: error.clone() }));
-            }
-        }
-    }
-
-    fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        for place in 0..self.slots.len() {
-            if matches!(self.slots[place], Slot::Empty { restart_at: Some(at) } if at <= now) {
-                self.spawn(place, actions);
-            }
-        }
-        if self.next_probe.is_some_and(|at| at <= now) {
-            self.next_probe = None;
-            let busy = self.ready().filter(|(_, serving)| serving.flight.len() > 0);
-            actions.extend(busy.map(|(worker, _)| Action::Probe(worker)));
-        }
-    }
-
-    /// Busy workers are looked at now and then, if there is a limit that they could break.
-    fn schedule_probe(&mut self, now: Instant) {
-        let Some(timeout) = self.settings.timeout else { return };
-        if self.next_probe.is_none() && self.ready().any(|(_, serving)| serving.flight.len() > 0) {
-            self.next_probe = Some(now + (timeout / 4).clamp(PROBE.0, PROBE.1));
-        }
-    }
-
-    /// How many tasks of a function a worker should have ahead: one until something was measured.
-    fn target(&self, function: u32) -> Option<u32> {
-        let average = self.times.get(function as usize).copied().flatten()?;
-        let count = AHEAD.as_nanos() / average.as_nanos().max(1);
-        Some(u32::try_from(count).unwrap_or(MAX_AHEAD).clamp(1, MAX_AHEAD))
-    }
-
-    /// How many more tasks of a function a worker takes now. Twice the work ahead is on its way, so that
-    /// it runs one half while the other is fetched; small refills wait until they are worth a message.
-    fn room(&self, serving: &Serving, function: u32) -> u32 {
-        if serving.exclusive {
-            return 0;
-        }
-        let (capacity, least) =
-            self.target(function).map_or((1, 1), |target| (target * 2, target.div_ceil(2)));
-        let room = capacity.saturating_sub(serving.flight.len());
-        if room >= least { room } else { 0 }
-    }
-
-    /// Gives workers what waits, and takes back for idle ones what waits behind others.
-    fn fill(&mut self, actions: &mut Vec<Action>) {
-        self.send_suspects(actions);
-        // What is there is shared out, so that the first worker does not take it all.
-        let share = self.queue.len().div_ceil(self.ready().count().max(1));
-        let share = u32::try_from(share).unwrap_or(u32::MAX);
-        while let Some(place) = self.hungriest() {
-            if !self.fill_one(place, share, actions) {
-                break;
-            }
-        }
-        self.steal(actions);
-    }
-
-    /// The place of the worker with the least to do, among those with room for what waits.
-    fn hungriest(&self) -> Option<usize> {
-        let function = self.queue.front_function()?;
-        let with_room = self.slots.iter().enumerate().filter_map(|(place, slot)| match slot {
-            Slot::Ready(serving) if self.room(serving, function) > 0 => Some((place, serving.flight.len())),
-            _ => None,
-        });
-        with_room.min_by_key(|(_, len)| *len).map(|(place, _)| place)
-    }
-
-    /// Sends a worker as much as it has room for. False if it could not be sent anything.
-    fn fill_one(&mut self, place: usize, share: u32, actions: &mut Vec<Action>) -> bool {
-        let worker = self.id(place);
-        let (Some(function), Slot::Ready(serving)) = (self.queue.front_function(), &self.slots[place]) else {
-            return false;
-        };
-        let room = self.room(serving, function).min(share);
-        let Slot::Ready(serving) = &mut self.slots[place] else { return false };
-        let Some((claim, free)) = serving.flight.free_claims(room) else { return false };
-        let Some(range) = self.queue.pop_front(free) else { return false };
-        serving.flight.add(range, claim);
-        serving.asked = false;
-        actions.push(Action::Send { worker, range, claim });
-        true
-    }
-
-    /// A suspect runs where nothing else does. If no worker is idle, the one with the least to do gets
-    /// nothing more until it is.
-    fn send_suspects(&mut self, actions: &mut Vec<Action>) {
-        while let Some(range) = self.queue.front_suspect() {
-            let candidate = self
-                .slots
-                .iter_mut()
-                .enumerate()
-                .filter_map(|(place, slot)| match slot {
-                    Slot::Ready(serving) if serving.flight.len() == 0 || !serving.exclusive => {
-                        Some((place, serving))
-                    }
-                    _ => None,
-                })
-                .min_by_key(|(_, serving)| serving.flight.len());
-            let Some((place, serving)) = candidate else { return };
-            serving.exclusive = true;
-            if serving.flight.len() > 0 {
-                return;
-            }
-            let Some((claim, _)) = serving.flight.free_claims(1) else { return };
-            serving.flight.add(range, claim);
-            self.queue.pop_suspect();
-            actions.push(Action::Send { worker: self.id(place), range, claim });
-        }
-    }
-
-    /// When a worker has nothing and nothing waits, it gets half of what the busiest has not begun.
-    fn steal(&mut self, actions: &mut Vec<Action>) {
-        if !self.queue.is_empty() || !self.ready().any(|(_, serving)| serving.flight.len() == 0) {
-            return;
-        }
-        let busiest = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter_map(|(place, slot)| match slot {
-                Slot::Ready(serving) if serving.flight.len() > 1 && !serving.asked => {
-                    Some((place, serving.flight.len()))
-                }
-                _ => None,
-            })
-            .max_by_key(|(_, len)| *len);
-        let Some((place, len)) = busiest else { return };
-        let worker = self.id(place);
-        let Slot::Ready(serving) = &mut self.slots[place] else { return };
-        serving.asked = true;
-        let tasks = serving.flight.latest(len / 2);
-        actions.push(Action::Recall { worker, tasks, why: Recall::Steal });
-    }
-
-    /// A pool that takes no more tasks and has none lets its workers go.
-    fn stop_when_finished(&mut self, actions: &mut Vec<Action>) {
-        if self.mode != Mode::Closing || !self.queue.is_empty() {
-            return;
-        }
-        if self.ready().any(|(_, serving)| serving.flight.len() > 0) {
-            return;
-        }
-        if self.slots.iter().any(|slot| matches!(slot, Slot::Ending(serving) if serving.flight.len() > 0)) {
-            return;
-        }
-        for place in 0..self.slots.len() {
-            let worker = self.id(place);
-            match &mut self.slots[place] {
-                Slot::Empty { restart_at } => *restart_at = None,
-                slot @ Slot::Starting => {
-                    *slot = Slot::Ending(Box::new(Serving::new()));
-                    actions.push(Action::Stop(worker));
-                }
-                Slot::Ready(_) => {
-                    actions.push(Action::Stop(worker));
-                    self.end(place);
-                }
-                Slot::Ending(_) => {}
-            }
-        }
-    }
 }
 
 fn cancelled(range: Range) -> Action {
     Action::Fail { range, error: TaskError::Cancelled }
-}
-
-impl Mode {
-    /// The later of two modes; a pool never goes back.
-    fn max_with(self, other: Mode) -> Mode {
-        match (self, other) {
-            (Mode::Terminated, _) | (_, Mode::Terminated) => Mode::Terminated,
-            (Mode::Closing, _) | (_, Mode::Closing) => Mode::Closing,
-            (Mode::Open, Mode::Open) => Mode::Open,
-        }
-    }
 }
 
 #[cfg(test)]

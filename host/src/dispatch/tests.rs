@@ -4,11 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
+use super::deadlines::{GRACE, PROBE};
 use super::*;
+use crate::error::{Clock, Phase};
 
 const TIMEOUT: Duration = Duration::from_secs(1);
 const CRASH: WorkerExit = WorkerExit::Signal { signal: 11, by_pool: false };
 const OUTSIDE: WorkerExit = WorkerExit::Signal { signal: 9, by_pool: false };
+const BY_POOL: WorkerExit = WorkerExit::Signal { signal: 9, by_pool: true };
+const HOME: GuestKey = GuestKey(0);
+const OTHER: GuestKey = GuestKey(1);
 
 /// A dispatcher, its clock, and the actions of the last event.
 struct Bench {
@@ -17,16 +22,22 @@ struct Bench {
     actions: Vec<Action>,
 }
 
+/// So many workers, always.
+fn fixed(workers: u16) -> Settings {
+    Settings { min: workers, max: workers, idle: None, max_tasks: None, max_age: None, max_memory: None }
+}
+
 impl Bench {
-    fn new(workers: u16) -> Self {
-        let mut actions = Vec::new();
-        let dispatcher = Dispatcher::new(Settings { workers, timeout: Some(TIMEOUT) }, &mut actions);
-        Self { dispatcher, now: Instant::now(), actions }
+    fn new(settings: Settings) -> Self {
+        let mut bench =
+            Self { dispatcher: Dispatcher::new(settings), now: Instant::now(), actions: Vec::new() };
+        bench.handle(Event::Load { guest: HOME, weight: 1 });
+        bench
     }
 
     /// With all workers ready.
     fn ready(workers: u16) -> Self {
-        let mut bench = Self::new(workers);
+        let mut bench = Self::new(fixed(workers));
         for slot in 0..workers {
             bench.handle(Event::WorkerReady(worker(slot, 1)));
         }
@@ -64,17 +75,31 @@ fn worker(slot: u16, generation: u32) -> WorkerId {
     WorkerId { slot, generation }
 }
 
-fn range(first: u64, count: u32) -> Range {
+pub(super) fn range(first: u64, count: u32) -> Range {
     Range {
         first: TaskId(first),
         count,
         job: JobId(1),
         index: first,
+        guest: HOME,
         function: 0,
-        deaths: 0,
-        losses: 0,
-        alone: false,
+        terms: Terms { run: Some(TIMEOUT), reruns: 2, ..Terms::default() },
+        past: Past::default(),
     }
+}
+
+fn of(guest: GuestKey, range: Range) -> Range {
+    Range { guest, ..range }
+}
+
+fn spawned(actions: &[Action]) -> Vec<(WorkerId, GuestKey)> {
+    actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Spawn { worker, guest } => Some((*worker, *guest)),
+            _ => None,
+        })
+        .collect()
 }
 
 /// First task and number of tasks of each range that was sent to a worker.
@@ -168,12 +193,13 @@ fn a_worker_ended_from_outside_costs_nothing_twice_and_then_the_task() {
     for generation in 1..=2 {
         let actions = bench.exited(worker(0, generation), OUTSIDE, &[0], Some(0));
         assert_eq!(failed(actions), []);
-        assert!(actions.contains(&Action::Spawn(worker(0, generation + 1))));
+        assert_eq!(spawned(actions), [(worker(0, generation + 1), HOME)]);
         let actions = bench.handle(Event::WorkerReady(worker(0, generation + 1)));
         assert_eq!(sent(actions, worker(0, generation + 1)), [(0, 1)]);
     }
     let actions = bench.exited(worker(0, 3), OUTSIDE, &[0], Some(0));
-    let lost = TaskError::WorkerLost { cause: OUTSIDE, phase: Phase::Running };
+    let earlier = vec![OUTSIDE, OUTSIDE];
+    let lost = TaskError::WorkerLost { cause: OUTSIDE, phase: Phase::Running, earlier };
     assert_eq!(failed(actions), [(0, &lost)]);
 }
 
@@ -198,7 +224,7 @@ fn a_crash_is_blamed_on_a_task_only_when_it_ran_alone() {
     let actions = bench.handle(Event::WorkerReady(worker(0, 2)));
     assert_eq!(sent(actions, worker(0, 2)), [(2, 1)], "the suspect runs alone");
     let actions = bench.exited(worker(0, 2), CRASH, &[2], Some(2));
-    let lost = TaskError::WorkerLost { cause: CRASH, phase: Phase::Running };
+    let lost = TaskError::WorkerLost { cause: CRASH, phase: Phase::Running, earlier: vec![CRASH] };
     assert_eq!(failed(actions), [(2, &lost)]);
     let actions = bench.handle(Event::WorkerReady(worker(0, 3)));
     assert_eq!(sent(actions, worker(0, 3)), [(1, 1), (3, 1), (4, 2)], "the others run again, in order");
@@ -222,9 +248,8 @@ fn a_task_that_its_worker_cannot_end_is_ended_with_it() {
     let probe = |bench: &mut Bench, slice| {
         bench.now = bench.dispatcher.next_deadline().expect("a busy worker is looked at");
         assert_eq!(bench.handle(Event::Tick), [Action::Probe(worker(0, 1))]);
-        bench
-            .handle(Event::Probed { worker: worker(0, 1), running: Some(TaskId(1)), slice, begun: true })
-            .to_vec_debug()
+        let seen = Probe { running: Some(TaskId(1)), slice, begun: true, resident: None };
+        bench.handle(Event::Probed { worker: worker(0, 1), seen }).to_vec_debug()
     };
     // A task that is suspended now and then is not stuck, however long it takes.
     for slice in 0..20 {
@@ -239,8 +264,7 @@ fn a_task_that_its_worker_cannot_end_is_ended_with_it() {
     };
     assert!(actions.contains("Kill"), "{actions}");
     assert!(bench.now - began >= TIMEOUT && bench.now - began < TIMEOUT + GRACE + 2 * PROBE.1);
-    let killed = WorkerExit::Signal { signal: 9, by_pool: true };
-    let actions = bench.exited(worker(0, 1), killed, &[1], Some(1));
+    let actions = bench.exited(worker(0, 1), BY_POOL, &[1], Some(1));
     assert_eq!(failed(actions), [(1, &TaskError::Timeout { clock: Clock::Run, limit: TIMEOUT })]);
     let actions = bench.handle(Event::WorkerReady(worker(0, 2)));
     assert_eq!(sent(actions, worker(0, 2)), [(2, 1)], "its neighbour runs again");
@@ -250,7 +274,10 @@ fn a_task_that_its_worker_cannot_end_is_ended_with_it() {
 fn a_worker_that_has_tasks_and_begins_none_is_ended_and_they_run_again() {
     let mut bench = Bench::ready(1);
     bench.submit(0, 2);
-    let probed = |begun| Event::Probed { worker: worker(0, 1), running: None, slice: 0, begun };
+    let probed = |begun| Event::Probed {
+        worker: worker(0, 1),
+        seen: Probe { running: None, slice: 0, begun, resident: None },
+    };
     bench.handle(probed(false));
     // A task that has begun and waits is no reason: its worker serves.
     bench.now += TIMEOUT + GRACE;
@@ -258,8 +285,7 @@ fn a_worker_that_has_tasks_and_begins_none_is_ended_and_they_run_again() {
     bench.handle(probed(false));
     bench.now += TIMEOUT + GRACE;
     assert_eq!(bench.handle(probed(false)), [Action::Kill(worker(0, 1))]);
-    let by_pool = WorkerExit::Signal { signal: 9, by_pool: true };
-    let actions = bench.exited(worker(0, 1), by_pool, &[], None);
+    let actions = bench.exited(worker(0, 1), BY_POOL, &[], None);
     assert_eq!(failed(actions), []);
     let actions = bench.handle(Event::WorkerReady(worker(0, 2)));
     assert_eq!(sent(actions, worker(0, 2)), [(0, 1)], "as if nothing had happened");
@@ -286,8 +312,8 @@ fn a_task_that_a_worker_does_not_have_is_a_violation() {
 }
 
 #[test]
-fn workers_that_never_start_fail_the_tasks_with_the_reason() {
-    let mut bench = Bench::new(1);
+fn workers_that_never_start_fail_the_tasks_with_the_reason_until_one_does() {
+    let mut bench = Bench::new(fixed(1));
     bench.submit(0, 3);
     let message = "no such file".to_owned();
     let mut generation = 1;
@@ -298,10 +324,253 @@ fn workers_that_never_start_fail_the_tasks_with_the_reason() {
         }
         bench.now = bench.dispatcher.next_deadline().expect("a new attempt is due");
         generation += 1;
-        assert_eq!(bench.handle(Event::Tick), [Action::Spawn(worker(0, generation))]);
+        assert_eq!(spawned(bench.handle(Event::Tick)), [(worker(0, generation), HOME)]);
     };
     assert_eq!(error, TaskError::NoWorker { message: message.clone() });
-    assert_eq!(failed(bench.submit(3, 1)), [(3, &TaskError::NoWorker { message })]);
+    assert_eq!(failed(bench.submit(3, 1)), [(3, &TaskError::NoWorker { message })], "it fails fast");
+    bench.now = bench.dispatcher.next_deadline().expect("it is tried again");
+    assert_eq!(spawned(bench.handle(Event::Tick)), [(worker(0, generation + 1), HOME)]);
+    assert_eq!(failed(bench.submit(4, 1)), []);
+    let actions = bench.handle(Event::WorkerReady(worker(0, generation + 1)));
+    assert_eq!(sent(actions, worker(0, generation + 1)), [(4, 1)], "whatever was wrong was mended");
+}
+
+#[test]
+fn workers_that_crash_one_after_the_other_are_not_replaced_for_ever() {
+    let mut bench = Bench::ready(1);
+    let mut generation = 1;
+    let error = loop {
+        bench.submit(u64::from(generation), 1);
+        // The task is to blame, and its end is no proof that workers work.
+        bench.exited(worker(0, generation), CRASH, &[u64::from(generation)], None);
+        generation += 1;
+        assert!(generation < 50, "the breaker never opens");
+        if spawned(&bench.actions).is_empty() {
+            let actions = bench.submit(u64::from(generation), 1);
+            break failed(actions)[0].1.clone();
+        }
+        bench.handle(Event::WorkerReady(worker(0, generation)));
+    };
+    assert_eq!(error, TaskError::NoWorker { message: CRASH.to_string() });
+}
+
+#[test]
+fn workers_start_when_tasks_wait_and_go_when_idle() {
+    let settings = Settings { idle: Some(TIMEOUT), min: 1, ..fixed(4) };
+    let mut bench = Bench::new(settings);
+    assert_eq!(spawned(&bench.actions), [(worker(0, 1), HOME)], "the least number is there from the start");
+    bench.handle(Event::WorkerReady(worker(0, 1)));
+    assert_eq!(spawned(bench.submit(0, 1)), [], "an idle worker is used before a new one is started");
+    assert_eq!(spawned(bench.submit(1, 1)).len(), 1);
+    assert_eq!(spawned(bench.submit(2, 90)).len(), 2, "never more than the greatest number");
+    for slot in 1..4 {
+        bench.handle(Event::WorkerReady(worker(slot, 1)));
+    }
+    bench.handle(Event::CancelPending);
+    for slot in 0..4 {
+        for task in 0..4 {
+            bench.done(slot, task, Duration::from_millis(2));
+        }
+    }
+    let mut stopped = 0;
+    while let Some(at) = bench.dispatcher.next_deadline().filter(|at| *at > bench.now) {
+        bench.now = at;
+        let actions = bench.handle(Event::Tick);
+        stopped += actions.iter().filter(|action| matches!(action, Action::Stop(_))).count();
+    }
+    assert_eq!(stopped, 3, "one stays");
+}
+
+#[test]
+fn a_worker_goes_after_so_many_tasks_and_not_before() {
+    let mut bench = Bench::new(Settings { max_tasks: Some(3), ..fixed(1) });
+    bench.handle(Event::WorkerReady(worker(0, 1)));
+    bench.submit(0, 5);
+    assert_eq!(sent(bench.done(0, 0, Duration::from_micros(1)), worker(0, 1)), [(1, 2)], "two are left");
+    bench.done(0, 1, Duration::ZERO);
+    assert_eq!(bench.done(0, 2, Duration::ZERO).last(), Some(&Action::Stop(worker(0, 1))));
+    let actions = bench.exited(worker(0, 1), WorkerExit::Code(0), &[], None);
+    assert_eq!(spawned(actions), [(worker(0, 2), HOME)]);
+    let actions = bench.handle(Event::WorkerReady(worker(0, 2)));
+    assert_eq!(sent(actions, worker(0, 2)), [(3, 2)]);
+}
+
+#[test]
+fn a_worker_that_is_old_or_large_goes_when_it_has_done_what_it_has() {
+    let mut bench = Bench::new(Settings { max_age: Some(TIMEOUT), max_memory: Some(1000), ..fixed(2) });
+    for slot in 0..2 {
+        bench.handle(Event::WorkerReady(worker(slot, 1)));
+    }
+    bench.submit(0, 2);
+    let large = Probe { running: None, slice: 0, begun: true, resident: Some(1001) };
+    assert_eq!(bench.handle(Event::Probed { worker: worker(0, 1), seen: large }), []);
+    let stopped = |actions: &[Action], slot| actions.contains(&Action::Stop(worker(slot, 1)));
+    let first = if sent(bench.submit(2, 1), worker(0, 1)).is_empty() { 0 } else { 1 };
+    assert!((0..2).any(|task| stopped(bench.done(first, task, Duration::ZERO), 0)));
+    bench.now += TIMEOUT;
+    bench.handle(Event::Tick);
+    assert!((0..3).any(|task| stopped(bench.done(1, task, Duration::ZERO), 1)));
+}
+
+#[test]
+fn the_number_of_workers_can_be_changed_while_they_work() {
+    let mut bench = Bench::ready(3);
+    bench.submit(0, 10);
+    assert_eq!(bench.handle(Event::Resize { max: 1 }), [], "nobody is interrupted");
+    let mut stopped = 0;
+    for slot in 0..3 {
+        for task in 0..3 {
+            stopped +=
+                bench.done(slot, task, TIMEOUT).iter().filter(|a| matches!(a, Action::Stop(_))).count();
+        }
+    }
+    assert_eq!(stopped, 2);
+    for slot in 0..3 {
+        if bench.dispatcher.tasks_of(worker(slot, 1)).count() == 0 {
+            assert_eq!(spawned(bench.exited(worker(slot, 1), WorkerExit::Code(0), &[], None)), []);
+        }
+    }
+    assert_eq!(spawned(bench.handle(Event::Resize { max: 5 })).len(), 4);
+}
+
+#[test]
+fn a_task_that_is_killed_is_taken_back_or_told_to_end_or_ended_with_its_worker() {
+    let mut bench = Bench::ready(1);
+    bench.submit(0, 3);
+    assert_eq!(failed(bench.handle(Event::Kill(TaskId(2)))), [(2, &TaskError::Cancelled)]);
+    // It has begun, so it cannot be taken back, and is told to end.
+    bench.handle(Event::Kill(TaskId(0)));
+    let recalled = |taken| Event::Recalled { worker: worker(0, 1), taken, why: Recall::End };
+    assert_eq!(
+        bench.handle(recalled(vec![])),
+        [Action::EndTask { worker: worker(0, 1), task: TaskId(0), claim: 0 }]
+    );
+    assert_eq!(bench.handle(Event::Kill(TaskId(0))), [], "once is enough");
+    let actions = bench.done(0, 0, Duration::ZERO);
+    assert!(matches!(&actions[0], Action::Complete { end: End { reason: Some(TaskError::Killed), .. }, .. }));
+    // This one does not listen.
+    bench.handle(Event::Kill(TaskId(1)));
+    bench.handle(recalled(vec![]));
+    bench.now = bench.dispatcher.next_deadline().unwrap();
+    while !bench.handle(Event::Tick).contains(&Action::Kill(worker(0, 1))) {
+        bench.now = bench.dispatcher.next_deadline().expect("it is ended by force");
+    }
+    assert_eq!(failed(bench.exited(worker(0, 1), BY_POOL, &[1], Some(1))), [(1, &TaskError::Killed)]);
+}
+
+#[test]
+fn tasks_must_begin_and_end_in_time() {
+    let mut bench = Bench::ready(1);
+    let (queue, total) = (Duration::from_millis(10), Duration::from_millis(20));
+    let with_deadlines = |bench: &Bench, first, count| {
+        let mut range = range(first, count);
+        range.terms.begin_by = Some((bench.now + queue, queue));
+        range.terms.end_by = Some((bench.now + total, total));
+        range
+    };
+    let range = with_deadlines(&bench, 0, 1);
+    bench.handle(Event::Submitted(range));
+    let range = with_deadlines(&bench, 1, 5);
+    bench.handle(Event::Submitted(range));
+    bench.now += queue;
+    let late = TaskError::Timeout { clock: Clock::Queue, limit: queue };
+    let actions = bench.handle(Event::Tick);
+    assert_eq!(failed(actions), [(1, &late)]);
+    assert!(matches!(actions[0], Action::Fail { range, .. } if range.count == 5));
+    // The first has begun, and so it has till the end of all its time.
+    assert!(
+        matches!(&actions[1], Action::Recall { why: Recall::Late, tasks, .. } if tasks[0].0 == TaskId(0))
+    );
+    bench.handle(Event::Recalled { worker: worker(0, 1), taken: vec![], why: Recall::Late });
+    bench.now += total - queue;
+    assert!(matches!(bench.handle(Event::Tick), [Action::Recall { why: Recall::End, .. }, ..]));
+    let actions = bench.handle(Event::Recalled { worker: worker(0, 1), taken: vec![], why: Recall::End });
+    assert!(matches!(actions, [Action::EndTask { .. }]));
+    let actions = bench.done(0, 0, Duration::ZERO);
+    let slow = TaskError::Timeout { clock: Clock::Total, limit: total };
+    assert!(matches!(&actions[0], Action::Complete { end, .. } if end.reason.as_ref() == Some(&slow)));
+}
+
+#[test]
+fn the_urgent_go_before_what_waits() {
+    let mut bench = Bench::ready(1);
+    bench.submit(0, 3);
+    let mut urgent = range(3, 1);
+    urgent.terms.priority = 1;
+    bench.handle(Event::Submitted(urgent));
+    let actions = bench.done(0, 0, Duration::from_millis(5));
+    assert_eq!(sent(actions, worker(0, 1)), [(3, 1), (1, 1)]);
+}
+
+#[test]
+fn a_chunk_is_as_large_as_somebody_wants() {
+    let mut bench = Bench::ready(1);
+    let mut chunks = range(0, 100);
+    chunks.terms.chunk = Some(10);
+    bench.handle(Event::Submitted(chunks));
+    assert_eq!(sent(&bench.actions, worker(0, 1)), [(0, 20)], "one that runs and one that waits");
+}
+
+#[test]
+fn an_idle_worker_of_one_guest_makes_place_for_another() {
+    let mut bench = Bench::ready(1);
+    bench.handle(Event::Load { guest: OTHER, weight: 1 });
+    let actions = bench.handle(Event::Submitted(of(OTHER, range(0, 1))));
+    assert_eq!(actions, [Action::Stop(worker(0, 1))]);
+    let actions = bench.exited(worker(0, 1), WorkerExit::Code(0), &[], None);
+    assert_eq!(spawned(actions), [(worker(0, 2), OTHER)]);
+    let actions = bench.handle(Event::WorkerReady(worker(0, 2)));
+    assert_eq!(sent(actions, worker(0, 2)), [(0, 1)]);
+    assert_eq!(spawned(bench.done(0, 0, Duration::ZERO)), [], "it stays warm");
+}
+
+/// Who got how much time of one worker, with two guests that always have work.
+fn shares(weights: [u32; 2]) -> [u32; 2] {
+    let mut bench = Bench::new(fixed(1));
+    bench.handle(Event::Load { guest: HOME, weight: weights[0] });
+    bench.handle(Event::Load { guest: OTHER, weight: weights[1] });
+    bench.handle(Event::Submitted(of(HOME, range(0, 5000))));
+    bench.handle(Event::Submitted(Range { job: JobId(2), ..of(OTHER, range(5000, 5000)) }));
+    let mut ended = [0, 0];
+    let mut generation = 1;
+    bench.handle(Event::WorkerReady(worker(0, 1)));
+    for _ in 0..4000 {
+        let held: Vec<TaskId> =
+            bench.dispatcher.tasks_of(worker(0, generation)).map(|(task, _)| task).collect();
+        let Some(&task) = held.first() else {
+            bench.exited(worker(0, generation), WorkerExit::Code(0), &[], None);
+            generation += 1;
+            bench.handle(Event::WorkerReady(worker(0, generation)));
+            continue;
+        };
+        ended[usize::from(task.0 >= 5000)] += 1;
+        let tasks = vec![(task, Duration::from_millis(3))];
+        let actions = bench.handle(Event::Done { worker: worker(0, generation), tasks }).to_vec_debug();
+        if actions.contains("Recall") {
+            let taken = held[1..].to_vec();
+            bench.handle(Event::Recalled { worker: worker(0, generation), taken, why: Recall::Steal });
+        }
+    }
+    ended
+}
+
+#[test]
+fn guests_share_the_time_by_their_weights() {
+    let [a, b] = shares([1, 1]);
+    assert!(a.abs_diff(b) < 200, "{a} and {b}");
+    let [a, b] = shares([1, 3]);
+    assert!((a * 3).abs_diff(b) < 600, "{a} and {b}");
+}
+
+#[test]
+fn an_unloaded_guest_finishes_and_goes() {
+    let mut bench = Bench::ready(1);
+    bench.submit(0, 2);
+    bench.handle(Event::Unload(HOME));
+    assert_eq!(failed(bench.submit(2, 1)), [(2, &TaskError::GuestUnloaded)]);
+    bench.done(0, 0, Duration::ZERO);
+    assert_eq!(bench.done(0, 1, Duration::ZERO).last(), Some(&Action::Stop(worker(0, 1))));
+    assert_eq!(bench.exited(worker(0, 1), WorkerExit::Code(0), &[], None), [Action::Unloaded(HOME)]);
 }
 
 #[test]
@@ -361,6 +630,7 @@ struct Model {
     /// What each worker holds: task, and whether it has begun.
     held: BTreeMap<WorkerId, BTreeMap<u64, bool>>,
     starting: BTreeSet<WorkerId>,
+    serves: BTreeMap<WorkerId, GuestKey>,
     ending: BTreeSet<WorkerId>,
 }
 
@@ -375,7 +645,10 @@ impl Model {
         let mut follow = Vec::new();
         for action in actions {
             match action {
-                Action::Spawn(worker) => assert!(self.starting.insert(worker)),
+                Action::Spawn { worker, guest } => {
+                    assert!(self.starting.insert(worker));
+                    self.serves.insert(worker, guest);
+                }
                 Action::Send { worker, range, .. } => {
                     for n in 0..u64::from(range.count) {
                         let task = range.first.0 + n;
@@ -386,8 +659,9 @@ impl Model {
                         );
                         let held = self.held.get_mut(&worker).expect("only a ready worker is sent tasks");
                         held.insert(task, false);
-                        assert!(!range.alone || held.len() == 1, "a suspect has company");
+                        assert!(!range.past.alone || held.len() == 1, "a suspect has company");
                     }
+                    assert_eq!(self.serves[&worker], range.guest, "a worker serves one guest");
                 }
                 Action::Recall { worker, tasks, why } => {
                     let held = self.held.get_mut(&worker).expect("a ready worker");
@@ -409,7 +683,7 @@ impl Model {
                 Action::Kill(worker) | Action::Stop(worker) => {
                     self.ending.insert(worker);
                 }
-                Action::Probe(_) => {}
+                Action::Probe(_) | Action::EndTask { .. } | Action::Unloaded(_) => {}
                 Action::Violation { worker, what } => panic!("worker {worker} is honest, but {what}"),
             }
         }
@@ -447,14 +721,19 @@ proptest! {
     #[test]
     fn every_task_ends_exactly_once(
         workers in 1u16..4,
-        steps in prop::collection::vec((0u8..10, any::<u16>(), 1u64..3000), 1..300),
+        min in 0u16..4,
+        max_tasks in prop::option::of(1u32..20),
+        idle in prop::option::of(1u64..20),
+        steps in prop::collection::vec((0u8..15, any::<u16>(), 1u64..3000), 1..300),
     ) {
-        let mut actions = Vec::new();
-        let settings = Settings { workers, timeout: None };
-        let mut dispatcher = Dispatcher::new(settings, &mut actions);
+        let idle = idle.map(Duration::from_millis);
+        let settings = Settings { min: min.min(workers), idle, max_tasks, ..fixed(workers) };
+        let mut dispatcher = Dispatcher::new(settings);
         let mut model = Model::default();
-        model.apply(actions, None);
         let mut now = Instant::now();
+        for guest in [HOME, OTHER] {
+            run(&mut dispatcher, &mut model, Event::Load { guest, weight: 1 + guest.0 }, now);
+        }
         for (kind, pick, micros) in steps {
             now += Duration::from_micros(micros);
             let choose = |from: Vec<WorkerId>| from.get(usize::from(pick) % from.len().max(1)).copied();
@@ -463,7 +742,13 @@ proptest! {
                     let count = u32::from(pick % 40) + 1;
                     let first = model.submitted;
                     model.submitted += u64::from(count);
-                    let range = Range { job: JobId(u64::from(pick % 3)), ..range(first, count) };
+                    let guest = if pick % 5 == 0 { OTHER } else { HOME };
+                    let mut range = Range { job: JobId(u64::from(pick % 3)), guest, ..range(first, count) };
+                    range.terms.priority = i32::from(pick % 2);
+                    let limit = Duration::from_millis(u64::from(pick % 7));
+                    range.terms.begin_by = (pick % 4 == 1).then(|| (now + limit, limit));
+                    range.terms.end_by = (pick % 4 == 2).then(|| (now + 2 * limit, 2 * limit));
+                    range.terms.chunk = (pick % 3 == 1).then(|| u32::from(pick % 9) + 1);
                     run(&mut dispatcher, &mut model, Event::Submitted(range), now);
                 }
                 2 | 3 => if let Some(worker) = choose(model.starting.iter().copied().collect()) {
@@ -496,8 +781,22 @@ proptest! {
                     let task = TaskId(u64::from(pick) % model.submitted);
                     run(&mut dispatcher, &mut model, Event::Cancel(task), now);
                 },
-                _ => run(&mut dispatcher, &mut model, Event::CancelJob(JobId(u64::from(pick % 5))), now),
+                9 => run(&mut dispatcher, &mut model, Event::CancelJob(JobId(u64::from(pick % 5))), now),
+                10 => if model.submitted > 0 {
+                    let task = TaskId(u64::from(pick) % model.submitted);
+                    run(&mut dispatcher, &mut model, Event::Kill(task), now);
+                },
+                11 => run(&mut dispatcher, &mut model, Event::Resize { max: pick % 5 + 1 }, now),
+                12 => if let Some(worker) = choose(model.ending.iter().copied().collect()) {
+                    exit(&mut dispatcher, &mut model, worker, WorkerExit::Code(0), now);
+                },
+                13 => if let Some(worker) = choose(model.held.keys().copied().collect()) {
+                    let seen = Probe { running: None, slice: u64::from(pick % 2), begun: pick % 3 == 0, resident: None };
+                    run(&mut dispatcher, &mut model, Event::Probed { worker, seen }, now);
+                },
+                _ => run(&mut dispatcher, &mut model, Event::Tick, now),
             }
+            assert!(model.starting.len() + model.held.len() <= 5 + usize::from(workers), "too many workers");
         }
         // Now everybody behaves, and everything ends.
         run(&mut dispatcher, &mut model, Event::Close, now);

@@ -9,7 +9,7 @@ use super::Image;
 use super::description::Signature;
 use crate::child;
 use crate::error::{LoadError, SpawnError, TaskError};
-use crate::limits::Limits;
+use crate::limits::{Isolation, Limits};
 use crate::process::{ChildProcess, Executable, readable_within, send_with_descriptors};
 use crate::wire::codec::{FrameReader, FrameWriter};
 use crate::wire::control::ControlPage;
@@ -59,6 +59,7 @@ pub(super) fn describe(
         limits,
         tasks: exports(info, export::DESCRIBE_PREFIX),
         has_start: info.has_start,
+        isolation: Isolation::Task,
     };
     let mut writer = FrameWriter::default();
     writer.frame(to_worker::HELLO, |out| encode(&hello, out));
@@ -73,7 +74,11 @@ pub(super) fn describe(
         }
         if reader.fill(&socket).unwrap_or(0) == 0 {
             let cause = process.wait_until(deadline).unwrap_or(crate::WorkerExit::Unknown);
-            return Err(LoadError::Describe(TaskError::WorkerLost { cause, phase: crate::Phase::Running }));
+            return Err(LoadError::Describe(TaskError::WorkerLost {
+                cause,
+                phase: crate::Phase::Running,
+                earlier: Vec::new(),
+            }));
         }
         while let Some(frame) = reader.next().map_err(|error| damaged(&error))? {
             match frame.kind {

@@ -15,13 +15,12 @@ use rustix::event::epoll;
 use super::callbacks::Callbacks;
 use super::driver::Reader;
 use super::future::{Completed, FutureState};
+use super::hosted::{Call, Hosted};
 use super::lead::Lead;
 use super::map::{MapState, Pending};
-use crate::dispatch::{Action, Dispatcher, Event, Range, Settings};
+use crate::dispatch::{Action, Dispatcher, Event, Past, Probe, Range, Settings, Terms};
 use crate::error::{SubmitError, TaskError, WorkerExit};
-use crate::guest::{Guest, Image};
-use crate::ids::{JobId, TaskId, WorkerId};
-use crate::limits::Limits;
+use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 use crate::process::ChildProcess;
 use crate::wire::codec::FrameWriter;
 use crate::wire::control::ControlPage;
@@ -48,21 +47,18 @@ pub struct Stats {
     pub failed: u64,
     /// Worker processes that were started.
     pub workers_started: u64,
-    /// Worker processes that ended before the pool was closed.
+    /// Worker processes that ended without having been told to.
     pub workers_lost: u64,
 }
 
 /// Everything that the handles, the futures and the driver of one pool have in common.
 pub(crate) struct Shared {
     core: Mutex<Core>,
-    /// The queue has room again, or the pool takes no more.
+    /// The queue has room again, or the pool takes no more, or everything has ended.
     room: Condvar,
     /// Some worker could take a task and there is none.
     hungry: AtomicBool,
     pub(super) poller: Poller,
-    pub(super) guest: Guest,
-    pub(super) image: Image,
-    pub(super) limits: Limits,
     queue_limit: usize,
     callbacks: Callbacks,
     pub(super) lead: Lead,
@@ -100,17 +96,21 @@ impl Poller {
 
 pub(super) struct Core {
     pub(super) dispatcher: Dispatcher,
+    pub(super) guests: HashMap<GuestKey, Arc<Hosted>>,
     pub(super) workers: HashMap<WorkerId, Connection>,
     jobs: HashMap<JobId, Job>,
     next_task: u64,
     next_job: u64,
+    next_guest: u32,
     /// Ears on workers that were just started, for whoever reads next.
     pub(super) new_readers: Vec<(WorkerId, Reader)>,
     /// Workers that the driver is to start.
-    pub(super) to_spawn: Vec<WorkerId>,
+    pub(super) to_spawn: Vec<(WorkerId, GuestKey)>,
     /// Workers that were to end before they were there.
     pub(super) doomed: HashSet<WorkerId>,
     closed: Option<&'static str>,
+    /// Everything has ended, and every worker is gone.
+    finished: bool,
     waiting_for_room: usize,
     pub(super) stats: Stats,
     /// The outcomes of the tasks whose end is being handled.
@@ -133,6 +133,8 @@ pub(super) struct Connection {
     pub(super) sent: usize,
     /// Until when it may answer the hello; none once it has.
     pub(super) answers_until: Option<Instant>,
+    /// The worker was told to go.
+    pub(super) let_go: bool,
     /// Why the worker is not to be believed any more.
     pub(super) violation: Option<String>,
     /// What it said before it exited.
@@ -148,7 +150,9 @@ enum Job {
 struct MapJob {
     state: Arc<MapState>,
     pending: Arc<Mutex<Pending>>,
-    function: u32,
+    call: Call,
+    /// When the map as a whole must have ended, and what that limit was.
+    end_by: Option<(Instant, Duration)>,
     batches: VecDeque<Batch>,
     /// Published tasks that have not ended.
     running: u64,
@@ -219,25 +223,20 @@ impl Batch {
 }
 
 impl Shared {
-    pub(super) fn new(
-        guest: Guest,
-        image: Image,
-        limits: Limits,
-        workers: u16,
-        queue_limit: usize,
-    ) -> rustix::io::Result<Self> {
-        let mut actions = Vec::new();
-        let dispatcher = Dispatcher::new(Settings { workers, timeout: limits.timeout }, &mut actions);
-        let mut core = Core {
-            dispatcher,
+    pub(super) fn new(settings: Settings, queue_limit: usize) -> rustix::io::Result<Self> {
+        let core = Core {
+            dispatcher: Dispatcher::new(settings),
+            guests: HashMap::new(),
             workers: HashMap::new(),
             jobs: HashMap::new(),
             next_task: 0,
             next_job: 0,
+            next_guest: 0,
             new_readers: Vec::new(),
             to_spawn: Vec::new(),
             doomed: HashSet::new(),
             closed: None,
+            finished: false,
             waiting_for_room: 0,
             stats: Stats::default(),
             current: Vec::new(),
@@ -246,20 +245,27 @@ impl Shared {
             wake_driver: false,
             driver_wakes_at: None,
         };
-        let mut follow = VecDeque::new();
-        let poller = Poller::new()?;
-        actions.into_iter().for_each(|action| core.perform(action, Instant::now(), &poller, &mut follow));
         Ok(Self {
             core: Mutex::new(core),
             room: Condvar::new(),
             hungry: AtomicBool::new(false),
-            poller,
-            guest,
-            image,
-            limits,
+            poller: Poller::new()?,
             queue_limit,
             callbacks: Callbacks::default(),
             lead: Lead::default(),
+        })
+    }
+
+    /// Takes a guest in. Its tasks can be submitted from now on.
+    pub(super) fn host(&self, hosted: impl FnOnce(GuestKey) -> Hosted) -> Arc<Hosted> {
+        self.with(|core| {
+            let key = GuestKey(core.next_guest);
+            core.next_guest += 1;
+            let hosted = Arc::new(hosted(key));
+            core.guests.insert(key, Arc::clone(&hosted));
+            let event = Event::Load { guest: key, weight: hosted.weight };
+            core.handle(event, Instant::now(), &self.poller);
+            hosted
         })
     }
 
@@ -343,11 +349,11 @@ impl Shared {
     /// Submits one task. If the queue is full, waits for room or says so.
     pub(super) fn submit(
         &self,
-        function: u32,
+        call: &Call,
         args: Vec<u8>,
         wait: bool,
     ) -> Result<(TaskId, Arc<FutureState>), SubmitError> {
-        let limit = self.limits.arguments as usize;
+        let limit = call.hosted.limits.arguments as usize;
         if args.len() > limit {
             return Err(SubmitError::TooLarge { size: args.len(), limit });
         }
@@ -363,11 +369,20 @@ impl Shared {
         if let Some(by) = core.closed {
             return Err(SubmitError::Closed { by });
         }
-        Ok(self.with_locked(core, |core| core.submit(function, args, &self.poller)))
+        Ok(self.with_locked(core, |core| core.submit(call, args, &self.poller)))
     }
 
-    pub(super) fn cancel(&self, task: TaskId) {
-        self.with(|core| core.handle(Event::Cancel(task), Instant::now(), &self.poller));
+    /// Has something happen, and does what follows.
+    pub(super) fn tell(&self, event: Event) {
+        self.with(|core| core.handle(event, Instant::now(), &self.poller));
+    }
+
+    /// Whether a task has begun, and its worker has not said that it has ended.
+    pub(super) fn is_running(&self, task: TaskId) -> bool {
+        let core = self.lock();
+        core.dispatcher.holder(task).is_some_and(|(worker, claim)| {
+            core.workers.get(&worker).is_some_and(|connection| connection.control.has_begun(claim, task))
+        })
     }
 
     /// Takes no more tasks; those that are there end as they would.
@@ -389,20 +404,42 @@ impl Shared {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed.is_some()
+        self.closed_by().is_some()
+    }
+
+    /// What closed the pool, if it is closed.
+    pub(super) fn closed_by(&self) -> Option<&'static str> {
+        self.lock().closed
+    }
+
+    /// The driver has nothing left to do.
+    pub(super) fn set_finished(&self) {
+        self.lock().finished = true;
+        self.room.notify_all();
+    }
+
+    /// Waits until everything has ended, at most so long. False if it has not.
+    pub(super) fn wait_finished(&self, time: Duration) -> bool {
+        let core = self.lock();
+        let waited = self.room.wait_timeout_while(core, time, |core| !core.finished);
+        waited.unwrap_or_else(PoisonError::into_inner).0.finished
     }
 
     /// Makes a job for a map. Its tasks come by `publish`.
     pub(super) fn open_map(
         &self,
-        function: u32,
+        call: &Call,
         state: &Arc<MapState>,
         pending: &Arc<Mutex<Pending>>,
     ) -> JobId {
         let map = MapJob {
             state: Arc::clone(state),
             pending: Arc::clone(pending),
-            function,
+            end_by: call
+                .options
+                .map_timeout
+                .and_then(|limit| Some((Instant::now().checked_add(limit)?, limit))),
+            call: call.clone(),
             batches: VecDeque::new(),
             running: 0,
             complete: false,
@@ -469,28 +506,25 @@ impl Core {
         JobId(self.next_job)
     }
 
-    fn submit(&mut self, function: u32, args: Vec<u8>, poller: &Poller) -> (TaskId, Arc<FutureState>) {
+    fn submit(&mut self, call: &Call, args: Vec<u8>, poller: &Poller) -> (TaskId, Arc<FutureState>) {
         let (job, future, now) = (self.new_job(), FutureState::new(), Instant::now());
         self.jobs.insert(job, Job::Single { args, future: Arc::clone(&future), submitted: now });
-        let first = self.submit_range(job, function, 0, 1, now, poller);
+        let terms = call.terms(now);
+        let first = self.submit_range(self.range(job, call, 0, 1, terms), now, poller);
         (first, future)
     }
 
-    fn submit_range(
-        &mut self,
-        job: JobId,
-        function: u32,
-        index: u64,
-        count: u32,
-        now: Instant,
-        poller: &Poller,
-    ) -> TaskId {
+    fn range(&self, job: JobId, call: &Call, index: u64, count: u32, terms: Terms) -> Range {
         let first = TaskId(self.next_task);
-        self.next_task += u64::from(count);
-        self.stats.submitted += u64::from(count);
-        let range = Range { first, count, job, index, function, deaths: 0, losses: 0, alone: false };
+        let (guest, function) = (call.hosted.key, call.function);
+        Range { first, count, job, index, guest, function, terms, past: Past::default() }
+    }
+
+    fn submit_range(&mut self, range: Range, now: Instant, poller: &Poller) -> TaskId {
+        self.next_task += u64::from(range.count);
+        self.stats.submitted += u64::from(range.count);
         self.handle(Event::Submitted(range), now, poller);
-        first
+        range.first
     }
 
     /// Submits what a map has gathered. If it is too late for that, those tasks end here.
@@ -509,26 +543,30 @@ impl Core {
         }
         map.running += count as u64;
         map.batches.push_back(Batch { first, ends, bytes, unsettled: count, published: now });
-        let (function, count) = (map.function, u32::try_from(count).expect("a batch is small"));
-        self.submit_range(job, function, first, count, now, poller);
+        let mut terms = map.call.terms(now);
+        terms.end_by = [terms.end_by, map.end_by].into_iter().flatten().min();
+        let (call, count) = (map.call.clone(), u32::try_from(count).expect("a batch is small"));
+        let range = self.range(job, &call, first, count, terms);
+        self.submit_range(range, now, poller);
     }
 
     /// Looks whether a map has tasks that the dispatcher does not know yet, as long as it could use some.
     fn feed_hungry(&mut self, shared: &Shared) {
         loop {
-            let hungry = self.dispatcher.is_hungry();
+            let hungry: Vec<GuestKey> =
+                self.guests.keys().copied().filter(|guest| self.dispatcher.is_hungry(*guest)).collect();
             // The flag is up before the maps are looked at, and whoever adds a task looks at the flag
             // after that: one of the two sees the other.
-            shared.hungry.store(hungry, Ordering::SeqCst);
-            if !hungry {
+            shared.hungry.store(!hungry.is_empty(), Ordering::SeqCst);
+            if hungry.is_empty() {
                 return;
             }
             let waiting = self.jobs.iter().find_map(|(job, kind)| match kind {
-                Job::Map(map) => {
+                Job::Map(map) if hungry.contains(&map.call.hosted.key) => {
                     let pending = map.pending.lock().unwrap_or_else(PoisonError::into_inner);
                     (!pending.is_empty()).then_some(*job)
                 }
-                Job::Single { .. } => None,
+                Job::Map(_) | Job::Single { .. } => None,
             });
             match waiting {
                 Some(job) => self.publish(job, &shared.poller),
@@ -568,8 +606,8 @@ impl Core {
 
     fn perform(&mut self, action: Action, now: Instant, poller: &Poller, follow: &mut VecDeque<Event>) {
         match action {
-            Action::Spawn(worker) => {
-                self.to_spawn.push(worker);
+            Action::Spawn { worker, guest } => {
+                self.to_spawn.push((worker, guest));
                 self.wake_driver = true;
             }
             Action::Send { worker, range, claim } => self.send(worker, range, claim, poller),
@@ -584,19 +622,36 @@ impl Core {
                 let (running, slice) = connection.control.running();
                 let mut tasks = self.dispatcher.tasks_of(worker);
                 let begun = tasks.any(|(task, claim)| connection.control.has_begun(claim, task));
-                follow.push_back(Event::Probed { worker, running, slice, begun });
+                let seen = Probe { running, slice, begun, resident: connection.process.resident() };
+                follow.push_back(Event::Probed { worker, seen });
             }
+            Action::EndTask { worker, task, claim } => {
+                let Some(connection) = self.workers.get_mut(&worker) else { return };
+                if connection.control.ask_to_end(claim, task) {
+                    connection.out.frame(to_worker::END, |out| encode(&task, out));
+                    connection.flush(worker, poller);
+                }
+            }
+            Action::Unloaded(guest) => drop(self.guests.remove(&guest)),
             Action::Kill(worker) => match self.workers.get_mut(&worker) {
                 Some(connection) => connection.process.kill(),
                 None => drop(self.doomed.insert(worker)),
             },
-            Action::Stop(worker) => match self.workers.get(&worker) {
-                // If this fails the connection is at its end already.
-                Some(connection) => drop(connection.socket.shutdown(std::net::Shutdown::Write)),
+            Action::Stop(worker) => match self.workers.get_mut(&worker) {
+                Some(connection) => {
+                    connection.let_go = true;
+                    // If this fails the connection is at its end already.
+                    let _ended = connection.socket.shutdown(std::net::Shutdown::Write);
+                }
                 None => drop(self.doomed.insert(worker)),
             },
-            Action::Complete { nth, job, index, worker, attempts } => {
+            Action::Complete { nth, job, index, worker, attempts, end } => {
                 let Some(mut completed) = self.current.get_mut(nth).and_then(Option::take) else { return };
+                match (&mut completed.result, end.reason, end.timeout) {
+                    (Err(error @ TaskError::Killed), Some(reason), _) => *error = reason,
+                    (Err(TaskError::Timeout { limit, .. }), _, Some(timeout)) => *limit = timeout,
+                    _ => {}
+                }
                 completed.figures.worker = Some(worker);
                 completed.figures.attempts = attempts;
                 self.settle(job, index, completed, now);
@@ -662,6 +717,7 @@ impl Core {
                 count,
                 claim: claim + done,
                 task: range.function,
+                timeout: range.terms.run,
             };
             connection.out.frame(to_worker::CALL, |out| {
                 encode(&header, out);

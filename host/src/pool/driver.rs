@@ -13,6 +13,7 @@ use rustix::event::{Timespec, epoll};
 
 use super::core::{Connection, Poller, Shared};
 use super::future::{Completed, Figures, TaskLog};
+use super::hosted::Hosted;
 use crate::child;
 use crate::dispatch::Event;
 use crate::error::SpawnError;
@@ -61,6 +62,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
             shared.with(|core| core.handle(Event::Tick, Instant::now(), &shared.poller));
         }
     }
+    shared.set_finished();
 }
 
 /// What only the driver's thread does.
@@ -78,6 +80,7 @@ pub(super) struct Ears {
 pub(super) struct Reader {
     frames: FrameReader,
     socket: Arc<UnixStream>,
+    hosted: Arc<Hosted>,
     /// Whether the worker has not answered the hello yet.
     starting: bool,
 }
@@ -111,10 +114,15 @@ impl Driver<'_> {
             if wanted.is_empty() {
                 return;
             }
-            for worker in wanted {
-                let doomed = self.shared.with(|core| core.doomed.remove(&worker));
-                let spawned =
-                    if doomed { Err("it is not wanted any more".to_owned()) } else { self.spawn(worker) };
+            for (worker, guest) in wanted {
+                let hosted = self.shared.with(|core| {
+                    let hosted = core.guests.get(&guest).cloned();
+                    hosted.filter(|_| !core.doomed.remove(&worker))
+                });
+                let spawned = match hosted {
+                    Some(hosted) => self.spawn(worker, hosted),
+                    None => Err("it is not wanted any more".to_owned()),
+                };
                 if let Err(message) = spawned {
                     let event = Event::SpawnFailed { worker, message };
                     self.shared.with(|core| core.handle(event, Instant::now(), &self.shared.poller));
@@ -123,11 +131,11 @@ impl Driver<'_> {
         }
     }
 
-    fn spawn(&self, worker: WorkerId) -> Result<(), String> {
-        let connection = self.connect(worker).map_err(|error| error.to_string())?;
+    fn spawn(&self, worker: WorkerId, hosted: Arc<Hosted>) -> Result<(), String> {
+        let connection = self.connect(worker, &hosted).map_err(|error| error.to_string())?;
         let socket = Arc::clone(&connection.socket);
-        let max_frame = max_frame(&self.shared.limits);
-        let reader = Reader { frames: FrameReader::new(max_frame), socket, starting: true };
+        let frames = FrameReader::new(max_frame(&hosted.limits));
+        let reader = Reader { frames, socket, hosted, starting: true };
         self.shared.with(|core| {
             core.stats.workers_started += 1;
             core.new_readers.push((worker, reader));
@@ -142,24 +150,25 @@ impl Driver<'_> {
     }
 
     /// Starts a process and sends it the hello.
-    fn connect(&self, worker: WorkerId) -> Result<Connection, SpawnError> {
+    fn connect(&self, worker: WorkerId, hosted: &Hosted) -> Result<Connection, SpawnError> {
         let system = |what: &'static str| {
             move |error: io::Error| SpawnError::System { what, message: error.to_string() }
         };
         let shared = self.shared;
         let (control, control_file) =
             ControlPage::create().map_err(|error| system("a control page")(error.into()))?;
-        let (process, socket) = ChildProcess::spawn(shared.guest.executable(), child::WORKER)?;
+        let (process, socket) = ChildProcess::spawn(hosted.guest.executable(), child::WORKER)?;
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             build: BUILD.to_owned(),
-            limits: shared.limits,
-            tasks: shared.guest.task_exports(),
-            has_start: shared.guest.has_start(),
+            limits: hosted.limits,
+            tasks: hosted.guest.task_exports(),
+            has_start: hosted.guest.has_start(),
+            isolation: hosted.isolation,
         };
         let mut writer = FrameWriter::default();
         writer.frame(to_worker::HELLO, |out| encode(&hello, out));
-        send_with_descriptors(&socket, writer.bytes(), &[control_file.as_fd(), shared.image.as_fd()])
+        send_with_descriptors(&socket, writer.bytes(), &[control_file.as_fd(), hosted.image.as_fd()])
             .map_err(system("a connection"))?;
         socket.set_nonblocking(true).map_err(system("a connection"))?;
         let watch = |fd, kind| {
@@ -176,6 +185,7 @@ impl Driver<'_> {
             out: FrameWriter::default(),
             sent: 0,
             answers_until: Some(Instant::now() + START_TIMEOUT),
+            let_go: false,
             violation: None,
             last_words: None,
         })
@@ -267,7 +277,8 @@ impl Ears {
                     reader.starting = false;
                     ready(shared, worker, frame.payload)
                 }
-                (from_worker::DONE, false) => done(shared, worker, frame.payload),
+                (from_worker::DONE, false) => done(shared, worker, frame.payload, &reader.hosted.limits),
+                (from_worker::SUSPENDED, false) => suspended(shared, worker, frame.payload),
                 (from_worker::FATAL, _) => fatal(shared, worker, frame.payload),
                 (kind, _) => Err(BadMessage(format!("a frame of kind {kind} out of turn"))),
             };
@@ -300,7 +311,7 @@ impl Ears {
                 .map(|(task, _)| task)
                 .collect();
             let (running, _) = connection.control.running();
-            if !core.is_closed() {
+            if !connection.let_go && !core.is_closed() {
                 core.stats.workers_lost += 1;
             }
             let event = Event::WorkerExited { worker, exit, begun, running, message };
@@ -348,6 +359,12 @@ fn ready(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMes
     Ok(())
 }
 
+fn suspended(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
+    let task = decode(payload)?;
+    shared.tell(Event::Suspended { worker, task });
+    Ok(())
+}
+
 fn fatal(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
     let Fatal { message } = decode(payload)?;
     tracing::error!(%worker, message, "a worker gave up");
@@ -360,7 +377,7 @@ fn fatal(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMes
 }
 
 /// Handles all records of a frame under one lock.
-fn done(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
+fn done(shared: &Shared, worker: WorkerId, payload: &[u8], limits: &Limits) -> Result<(), BadMessage> {
     let mut rest = payload;
     let (mut tasks, mut outcomes) = (Vec::new(), Vec::new());
     while !rest.is_empty() {
@@ -368,7 +385,7 @@ fn done(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMess
             postcard::take_from_bytes::<Done<'_>>(rest).map_err(|error| BadMessage(error.to_string()))?;
         rest = after;
         tasks.push((record.id, Duration::from_nanos(record.run_ns)));
-        outcomes.push(Some(completed(record, &shared.limits)));
+        outcomes.push(Some(completed(record, limits)));
     }
     shared.with(|core| core.done(worker, tasks, outcomes, &shared.poller));
     Ok(())

@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 
 use super::callbacks::Callbacks;
 use super::core::Shared;
+use super::wait::Watch;
+use crate::dispatch::Event;
 use crate::error::TaskError;
 use crate::ids::{TaskId, WorkerId};
 
@@ -100,6 +102,8 @@ struct Inner {
     completed: Option<Arc<Completed>>,
     wakers: Vec<Waker>,
     callbacks: Vec<Callback>,
+    /// Those who wait for the first of several futures, each with the place of this one among them.
+    watches: Vec<(usize, Arc<Watch>)>,
 }
 
 impl FutureState {
@@ -118,10 +122,28 @@ impl FutureState {
         debug_assert!(inner.completed.is_none(), "a task ends once");
         inner.completed = Some(Arc::new(completed));
         let (wakers, waiting) = (std::mem::take(&mut inner.wakers), std::mem::take(&mut inner.callbacks));
+        let watches = std::mem::take(&mut inner.watches);
         drop(inner);
         self.ended.notify_all();
+        watches.into_iter().for_each(|(place, watch)| watch.ended(place));
         wakers.into_iter().for_each(Waker::wake);
         waiting.into_iter().for_each(|callback| callbacks.call(callback));
+    }
+
+    /// Has `watch` told when the task has ended; at once if it has.
+    pub(super) fn watch(&self, place: usize, watch: &Arc<Watch>) {
+        let mut inner = self.lock();
+        if inner.completed.is_none() {
+            inner.watches.push((place, Arc::clone(watch)));
+        } else {
+            drop(inner);
+            watch.ended(place);
+        }
+    }
+
+    /// `watch` does not want to be told any more.
+    pub(super) fn unwatch(&self, watch: &Arc<Watch>) {
+        self.lock().watches.retain(|(_, other)| !Arc::ptr_eq(other, watch));
     }
 
     fn wait(&self, deadline: Option<Instant>) -> Option<Arc<Completed>> {
@@ -162,6 +184,19 @@ pub struct TaskFuture<R> {
     value: PhantomData<fn() -> R>,
 }
 
+/// What has become of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It has not begun.
+    Pending,
+    /// It has begun, and not ended.
+    Running,
+    /// It was cancelled before it began, and never will.
+    Cancelled,
+    /// It has ended, with a value or an error.
+    Finished,
+}
+
 /// The value of a future whose bytes nobody has given a type: it is had from
 /// [`completed`](TaskFuture::completed).
 #[derive(Debug, Clone, Copy)]
@@ -191,9 +226,77 @@ impl<R> TaskFuture<R> {
     /// goes on, and one that has ended stays as it is. Cancelled twice is cancelled.
     pub fn cancel(&self) -> bool {
         if let Some(shared) = self.shared.upgrade() {
-            shared.cancel(self.id);
+            shared.tell(Event::Cancel(self.id));
         }
         self.cancelled()
+    }
+
+    /// Ends the task if it has not ended: one that has not begun is cancelled, one that runs or waits is ended
+    /// within some milliseconds, and fails with [`TaskError::Killed`]. Its worker and the worker's other tasks go on.
+    /// With a [grace](crate::GuestSettings::grace) the task is told first, and may end with a value. Returns at
+    /// once.
+    pub fn kill(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.tell(Event::Kill(self.id));
+        }
+    }
+
+    /// Whether the task has begun and not ended. A task that waits in its worker is running, too.
+    pub fn running(&self) -> bool {
+        !self.done() && self.shared.upgrade().is_some_and(|shared| shared.is_running(self.id)) && !self.done()
+    }
+
+    /// What has become of the task so far.
+    pub fn status(&self) -> Status {
+        let running = self.shared.upgrade().is_some_and(|shared| shared.is_running(self.id));
+        match &self.state.lock().completed {
+            None if running => Status::Running,
+            None => Status::Pending,
+            Some(completed) if completed.result == Err(TaskError::Cancelled) => Status::Cancelled,
+            Some(_) => Status::Finished,
+        }
+    }
+
+    /// Waits for the end of the task, and tells why it has no value; none if it has one.
+    pub fn exception(&self) -> Option<TaskError> {
+        self.completed().result.as_ref().err().cloned()
+    }
+
+    /// Waits for the end of the task, at most `timeout` from now, and tells why it has no value; none if it has
+    /// one. Zero looks without waiting.
+    ///
+    /// # Errors
+    /// [`NotYet`] if it has not ended by then.
+    pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<TaskError>, NotYet> {
+        self.completed_timeout(timeout).map(|completed| completed.result.as_ref().err().cloned())
+    }
+
+    /// The same task without the type of its value, so that futures of several types can be waited for together.
+    pub fn erased(&self) -> TaskFuture<Undecoded> {
+        TaskFuture {
+            id: self.id,
+            state: Arc::clone(&self.state),
+            shared: Weak::clone(&self.shared),
+            value: PhantomData,
+        }
+    }
+
+    /// The same task, cancelled when this handle is dropped before it has ended: for an `.await` that somebody may
+    /// give up.
+    #[must_use = "dropped at once, it cancels the task"]
+    pub fn cancel_on_drop(self) -> CancelOnDrop<R> {
+        CancelOnDrop(self)
+    }
+
+    pub(super) fn state(&self) -> &Arc<FutureState> {
+        &self.state
+    }
+
+    /// Has the pool's own thread read results, since nobody waits for this one alone.
+    pub(super) fn call_driver(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.lead.call_driver();
+        }
     }
 
     /// Whether the task was cancelled before it began.
@@ -305,6 +408,26 @@ impl<R: DeserializeOwned> Future for TaskFuture<R> {
             shared.lead.call_driver();
         }
         Poll::Pending
+    }
+}
+
+/// A future whose task is cancelled when it is dropped. Made by [`TaskFuture::cancel_on_drop`].
+#[derive(Debug)]
+pub struct CancelOnDrop<R>(TaskFuture<R>);
+
+impl<R: DeserializeOwned> Future for CancelOnDrop<R> {
+    type Output = Result<R, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<R> Drop for CancelOnDrop<R> {
+    fn drop(&mut self) {
+        if !self.0.done() {
+            self.0.cancel();
+        }
     }
 }
 

@@ -14,11 +14,12 @@ use serde::de::DeserializeOwned;
 
 use super::core::{Shared, unsendable};
 use super::future::{Completed, decode};
+use super::hosted::Call;
 use crate::error::TaskError;
 use crate::ids::JobId;
 
 /// By default so many inputs are pulled before their results are taken.
-pub(super) const DEFAULT_BUFFER: usize = 8192;
+const DEFAULT_BUFFER: usize = 8192;
 /// Arguments and results that a map holds, in bytes. One that is larger by itself goes alone.
 const MAX_HELD: usize = 64 << 20;
 /// Inputs are handed to the dispatcher together, up to so many, or so many bytes, at a time.
@@ -139,13 +140,6 @@ impl Drop for Settling<'_> {
     }
 }
 
-/// What a map is set to, beside its task.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct MapOptions {
-    pub(super) ordered: bool,
-    pub(super) buffer: usize,
-}
-
 /// The results of a map over arguments that are encoded already, each with the place of its input.
 ///
 /// Made by [`RawTask::map`](crate::RawTask::map). Dropping it cancels what has not begun.
@@ -157,6 +151,9 @@ pub struct RawMap<I: Iterator> {
     input: Option<I>,
     encode: Encode<I::Item>,
     buffer: u64,
+    max_arguments: usize,
+    /// No inputs are pulled after this.
+    ends: Option<Instant>,
     pulled: u64,
     given: u64,
     /// Arguments that were pulled and results that were not given yet, in bytes.
@@ -172,14 +169,15 @@ pub(super) type Encode<T> = fn(T, &mut Vec<u8>) -> Result<(), String>;
 impl<I: Iterator> RawMap<I> {
     pub(super) fn new(
         shared: &Arc<Shared>,
-        function: u32,
+        call: &Call,
         input: I,
         encode: Encode<I::Item>,
-        options: MapOptions,
+        ordered: bool,
     ) -> Self {
-        let state = MapState::new(options.ordered);
+        let state = MapState::new(ordered);
         let pending = Arc::new(Mutex::new(Pending::default()));
-        let job = shared.open_map(function, &state, &pending);
+        let job = shared.open_map(call, &state, &pending);
+        let ends = call.options.map_timeout.and_then(|limit| Instant::now().checked_add(limit));
         let mut map = Self {
             shared: Arc::clone(shared),
             job,
@@ -187,7 +185,9 @@ impl<I: Iterator> RawMap<I> {
             pending,
             input: Some(input),
             encode,
-            buffer: options.buffer.max(1) as u64,
+            buffer: call.options.buffer.unwrap_or(DEFAULT_BUFFER) as u64,
+            max_arguments: call.hosted.limits.arguments as usize,
+            ends,
             pulled: 0,
             given: 0,
             held: 0,
@@ -209,6 +209,7 @@ impl<I: Iterator> RawMap<I> {
         let outstanding = self.pulled - self.given;
         self.input.is_some()
             && !self.stopped.load(Ordering::Relaxed)
+            && self.ends.is_none_or(|at| at > Instant::now())
             && outstanding < self.buffer
             && (self.held < MAX_HELD || outstanding == 0)
     }
@@ -231,8 +232,8 @@ impl<I: Iterator> RawMap<I> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let start = pending.bytes.len();
         let encoded = (self.encode)(item, &mut pending.bytes).and_then(|()| {
-            let (size, limit) = (pending.bytes.len() - start, self.shared.limits.arguments);
-            if size <= limit as usize {
+            let (size, limit) = (pending.bytes.len() - start, self.max_arguments);
+            if size <= limit {
                 return Ok(size);
             }
             Err(format!("the arguments have {size} bytes, {limit} are allowed"))

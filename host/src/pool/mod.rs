@@ -20,26 +20,32 @@ mod callbacks;
 mod core;
 mod driver;
 mod future;
+mod hosted;
 mod lead;
 mod map;
 mod task;
+mod wait;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_schema::Schema;
 
-pub use self::builder::PoolBuilder;
+pub use self::builder::{GuestSettings, PoolBuilder};
 pub use self::core::Stats;
-pub use self::future::{Completed, Figures, NotYet, TaskFuture, TaskLog, Undecoded};
+pub use self::future::{CancelOnDrop, Completed, Figures, NotYet, Status, TaskFuture, TaskLog, Undecoded};
 pub use self::map::{Canceller, Map, RawMap};
 pub use self::task::{RawTask, Task};
+pub use self::wait::{AsCompleted, ReturnWhen, Unfinished, Waited, as_completed, wait};
 
 use self::core::Shared;
-use crate::error::TaskLookupError;
+use self::hosted::Hosted;
+use crate::dispatch::Event;
+use crate::error::{BuildError, SettingError, TaskLookupError};
 use crate::guest::Guest;
 
 /// Worker processes that run one guest's tasks.
@@ -48,6 +54,8 @@ use crate::guest::Guest;
 /// nobody is left behind. During a panic it is terminated instead.
 pub struct Pool {
     shared: Arc<Shared>,
+    /// The guest that it was built with.
+    home: Arc<Hosted>,
     driver: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -62,13 +70,37 @@ impl Pool {
         PoolBuilder::new(guest)
     }
 
-    fn new(shared: Arc<Shared>, driver: JoinHandle<()>) -> Self {
-        Self { shared, driver: Mutex::new(Some(driver)) }
+    fn new(shared: Arc<Shared>, home: Arc<Hosted>, driver: JoinHandle<()>) -> Self {
+        Self { shared, home, driver: Mutex::new(Some(driver)) }
     }
 
-    /// The guest whose tasks this pool runs.
+    /// The guest that this pool was built with.
     pub fn guest(&self) -> &Guest {
-        &self.shared.guest
+        &self.home.guest
+    }
+
+    /// Takes in another guest, whose tasks share this pool's workers with those of the others: a worker serves one
+    /// guest at a time, idle ones of other guests make place, and while several guests have work each gets its
+    /// share of the time.
+    ///
+    /// ```no_run
+    /// use wpool::{Guest, GuestSettings};
+    /// # let pool = wpool::Pool::builder(Guest::from_file("guest.wasm")?).build()?;
+    /// let plugin = pool.load(Guest::from_file("plugin.wasm")?, &GuestSettings::new().memory(16 << 20))?;
+    /// let shout = plugin.task::<String, String>("shout")?;
+    /// assert_eq!(shout.submit(&"hello".to_owned())?.result()?, "HELLO");
+    /// plugin.unload();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If a setting makes no sense, if the guest does not fit its limits, or if the pool is closed.
+    pub fn load(&self, guest: Guest, settings: &GuestSettings) -> Result<LoadedGuest, BuildError> {
+        if let Some(by) = self.shared.closed_by() {
+            return Err(BuildError::Closed { by });
+        }
+        let hosted = self.shared.host(settings.prepare(guest)?);
+        Ok(LoadedGuest { shared: Arc::clone(&self.shared), hosted })
     }
 
     /// A handle on a task that takes `A` and returns `R`. `A` is the parameter itself if the task has one, a
@@ -88,7 +120,17 @@ impl Pool {
     /// # Errors
     /// If the guest has no such task.
     pub fn raw_task(&self, name: &str) -> Result<RawTask, TaskLookupError> {
-        Ok(RawTask::new(&self.shared, self.shared.guest.number_of(name)?))
+        RawTask::new(&self.shared, &self.home, name)
+    }
+
+    /// From now on there are at most so many workers. Those that are too many end what they have and go.
+    ///
+    /// # Errors
+    /// If it is zero, or more than 4096.
+    pub fn resize(&self, workers: usize) -> Result<(), SettingError> {
+        let (_, max) = builder::check_workers(Some(0), workers)?;
+        self.shared.tell(Event::Resize { max });
+        Ok(())
     }
 
     /// The pool's numbers at this moment.
@@ -99,6 +141,32 @@ impl Pool {
     /// Takes no more tasks. Those that were submitted end as they would, and then the workers exit.
     pub fn close(&self) {
         self.shared.close("`close`");
+    }
+
+    /// Closes the pool, and with `cancel_pending` cancels what has not begun. With `wait` it returns when everything
+    /// has ended, else at once.
+    pub fn shutdown(&self, wait: bool, cancel_pending: bool) {
+        self.shared.close("`shutdown`");
+        if cancel_pending {
+            self.shared.tell(Event::CancelPending);
+        }
+        if wait {
+            // It is closed, so this cannot fail.
+            let _closed = self.join();
+        }
+    }
+
+    /// Closes the pool and waits until everything has ended, at most so long; what has not ended by then is ended as
+    /// [`terminate`](Self::terminate) does. True if everything ended by itself.
+    pub fn drain(&self, time: Duration) -> bool {
+        self.shared.close("`drain`");
+        let finished = self.shared.wait_finished(time);
+        if !finished {
+            self.shared.terminate();
+        }
+        // It is closed, so this cannot fail.
+        let _closed = self.join();
+        finished
     }
 
     /// Ends everything now: tasks that have not ended fail with
@@ -124,6 +192,53 @@ impl Pool {
         }
         self.shared.callbacks().finish();
         Ok(())
+    }
+}
+
+/// A guest that a pool has [taken in](Pool::load) beside the one that it was built with. Dropping it changes
+/// nothing.
+#[derive(Clone)]
+pub struct LoadedGuest {
+    shared: Arc<Shared>,
+    hosted: Arc<Hosted>,
+}
+
+impl LoadedGuest {
+    /// The guest.
+    pub fn guest(&self) -> &Guest {
+        &self.hosted.guest
+    }
+
+    /// A handle on a task of this guest, as [`Pool::task`] makes it.
+    ///
+    /// # Errors
+    /// If the guest has no such task, or its description has other types. Nothing runs for that.
+    pub fn task<A: Serialize + Schema, R: DeserializeOwned + Schema>(
+        &self,
+        name: &str,
+    ) -> Result<Task<A, R>, TaskLookupError> {
+        Task::new(self.raw_task(name)?)
+    }
+
+    /// A handle on a task of this guest whose arguments and results are bytes in postcard.
+    ///
+    /// # Errors
+    /// If the guest has no such task.
+    pub fn raw_task(&self, name: &str) -> Result<RawTask, TaskLookupError> {
+        RawTask::new(&self.shared, &self.hosted, name)
+    }
+
+    /// Takes no more tasks of this guest; new ones fail with
+    /// [`TaskError::GuestUnloaded`](crate::TaskError::GuestUnloaded). Those that were submitted end as they would,
+    /// and then its workers go. Once is enough.
+    pub fn unload(&self) {
+        self.shared.tell(Event::Unload(self.hosted.key));
+    }
+}
+
+impl fmt::Debug for LoadedGuest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedGuest").field("guest", self.guest()).finish_non_exhaustive()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -10,8 +11,9 @@ use wpool_schema::{Schema, TypeTable};
 
 use super::core::Shared;
 use super::future::{TaskFuture, Undecoded};
-use super::map::{DEFAULT_BUFFER, Encode, Map, MapOptions, RawMap};
-use crate::error::{SubmitError, TaskLookupError};
+use super::hosted::{Call, Hosted};
+use super::map::{Encode, Map, RawMap};
+use crate::error::{SettingError, SubmitError, TaskLookupError};
 use crate::guest::description::{Types, same_type};
 use crate::guest::{Guest, Signature};
 
@@ -21,31 +23,114 @@ use crate::guest::{Guest, Signature};
 #[derive(Clone)]
 pub struct RawTask {
     shared: Arc<Shared>,
-    number: usize,
-    buffer: usize,
+    call: Call,
+}
+
+/// Settings of a handle, for the raw and the typed one.
+macro_rules! task_settings {
+    (|$task:ident| $options:expr) => {
+        /// How long a task may run; that it waits does not count. Default: as the guest's. `None` is for ever.
+        #[must_use]
+        pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self;
+            $options.timeout = timeout.into();
+            $task
+        }
+
+        /// How long a task may wait before it begins. Default: as the guest's. `None` is for ever.
+        #[must_use]
+        pub fn queue_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self;
+            $options.queue_timeout = timeout.into();
+            $task
+        }
+
+        /// How long a task may take from being submitted to its end. Default: as the guest's. `None` is for ever.
+        #[must_use]
+        pub fn total_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self;
+            $options.total_timeout = timeout.into();
+            $task
+        }
+
+        /// How long a map may take as a whole, from the call on. When it is over no more inputs are pulled, and
+        /// tasks that have not ended fail with [`TaskError::Timeout`](crate::TaskError::Timeout). Default: `None`,
+        /// for ever.
+        #[must_use]
+        pub fn map_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self;
+            $options.map_timeout = timeout.into();
+            $task
+        }
+
+        /// Tasks of higher priority go before others of the same guest that wait. Default: 0.
+        #[must_use]
+        pub fn priority(self, priority: i32) -> Self {
+            let mut $task = self;
+            $options.priority = priority;
+            $task
+        }
+
+        /// How often a task runs again whose worker was ended from outside. Default: as the guest's.
+        #[must_use]
+        pub fn retries(self, retries: u8) -> Self {
+            let mut $task = self;
+            $options.retries = retries;
+            $task
+        }
+
+        /// How many inputs of a map a worker gets at a time; that changes its speed and nothing else. More than 256
+        /// count as 256. Default: `None`, and the pool measures what is best.
+        ///
+        /// # Errors
+        /// If it is zero.
+        pub fn chunk(self, tasks: impl Into<Option<u32>>) -> Result<Self, SettingError> {
+            let mut $task = self;
+            $options.chunk = tasks.into();
+            if $options.chunk == Some(0) {
+                return Err(SettingError::new("chunk", &0, "no task would ever be sent"));
+            }
+            Ok($task)
+        }
+
+        /// How many inputs a map pulls before their results are taken. Default: `None`, which is 8192.
+        ///
+        /// # Errors
+        /// If it is zero.
+        pub fn buffer(self, inputs: impl Into<Option<usize>>) -> Result<Self, SettingError> {
+            let mut $task = self;
+            $options.buffer = inputs.into();
+            if $options.buffer == Some(0) {
+                return Err(SettingError::new("buffer", &0, "no input would ever be pulled"));
+            }
+            Ok($task)
+        }
+    };
 }
 
 impl RawTask {
-    pub(super) fn new(shared: &Arc<Shared>, number: usize) -> Self {
-        Self { shared: Arc::clone(shared), number, buffer: DEFAULT_BUFFER }
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        hosted: &Arc<Hosted>,
+        name: &str,
+    ) -> Result<Self, TaskLookupError> {
+        let number = hosted.guest.number_of(name)?;
+        let function = u32::try_from(number).expect("a guest has few tasks");
+        let call = Call { hosted: Arc::clone(hosted), function, options: hosted.options };
+        Ok(Self { shared: Arc::clone(shared), call })
     }
 
     /// The task's name, parameters and results.
     pub fn signature(&self) -> &Signature {
-        &self.shared.guest.tasks()[self.number]
+        &self.call.hosted.guest.tasks()[self.call.function as usize]
     }
 
     /// The guest that the task is of.
     pub fn guest(&self) -> &Guest {
-        &self.shared.guest
+        &self.call.hosted.guest
     }
 
-    /// How many inputs a map pulls before their results are taken. Default: 8192. Zero counts as one.
-    #[must_use]
-    pub fn buffer(mut self, inputs: usize) -> Self {
-        self.buffer = inputs;
-        self
-    }
+    task_settings!(|task| task.call.options);
 
     /// Submits one call. While the queue is full, it waits.
     ///
@@ -64,12 +149,8 @@ impl RawTask {
     }
 
     fn submit_as<R>(&self, arguments: Vec<u8>, wait: bool) -> Result<TaskFuture<R>, SubmitError> {
-        let (id, state) = self.shared.submit(self.function(), arguments, wait)?;
+        let (id, state) = self.shared.submit(&self.call, arguments, wait)?;
         Ok(TaskFuture::new(id, state, &self.shared))
-    }
-
-    fn function(&self) -> u32 {
-        u32::try_from(self.number).expect("a guest has few tasks")
     }
 
     /// Calls the task for each input, and gives the results in the order of the inputs. An input that is
@@ -101,8 +182,7 @@ impl RawTask {
     }
 
     fn map_with<I: Iterator>(&self, inputs: I, encode: Encode<I::Item>, ordered: bool) -> RawMap<I> {
-        let options = MapOptions { ordered, buffer: self.buffer };
-        RawMap::new(&self.shared, self.function(), inputs, encode, options)
+        RawMap::new(&self.shared, &self.call, inputs, encode, ordered)
     }
 }
 
@@ -127,11 +207,7 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
         Ok(Self { raw, types: PhantomData })
     }
 
-    /// How many inputs a map pulls before their results are taken. Default: 8192. Zero counts as one.
-    #[must_use]
-    pub fn buffer(self, inputs: usize) -> Self {
-        Self { raw: self.raw.buffer(inputs), types: PhantomData }
-    }
+    task_settings!(|task| task.raw.call.options);
 
     /// Submits one call. While the queue is full, it waits.
     ///

@@ -64,6 +64,17 @@ impl ChildProcess {
         self.pidfd.as_fd()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The memory that the process has now, in bytes, if the kernel says.
+    pub(crate) fn resident(&self) -> Option<u64> {
+        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.child.id())).ok()?;
+        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+        Some(pages * rustix::param::page_size() as u64)
+    }
+
     /// Ends the process with SIGKILL. It is collected later, by `try_wait` or by drop.
     pub(crate) fn kill(&mut self) {
         if self.exit.is_none() {

@@ -1,7 +1,8 @@
 //! The control page: memory that the parent and one worker share, made of atomics only.
 //!
 //! Every task on its way to the worker has a claim word. The worker turns *pending* into *running*, the
-//! parent turns *pending* into *recalled*, and exactly one of them wins. A word holds the task's number
+//! parent turns *pending* into *recalled*, and exactly one of them wins. The parent may turn *running* into
+//! *ending*, and the worker ends that task. A word holds the task's number
 //! too, so a word that was given to a later task is never mistaken for an earlier one's.
 //!
 //! The page also tells which task is running. The parent never trusts any of it: a worker that lies
@@ -24,6 +25,7 @@ pub(crate) const CLAIMS: u32 = 1024;
 const PENDING: u64 = 0;
 const RUNNING: u64 = 1;
 const RECALLED: u64 = 2;
+const ENDING: u64 = 3;
 const STATE_BITS: u32 = 2;
 
 /// The number that no task has.
@@ -110,15 +112,29 @@ impl ControlPage {
         self.turn(claim, task, RECALLED)
     }
 
+    /// Parent: asks for the end of a task that has begun. False if it has not, or was asked before.
+    pub(crate) fn ask_to_end(&self, claim: u32, task: TaskId) -> bool {
+        self.turn_from(RUNNING, claim, task, ENDING)
+    }
+
+    /// Worker: whether the parent wants this task to end.
+    pub(crate) fn is_to_end(&self, claim: u32, task: TaskId) -> bool {
+        self.word(claim).load(Ordering::Acquire) == task.0 << STATE_BITS | ENDING
+    }
+
     fn turn(&self, claim: u32, task: TaskId, into: u64) -> bool {
-        let pending = task.0 << STATE_BITS | PENDING;
-        let next = task.0 << STATE_BITS | into;
-        self.word(claim).compare_exchange(pending, next, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.turn_from(PENDING, claim, task, into)
+    }
+
+    fn turn_from(&self, from: u64, claim: u32, task: TaskId, into: u64) -> bool {
+        let (from, into) = (task.0 << STATE_BITS | from, task.0 << STATE_BITS | into);
+        self.word(claim).compare_exchange(from, into, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Parent: whether the worker has begun this task.
     pub(crate) fn has_begun(&self, claim: u32, task: TaskId) -> bool {
-        self.word(claim).load(Ordering::Acquire) == task.0 << STATE_BITS | RUNNING
+        let begun = [RUNNING, ENDING].map(|state| task.0 << STATE_BITS | state);
+        begun.contains(&self.word(claim).load(Ordering::Acquire))
     }
 
     /// Worker: says which task it is running now.
@@ -170,6 +186,17 @@ mod tests {
         assert!(parent.recall(4, TaskId(11)));
         assert!(!worker.claim(4, TaskId(11)));
         assert!(!parent.has_begun(4, TaskId(11)));
+    }
+
+    #[test]
+    fn only_what_has_begun_is_asked_to_end() {
+        let (parent, worker) = two_views();
+        parent.offer(0, TaskId(1));
+        assert!(!parent.ask_to_end(0, TaskId(1)), "it is taken back instead");
+        assert!(worker.claim(0, TaskId(1)) && !worker.is_to_end(0, TaskId(1)));
+        assert!(!parent.ask_to_end(0, TaskId(2)));
+        assert!(parent.ask_to_end(0, TaskId(1)) && worker.is_to_end(0, TaskId(1)));
+        assert!(parent.has_begun(0, TaskId(1)));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The messages in the frames. These are the only types that travel between processes.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::TaskId;
-use crate::limits::{CompileLimits, Limits};
+use crate::limits::{CompileLimits, Isolation, Limits};
 
 /// The kinds of frames from the parent to a worker.
 pub(crate) mod to_worker {
@@ -15,6 +17,9 @@ pub(crate) mod to_worker {
     pub(crate) const CALL: u8 = 2;
     /// Asks for the descriptions of the tasks that the hello named. No payload.
     pub(crate) const DESCRIBE: u8 = 3;
+    /// A task that has begun is to end, as its claim word says too: a [`TaskId`](super::TaskId). For a worker
+    /// whose tasks are all suspended.
+    pub(crate) const END: u8 = 4;
 }
 
 /// The kinds of frames from a worker to the parent.
@@ -27,6 +32,8 @@ pub(crate) mod from_worker {
     pub(crate) const DESCRIBED: u8 = 3;
     /// The worker cannot go on and says why before it exits, a [`Fatal`](super::Fatal).
     pub(crate) const FATAL: u8 = 4;
+    /// A task waits for something, and others can run meanwhile: its [`TaskId`](super::TaskId).
+    pub(crate) const SUSPENDED: u8 = 5;
 }
 
 /// The kinds of frames between the parent and a compiler.
@@ -48,6 +55,7 @@ pub(crate) struct Hello {
     pub(crate) tasks: Vec<String>,
     /// Whether the module has a start function.
     pub(crate) has_start: bool,
+    pub(crate) isolation: Isolation,
 }
 
 /// The worker's answer to the hello.
@@ -83,6 +91,8 @@ pub(crate) struct CallHeader {
     pub(crate) claim: u32,
     /// The function, as its place in the hello's list.
     pub(crate) task: u32,
+    /// How long each of them may run.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// One task that ended.
@@ -115,6 +125,8 @@ pub(crate) enum Outcome<'a> {
         backtrace: Vec<Frame<'a>>,
     },
     Timeout,
+    /// The parent asked for its end.
+    Killed,
     OutOfFuel,
     MemoryLimit {
         asked: u64,

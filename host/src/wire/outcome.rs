@@ -39,6 +39,7 @@ pub(crate) fn task_error(outcome: Outcome<'_>, limits: &Limits) -> TaskError {
         Outcome::Timeout => {
             TaskError::Timeout { clock: Clock::Run, limit: limits.timeout.unwrap_or_default() }
         }
+        Outcome::Killed => TaskError::Killed,
         Outcome::OutOfFuel => TaskError::OutOfFuel { limit: limits.fuel.unwrap_or_default() },
         Outcome::MemoryLimit { asked } => TaskError::MemoryLimit { limit: limits.memory_bytes(), asked },
         Outcome::TableLimit { asked } => TaskError::TableLimit { limit: u64::from(limits.table), asked },

@@ -7,6 +7,9 @@ use super::guest_mem::GuestSlice;
 use super::instance::BadGuest;
 use super::state::{Panic, TaskState};
 
+/// The names that a guest can import.
+pub(crate) const NAMES: [&str; 3] = [import::LOG, import::PANIC, import::CANCELLED];
+
 /// A panic's message is cut here; the log has room for more.
 const LONGEST_PANIC: usize = 4096;
 
@@ -14,6 +17,7 @@ const LONGEST_PANIC: usize = 4096;
 pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
     linker.func_wrap(import::MODULE, import::LOG, log)?;
     linker.func_wrap(import::MODULE, import::PANIC, panic)?;
+    linker.func_wrap(import::MODULE, import::CANCELLED, cancelled)?;
     Ok(())
 }
 
@@ -41,6 +45,10 @@ fn log(mut caller: Caller<'_, TaskState>, level: u32, ptr: u32, len: u32) -> was
     state.log.write(line);
     state.log.write(b"\n");
     Ok(())
+}
+
+fn cancelled(mut caller: Caller<'_, TaskState>) -> u32 {
+    u32::from(caller.data_mut().is_over())
 }
 
 fn panic(

@@ -10,7 +10,7 @@ use wasmtime::{
 use wpool_abi::{export, outcome, status};
 
 use super::guest_mem::{GuestSlice, read_u32};
-use super::state::{Log, RunClock, TaskState};
+use super::state::{Duty, Ended, Log, TaskState};
 use super::{imports, wasi};
 use crate::trap::Trap;
 use crate::wire::message::{Frame, Outcome};
@@ -47,7 +47,7 @@ pub(super) enum Refused {
 #[error("the guest exited with code {0}")]
 pub(super) struct Exited(pub(super) i32);
 
-/// An instance that no task has used.
+/// An instance in which no task runs.
 pub(super) struct Fresh {
     store: Store<TaskState>,
     /// With its memory; or why there is none.
@@ -55,10 +55,14 @@ pub(super) struct Fresh {
 }
 
 impl Fresh {
-    /// The task that it is for begins now: what was before is not counted.
-    pub(super) fn begin(&mut self) {
-        self.store.data_mut().clock = RunClock::start();
+    /// A task begins in it: what was before is not counted. `refuel` is for an instance that another task has
+    /// used.
+    pub(super) fn begin(&mut self, duty: Duty, refuel: Option<u64>) {
+        self.store.data_mut().begin(duty);
         self.store.set_epoch_deadline(1);
+        if let Some(fuel) = refuel {
+            self.store.set_fuel(fuel).expect("the engine counts fuel when there is a budget");
+        }
     }
 }
 
@@ -132,19 +136,22 @@ impl Guest {
         }
     }
 
-    /// Runs one task in an instance that nobody has used, and hands its outcome to `report` while the
-    /// instance is there to be read. `args` is none for an export that takes no arguments (a description).
+    /// Runs one task in an instance, and hands its outcome to `report` while the instance is there to be read.
+    /// `args` is none for an export that takes no arguments (a description). The instance is handed back if
+    /// the task has returned, with a value or an error of its own: then another could run in it.
     pub(super) async fn run<R>(
         &self,
         fresh: Fresh,
         task: u32,
         args: Option<&[u8]>,
         report: impl FnOnce(Outcome<'_>, Figures<'_>) -> R,
-    ) -> R {
+    ) -> (R, Option<Fresh>) {
         let Fresh { mut store, instance } = fresh;
-        let called = match instance {
-            Ok((instance, memory)) => self.call(&mut store, &instance, memory, task, args).await,
-            Err(error) => Err(error),
+        let (called, instance) = match instance {
+            Ok((instance, memory)) => {
+                (self.call(&mut store, &instance, memory, task, args).await, Some((instance, memory)))
+            }
+            Err(error) => (Err(error), None),
         };
         let left = self.fuel.map(|fuel| fuel - store.get_fuel().unwrap_or(0));
         let state = store.data();
@@ -155,8 +162,15 @@ impl Guest {
             log: &state.log,
         };
         match called {
-            Ok((memory, record)) => report(read_outcome(memory.data(&store), record, state), figures),
-            Err(error) => report_failure(&error, state, figures, report),
+            Ok((memory, record)) => {
+                let outcome = read_outcome(memory.data(&store), record, state);
+                let usable = matches!(outcome, Outcome::Value(_) | Outcome::Error(_));
+                let reported = report(outcome, figures);
+                let kept =
+                    instance.filter(|_| usable).map(|instance| Fresh { store, instance: Ok(instance) });
+                (reported, kept)
+            }
+            Err(error) => (report_failure(&error, state, figures, report), None),
         }
     }
 
@@ -275,6 +289,9 @@ fn report_failure<R>(
     if let Some(panic) = &state.panic {
         return report(Outcome::Panic { message: &panic.message, location: &panic.location }, figures);
     }
+    if error.downcast_ref::<Ended>().is_some() {
+        return report(Outcome::Killed, figures);
+    }
     if let Some(refused) = error.downcast_ref::<Refused>() {
         let outcome = match *refused {
             Refused::Memory { asked } => Outcome::MemoryLimit { asked },
@@ -289,6 +306,7 @@ fn report_failure<R>(
         );
     }
     match error.downcast_ref::<wasmtime::Trap>() {
+        Some(wasmtime::Trap::Interrupt) if state.order.is_to_end() => report(Outcome::Killed, figures),
         Some(wasmtime::Trap::Interrupt) => report(Outcome::Timeout, figures),
         Some(wasmtime::Trap::OutOfFuel) => report(Outcome::OutOfFuel, figures),
         Some(&trap) => {

@@ -10,6 +10,7 @@ mod serve;
 mod state;
 mod wasi;
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 pub(crate) use engine::code_config;
+pub(crate) use imports::NAMES as IMPORTS;
 pub(crate) use wasi::is_known as is_known_wasi_import;
 
 use crate::limits::Limits;
@@ -31,7 +33,7 @@ use self::engine::{Ticker, serving_engine};
 use self::instance::Guest;
 use self::output::Output;
 use self::serve::Worker;
-use self::state::Budget;
+use self::state::{Budget, InstanceShare};
 
 /// All instances of a worker together may have as much memory as so many tasks.
 const BUDGET_TASKS: u64 = 4;
@@ -80,16 +82,16 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
     let report = sandbox::seal(budget + OWN_MEMORY)?;
     let output = Arc::new(Output::new(socket.try_clone()?));
     ready(&output, report)?;
-    let worker = Worker {
-        guest: &guest,
+    let share = InstanceShare {
         limits: hello.limits,
-        control: &control,
         output,
-        ticker,
-        budget: Arc::new(Budget::new(budget)),
+        control: Arc::new(control),
         wake_at: Arc::default(),
-        tasks: u32::try_from(hello.tasks.len())?,
+        budget: Arc::new(Budget::new(budget)),
     };
+    let tasks = u32::try_from(hello.tasks.len())?;
+    let spare = RefCell::default();
+    let worker = Worker { guest: &guest, share, isolation: hello.isolation, ticker, tasks, spare };
     worker.serve(socket, reader)?;
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::ids::TaskId;
 use crate::wire::codec::FrameWriter;
 use crate::wire::message::{Done, encode, from_worker};
 
@@ -41,6 +42,14 @@ impl Output {
             inner.open = Some(inner.writer.begin(from_worker::DONE));
         }
         encode(record, inner.writer.bytes_mut());
+        if inner.writer.len() >= FULL { inner.flush() } else { Ok(()) }
+    }
+
+    /// Adds the news that a task waits for something.
+    pub(super) fn suspended(&self, task: TaskId) -> io::Result<()> {
+        let mut inner = self.lock();
+        inner.close_frame();
+        inner.writer.frame(from_worker::SUSPENDED, |out| encode(&task, out));
         if inner.writer.len() >= FULL { inner.flush() } else { Ok(()) }
     }
 

@@ -3,13 +3,13 @@
 //! Many tasks can have begun, one runs. A task that waits is suspended on its fibre, and another runs
 //! meanwhile; whenever there is nothing to run, what has been gathered is sent before the worker waits.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -17,12 +17,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::engine::{INSTANCES, Ticker};
 use super::instance::{Figures, Fresh, Guest};
-use super::output::Output;
-use super::state::{Budget, TaskState, WakeAt};
+use super::state::{Duty, InstanceShare, TaskState};
 use crate::ids::TaskId;
-use crate::limits::Limits;
+use crate::limits::Isolation;
 use crate::wire::codec::{Frame, FrameError, FrameReader};
-use crate::wire::control::ControlPage;
 use crate::wire::message::{
     BadMessage, CallHeader, Described, Done, Outcome, decode, encode, from_worker, to_worker,
 };
@@ -59,8 +57,7 @@ struct Batch {
 
 /// One task of a batch. Its arguments stay in the batch's frame.
 struct Call {
-    id: TaskId,
-    claim: u32,
+    duty: Duty,
     task: u32,
     arguments: Rc<[u8]>,
     range: std::ops::Range<usize>,
@@ -68,30 +65,35 @@ struct Call {
 
 pub(super) struct Worker<'a> {
     pub(super) guest: &'a Guest,
-    pub(super) limits: Limits,
-    pub(super) control: &'a ControlPage,
-    pub(super) output: Arc<Output>,
+    pub(super) share: InstanceShare,
+    pub(super) isolation: Isolation,
     pub(super) ticker: Ticker,
-    pub(super) budget: Arc<Budget>,
-    pub(super) wake_at: Arc<WakeAt>,
     /// How many tasks the hello named.
     pub(super) tasks: u32,
+    /// An instance that the next task may use: one that nobody has used, or with less isolation one that served
+    /// the task before.
+    pub(super) spare: RefCell<Option<Spare>>,
+}
+
+/// An instance that waits for a task.
+pub(super) struct Spare {
+    instance: Fresh,
+    used: bool,
 }
 
 impl<'a> Worker<'a> {
     /// Serves until the parent closes the connection. `reader` may hold frames that came with the first.
     pub(super) fn serve(&'a self, socket: &UnixStream, reader: FrameReader) -> Result<(), ServeError> {
-        let mut session =
-            Session { worker: self, reader, queue: VecDeque::new(), suspended: Vec::new(), spare: None };
+        let mut session = Session { worker: self, reader, queue: VecDeque::new(), suspended: Vec::new() };
         session.read_frames()?;
         loop {
             session.resume_due()?;
             if let Some(call) = session.next_call()? {
-                session.start(&call)?;
+                session.start(call)?;
                 continue;
             }
             self.ticker.idle();
-            self.output.flush()?;
+            self.share.output.flush()?;
             session.make_spare();
             if !session.wait(socket)? {
                 return Ok(());
@@ -101,30 +103,33 @@ impl<'a> Worker<'a> {
     }
 
     fn new_state(&self) -> TaskState {
-        TaskState::new(&self.limits, &self.output, &self.wake_at, &self.budget)
+        TaskState::new(&self.share)
     }
 
-    async fn run(
-        &self,
-        id: TaskId,
-        task: u32,
-        arguments: &[u8],
-        last: bool,
-        spare: Option<Fresh>,
-    ) -> io::Result<()> {
+    /// An instance for a task that begins now.
+    async fn instance_for(&self, duty: Duty) -> Fresh {
+        let spare = self.spare.take();
+        let (mut instance, used) = match spare {
+            Some(Spare { instance, used }) => (instance, used),
+            None => (self.guest.instantiate(self.new_state()).await, false),
+        };
+        instance.begin(duty, self.share.limits.fuel.filter(|_| used));
+        instance
+    }
+
+    async fn run(&self, call: Call, last: bool) -> io::Result<()> {
+        let Call { duty, task, arguments, range } = call;
         let report = |outcome: Outcome<'_>, figures: Figures<'_>| {
-            self.output.done(&record(id, outcome, &figures))?;
+            self.share.output.done(&record(duty.id, outcome, &figures))?;
             // With nothing to run behind it, the result need not wait until the instance is cleared away.
-            if last { self.output.flush() } else { Ok(()) }
+            if last { self.share.output.flush() } else { Ok(()) }
         };
-        let fresh = match spare {
-            Some(mut fresh) => {
-                fresh.begin();
-                fresh
-            }
-            None => self.guest.instantiate(self.new_state()).await,
-        };
-        self.guest.run(fresh, task, Some(arguments), report).await
+        let instance = self.instance_for(duty).await;
+        let (reported, kept) = self.guest.run(instance, task, Some(&arguments[range]), report).await;
+        if self.isolation != Isolation::Task {
+            self.spare.replace(kept.map(|instance| Spare { instance, used: true }));
+        }
+        reported
     }
 
     /// Asks each task of the guest for its description, and stops at the first that fails.
@@ -141,19 +146,20 @@ impl<'a> Worker<'a> {
             };
             let described = async {
                 let fresh = self.guest.instantiate(self.new_state()).await;
-                self.guest.run(fresh, task, None, report).await
+                self.guest.run(fresh, task, None, report).await.0
             };
             match block_on(described) {
                 Ok(bytes) => descriptions.push(bytes),
                 Err(failed) => {
                     return Ok(self
+                        .share
                         .output
                         .send(from_worker::DESCRIBED, |out| out.extend_from_slice(&failed))?);
                 }
             }
         }
         let result = Ok(descriptions.iter().map(Vec::as_slice).collect());
-        Ok(self.output.send(from_worker::DESCRIBED, |out| encode(&Described { result }, out))?)
+        Ok(self.share.output.send(from_worker::DESCRIBED, |out| encode(&Described { result }, out))?)
     }
 }
 
@@ -175,21 +181,33 @@ struct Session<'a> {
     reader: FrameReader,
     queue: VecDeque<Batch>,
     suspended: Vec<Suspended<'a>>,
-    /// An instance for the next task, made while there was nothing else to do.
-    spare: Option<Fresh>,
 }
 
 impl<'a> Session<'a> {
     /// Makes an instance ahead, unless there is one or no task could begin in it.
     fn make_spare(&mut self) {
-        if self.spare.is_none() && self.may_begin() {
-            self.spare = self.worker.guest.spare(self.worker.new_state());
+        let worker = self.worker;
+        let mut spare = worker.spare.borrow_mut();
+        if spare.is_none() && self.may_begin() {
+            let instance = worker.guest.spare(worker.new_state());
+            *spare = instance.map(|instance| Spare { instance, used: false });
         }
     }
 
-    /// Whether another task may begin: one instance stays free for it.
+    /// Whether another task may begin: one instance stays free for it. An instance that several tasks use serves
+    /// one at a time.
     fn may_begin(&self) -> bool {
-        self.suspended.len() + 1 < INSTANCES as usize
+        match self.worker.isolation {
+            Isolation::Task => self.suspended.len() + 1 < INSTANCES as usize,
+            Isolation::Batch | Isolation::Worker => self.suspended.is_empty(),
+        }
+    }
+
+    /// The parent wants a task to end. If it waits, it goes on at once, and sees that.
+    fn call_back(&mut self, task: TaskId) {
+        if let Some(suspended) = self.suspended.iter_mut().find(|suspended| suspended.id == task) {
+            suspended.wake_at = Some(Instant::now());
+        }
     }
 
     /// Takes every whole frame that has arrived.
@@ -204,6 +222,10 @@ impl<'a> Session<'a> {
                 to_worker::DESCRIBE => {
                     decode::<()>(payload)?;
                     self.worker.describe()?;
+                }
+                to_worker::END => {
+                    let task = decode(payload)?;
+                    self.call_back(task);
                 }
                 other => return Err(ServeError::UnknownFrame(other)),
             }
@@ -221,6 +243,9 @@ impl<'a> Session<'a> {
                 return Ok(Some(batch.take()?));
             }
             self.queue.pop_front();
+            if self.worker.isolation == Isolation::Batch {
+                self.worker.spare.replace(None);
+            }
         }
         Ok(None)
     }
@@ -231,26 +256,23 @@ impl<'a> Session<'a> {
     }
 
     /// Begins a task, unless the parent has taken it back, and runs it until it ends or waits.
-    fn start(&mut self, call: &Call) -> io::Result<()> {
-        let worker = self.worker;
-        if !worker.control.claim(call.claim, call.id) {
+    fn start(&mut self, call: Call) -> io::Result<()> {
+        let (worker, id) = (self.worker, call.duty.id);
+        let control = &worker.share.control;
+        if !control.claim(call.duty.claim, id) {
             return Ok(());
         }
-        worker.control.set_running(Some(call.id));
-        let spare = self.spare.take();
-        let (id, task, last) = (call.id, call.task, self.has_begun_all());
-        let (arguments, range) = (Rc::clone(&call.arguments), call.range.clone());
-        let mut future = Box::pin(async move { worker.run(id, task, &arguments[range], last, spare).await });
-        match poll_once(future.as_mut()) {
-            Poll::Ready(ended) => {
-                worker.control.set_running(None);
-                ended
-            }
+        control.set_running(Some(id));
+        let last = self.has_begun_all();
+        let mut future = Box::pin(worker.run(call, last));
+        let polled = poll_once(future.as_mut());
+        control.set_running(None);
+        match polled {
+            Poll::Ready(ended) => ended,
             Poll::Pending => {
-                worker.control.set_running(None);
-                let wake_at = worker.wake_at.take();
+                let wake_at = worker.share.wake_at.take();
                 self.suspended.push(Suspended { id, future, wake_at });
-                Ok(())
+                worker.share.output.suspended(id)
             }
         }
     }
@@ -268,16 +290,16 @@ impl<'a> Session<'a> {
                 place += 1;
                 continue;
             }
-            self.worker.control.set_running(Some(task.id));
+            self.worker.share.control.set_running(Some(task.id));
             let polled = poll_once(task.future.as_mut());
-            self.worker.control.set_running(None);
+            self.worker.share.control.set_running(None);
             match polled {
                 Poll::Ready(ended) => {
                     drop(self.suspended.swap_remove(place));
                     ended?;
                 }
                 Poll::Pending => {
-                    task.wake_at = self.worker.wake_at.take();
+                    task.wake_at = self.worker.share.wake_at.take();
                     place += 1;
                 }
             }
@@ -309,8 +331,11 @@ impl Batch {
         let end = self.arguments.len() - after.len();
         let range = end - arguments.len()..end;
         let call = Call {
-            id: self.header.first.plus(u64::from(self.taken)),
-            claim: self.header.claim.wrapping_add(self.taken),
+            duty: Duty {
+                id: self.header.first.plus(u64::from(self.taken)),
+                claim: self.header.claim.wrapping_add(self.taken),
+                timeout: self.header.timeout,
+            },
             task: self.header.task,
             arguments: Rc::clone(&self.arguments),
             range,
@@ -351,10 +376,15 @@ fn block_on<F: Future>(future: F) -> F::Output {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::limits::Limits;
     use crate::wire::codec::FrameWriter;
+    use crate::wire::control::ControlPage;
     use crate::worker::engine::{code_config, serving_engine};
+    use crate::worker::output::Output;
+    use crate::worker::state::Budget;
 
     /// Counts its visits in a global and in memory, and returns the sum as its value of one byte.
     const VISITS: &str = r#"(module
@@ -377,7 +407,7 @@ mod tests {
     }
 
     impl Served {
-        fn start() -> Self {
+        fn start(isolation: Isolation) -> Self {
             let (socket, theirs) = UnixStream::pair().unwrap();
             let (control, control_file) = ControlPage::create().unwrap();
             let thread = std::thread::spawn(move || {
@@ -389,16 +419,16 @@ mod tests {
                 // SAFETY: the image was made a line above, by this build.
                 let module = unsafe { wasmtime::Module::deserialize(&engine, code).unwrap() };
                 let guest = Guest::new(&module, &["wpool_task:visit".to_owned()], None, false).unwrap();
-                let worker = Worker {
-                    guest: &guest,
+                let share = InstanceShare {
                     limits,
-                    control: &ControlPage::open(&control_file.into()).unwrap(),
                     output: Arc::new(Output::new(theirs.try_clone().unwrap())),
-                    ticker: Ticker::start(&engine).unwrap(),
-                    budget: Arc::new(Budget::new(1 << 30)),
+                    control: Arc::new(ControlPage::open(&control_file.into()).unwrap()),
                     wake_at: Arc::default(),
-                    tasks: 1,
+                    budget: Arc::new(Budget::new(1 << 30)),
                 };
+                let ticker = Ticker::start(&engine).unwrap();
+                let worker =
+                    Worker { guest: &guest, share, isolation, ticker, tasks: 1, spare: RefCell::default() };
                 worker.serve(&theirs, FrameReader::new(1 << 20))
             });
             Self { socket, control, reader: FrameReader::new(1 << 20), thread }
@@ -412,7 +442,7 @@ mod tests {
                 assert!(!recalled.contains(&id.0) || self.control.recall(n, id));
             }
             let mut writer = FrameWriter::default();
-            let header = CallHeader { first: TaskId(first), count, claim: 0, task: 0 };
+            let header = CallHeader { first: TaskId(first), count, claim: 0, task: 0, timeout: None };
             writer.frame(to_worker::CALL, |out| {
                 encode(&header, out);
                 (0..count).for_each(|_| encode(&&b"arguments"[..], out));
@@ -450,7 +480,7 @@ mod tests {
 
     #[test]
     fn every_task_runs_once_in_an_instance_of_its_own_and_in_order() {
-        let mut worker = Served::start();
+        let mut worker = Served::start(Isolation::Task);
         worker.call(10, 3, &[]);
         assert_eq!(worker.done(3), [(10, 2), (11, 2), (12, 2)]);
         // The first of these runs in an instance that was made while there was nothing to do.
@@ -460,8 +490,20 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_or_a_worker_keeps_its_instance_if_it_is_asked_to() {
+        for (isolation, later) in [(Isolation::Batch, 2), (Isolation::Worker, 6)] {
+            let mut worker = Served::start(isolation);
+            worker.call(10, 2, &[]);
+            assert_eq!(worker.done(2), [(10, 2), (11, 4)]);
+            worker.call(20, 2, &[]);
+            assert_eq!(worker.done(2), [(20, later), (21, later + 2)], "{isolation:?}");
+            assert!(worker.end().is_ok());
+        }
+    }
+
+    #[test]
     fn a_task_that_was_taken_back_does_not_run() {
-        let mut worker = Served::start();
+        let mut worker = Served::start(Isolation::Task);
         worker.call(0, 4, &[0, 2]);
         assert_eq!(worker.done(2), [(1, 2), (3, 2)]);
         assert!(worker.end().is_ok());
@@ -470,7 +512,7 @@ mod tests {
     #[test]
     fn frames_that_make_no_sense_end_the_worker_with_words() {
         let bad_frame = |kind: u8, payload: &'static [u8]| {
-            let worker = Served::start();
+            let worker = Served::start(Isolation::Task);
             let mut writer = FrameWriter::default();
             writer.frame(kind, |out| out.extend_from_slice(payload));
             (&worker.socket).write_all(writer.bytes()).unwrap();

@@ -8,20 +8,49 @@ use wasmtime::{Memory, ResourceLimiter, UpdateDeadline};
 
 use super::instance::Refused;
 use super::output::Output;
+use crate::ids::TaskId;
 use crate::limits::{Grow, Limits};
+use crate::wire::control::ControlPage;
 
-/// All that host functions, limits and deadlines know of a task.
+/// All that host functions, limits and deadlines know of an instance and its task.
 pub(super) struct TaskState {
     pub(super) limits: Limits,
-    pub(super) clock: RunClock,
-    pub(super) log: Log,
-    pub(super) panic: Option<Panic>,
+    pub(super) usage: MemoryUsage,
     /// The guest's memory, once there is an instance.
     pub(super) memory: Option<Memory>,
-    pub(super) usage: MemoryUsage,
     /// Where a task that sleeps says when it wants to go on.
     pub(super) wake_at: Arc<WakeAt>,
     output: Arc<Output>,
+    pub(super) order: Order,
+    timeout: Option<Duration>,
+    pub(super) clock: RunClock,
+    pub(super) log: Log,
+    pub(super) panic: Option<Panic>,
+    /// When the task could first know that it is to end.
+    warned: Option<Instant>,
+}
+
+/// One task, and where the control page has its word.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Duty {
+    pub(super) id: TaskId,
+    pub(super) claim: u32,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Where the parent says that the task that runs is to end.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    control: Arc<ControlPage>,
+    /// None for a description.
+    duty: Option<Duty>,
+}
+
+impl Order {
+    /// Whether the parent has asked for the task's end.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.duty.is_some_and(|duty| self.control.is_to_end(duty.claim, duty.id))
+    }
 }
 
 /// What a guest's panic hook said.
@@ -30,34 +59,68 @@ pub(super) struct Panic {
     pub(super) location: String,
 }
 
+/// The parent has asked for the end of a task that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the task is to end")]
+pub(super) struct Ended;
+
 impl TaskState {
-    pub(super) fn new(
-        limits: &Limits,
-        output: &Arc<Output>,
-        wake_at: &Arc<WakeAt>,
-        budget: &Arc<Budget>,
-    ) -> Self {
+    pub(super) fn new(shared: &InstanceShare) -> Self {
         Self {
-            limits: *limits,
-            clock: RunClock::start(),
-            log: Log::new(limits.log as usize),
-            panic: None,
+            limits: shared.limits,
+            usage: MemoryUsage::new(Arc::clone(&shared.budget)),
             memory: None,
-            usage: MemoryUsage::new(Arc::clone(budget)),
-            wake_at: Arc::clone(wake_at),
-            output: Arc::clone(output),
+            wake_at: Arc::clone(&shared.wake_at),
+            output: Arc::clone(&shared.output),
+            order: Order { control: Arc::clone(&shared.control), duty: None },
+            timeout: shared.limits.timeout,
+            clock: RunClock::start(),
+            log: Log::new(shared.limits.log as usize),
+            panic: None,
+            warned: None,
         }
+    }
+
+    /// A task begins: nothing is left of what an earlier one was told or said.
+    pub(super) fn begin(&mut self, duty: Duty) {
+        self.order.duty = Some(duty);
+        self.timeout = duty.timeout;
+        self.clock = RunClock::start();
+        self.log.clear();
+        self.panic = None;
+        self.warned = None;
+    }
+
+    /// Whether the task is to end, by order or because its time is over. From the first time that this is true
+    /// its grace counts.
+    pub(super) fn is_over(&mut self) -> bool {
+        let over =
+            self.order.is_to_end() || self.timeout.is_some_and(|timeout| self.clock.elapsed() >= timeout);
+        if over {
+            self.warned.get_or_insert_with(Instant::now);
+        }
+        over
     }
 
     /// What happens at each tick of the epoch while the task runs. Records of earlier tasks do not wait
     /// for it to end.
     pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         self.output.flush()?;
-        if self.limits.timeout.is_some_and(|timeout| self.clock.elapsed() >= timeout) {
+        if self.is_over() && self.warned.is_some_and(|at| at.elapsed() >= self.limits.grace) {
             return Ok(UpdateDeadline::Interrupt);
         }
         Ok(UpdateDeadline::Continue(1))
     }
+}
+
+/// What all instances of a worker have in common.
+#[derive(Debug, Clone)]
+pub(super) struct InstanceShare {
+    pub(super) limits: Limits,
+    pub(super) output: Arc<Output>,
+    pub(super) control: Arc<ControlPage>,
+    pub(super) wake_at: Arc<WakeAt>,
+    pub(super) budget: Arc<Budget>,
 }
 
 /// The time that a task has run; it stands still while the task is suspended.
@@ -112,6 +175,11 @@ pub(super) struct Log {
 impl Log {
     fn new(limit: usize) -> Self {
         Self { bytes: Vec::new(), dropped: 0, limit }
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.dropped = 0;
     }
 
     /// Adds bytes as far as there is room, and counts the rest. Once something was dropped all that

@@ -18,7 +18,7 @@ use wpool_abi::import::WASI;
 use super::guest_mem::{GuestSlice, read_u32, write_u32, write_u64};
 use super::imports::memory_and_state;
 use super::instance::{BadGuest, Exited};
-use super::state::{TaskState, WakeAt};
+use super::state::{Ended, Order, TaskState, WakeAt};
 
 const SUCCESS: i32 = 0;
 const BADF: i32 = BADF_EVENT as i32;
@@ -281,8 +281,12 @@ async fn poll(
     });
     if let Some(Some(first)) = wait.min() {
         state.clock.pause();
-        Sleep { until: first, wake_at: Arc::clone(&state.wake_at) }.await;
+        let order = state.order.clone();
+        Sleep { until: first, wake_at: Arc::clone(&state.wake_at), order: &order }.await;
         caller.data_mut().clock.resume();
+        if order.is_to_end() {
+            return Err(Ended.into());
+        }
     }
     let now = Instant::now();
     let (memory, _) = memory_and_state(&mut caller)?;
@@ -329,17 +333,18 @@ fn parse_subscription(record: &[u8; 48]) -> Option<(u64, Subscription)> {
     Some((userdata, subscription))
 }
 
-/// Waits for a point in time. The worker's loop looks at `wake_at` and polls again when it has come.
-struct Sleep {
+/// Waits for a point in time, or for the order to end. The worker's loop looks at `wake_at` and polls again when it has come.
+struct Sleep<'a> {
     until: Instant,
     wake_at: Arc<WakeAt>,
+    order: &'a Order,
 }
 
-impl Future for Sleep {
+impl Future for Sleep<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.until {
+        if Instant::now() >= self.until || self.order.is_to_end() {
             return Poll::Ready(());
         }
         self.wake_at.set(self.until);
