@@ -412,6 +412,23 @@ impl Shared {
         self.lock().closed
     }
 
+    /// The pool cannot go on: every task that has not ended fails, and the workers are killed.
+    pub(super) fn give_up(&self) {
+        self.with(|core| {
+            core.closed.get_or_insert("a bug in wpool");
+            core.workers.clear();
+            for job in core.jobs.drain().map(|(_, job)| job) {
+                match job {
+                    Job::Single { future, .. } => {
+                        let completed = Completed::failed(TaskError::PoolClosed);
+                        core.outbox.push(Delivery::Future(future, completed));
+                    }
+                    Job::Map(map) => map.state.give_up(),
+                }
+            }
+        });
+    }
+
     /// The driver has nothing left to do.
     pub(super) fn set_finished(&self) {
         self.lock().finished = true;

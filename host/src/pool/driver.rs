@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,8 +52,18 @@ fn worker_of(token: u64) -> WorkerId {
     WorkerId { slot, generation }
 }
 
-/// Runs until the pool is closed and everything has ended.
+/// Runs until the pool is closed and everything has ended. If it should panic, which is a bug of ours, no task waits
+/// for it.
 pub(super) fn run(shared: &Arc<Shared>) {
+    let driven = std::panic::catch_unwind(AssertUnwindSafe(|| drive(shared)));
+    if driven.is_err() {
+        tracing::error!("the driver panicked; the pool is given up");
+        shared.give_up();
+    }
+    shared.set_finished();
+}
+
+fn drive(shared: &Arc<Shared>) {
     shared.lead.set_driver();
     let driver = Driver { shared };
     let mut led = 0;
@@ -62,7 +73,6 @@ pub(super) fn run(shared: &Arc<Shared>) {
             shared.with(|core| core.handle(Event::Tick, Instant::now(), &shared.poller));
         }
     }
-    shared.set_finished();
 }
 
 /// What only the driver's thread does.

@@ -69,11 +69,13 @@ struct Inner {
     results: VecDeque<Option<(u64, Completed)>>,
     base: u64,
     waiting: bool,
+    /// No more results will come.
+    given_up: bool,
 }
 
 impl MapState {
     fn new(ordered: bool) -> Arc<Self> {
-        let inner = Inner { ordered, results: VecDeque::new(), base: 0, waiting: false };
+        let inner = Inner { ordered, results: VecDeque::new(), base: 0, waiting: false, given_up: false };
         Arc::new(Self { inner: Mutex::new(inner), arrived: Condvar::new() })
     }
 
@@ -87,12 +89,25 @@ impl MapState {
         Settling { inner: self.lock(), arrived: &self.arrived }
     }
 
-    /// Moves the results that can be given out to `ready`. With `wait`, until there are some.
+    /// The pool cannot go on, and no more results will come.
+    pub(super) fn give_up(&self) {
+        self.lock().given_up = true;
+        self.arrived.notify_all();
+    }
+
+    /// Moves the results that can be given out to `ready`. With `wait`, until there are some, or none will come;
+    /// then the next one is a failure.
     fn take_ready(&self, ready: &mut VecDeque<(u64, Completed)>, wait: bool) {
         let mut inner = self.lock();
         loop {
             inner.move_ready(ready);
             if !ready.is_empty() || !wait {
+                return;
+            }
+            if inner.given_up {
+                ready.push_back((inner.base, Completed::failed(TaskError::PoolClosed)));
+                inner.results.pop_front();
+                inner.base += 1;
                 return;
             }
             inner.waiting = true;

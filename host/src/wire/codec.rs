@@ -78,12 +78,12 @@ impl FrameReader {
     /// Room behind what has arrived: a chunk, or as much again as a long frame has already brought.
     fn make_room(&mut self) -> &mut [u8] {
         let held = self.end - self.start;
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, held);
         if held == 0 && self.buffer.len() > 16 * CHUNK {
             // A long frame is over; its buffer goes with it.
             self.buffer = Vec::new();
         }
-        self.buffer.copy_within(self.start..self.end, 0);
-        (self.start, self.end) = (0, held);
         let wanted = held + CHUNK.max(held);
         if self.buffer.len() < held + CHUNK / 2 {
             self.buffer.resize(wanted, 0);
@@ -196,6 +196,22 @@ mod tests {
         let mut reader = FrameReader::new(10);
         reader.fill(&[11u8, 0, 0, 0, 1, 0, 0, 0][..]).unwrap();
         assert_eq!(reader.next(), Err(FrameError::TooLong { len: 11, max: 10 }));
+    }
+
+    #[test]
+    fn a_short_frame_comes_after_a_long_one() {
+        let mut writer = FrameWriter::default();
+        let long = vec![7; 32 * CHUNK];
+        writer.frame(1, |out| out.extend_from_slice(&long));
+        let mut reader = FrameReader::new(long.len());
+        let mut bytes = writer.bytes();
+        while !bytes.is_empty() {
+            reader.fill(&mut bytes).unwrap();
+        }
+        assert_eq!(reader.next().unwrap().unwrap().payload.len(), long.len());
+        reader.fill(&[1u8, 0, 0, 0, 2, 0, 0, 0, 9][..]).unwrap();
+        assert_eq!(reader.next(), Ok(Some(Frame { kind: 2, payload: &[9] })));
+        assert!(reader.buffer.len() <= 2 * CHUNK, "the long buffer is gone");
     }
 
     #[test]
