@@ -192,6 +192,8 @@ impl Dispatcher {
 
     /// Takes in what happened, and appends what is to be done.
     pub(crate) fn handle(&mut self, event: Event, now: Instant, actions: &mut Vec<Action>) {
+        // These come with every task, and most of them change nothing in who is there.
+        let routine = matches!(event, Event::Submitted(_) | Event::Done { .. });
         match event {
             Event::Load { guest, weight } => self.load(guest, weight),
             Event::Unload(guest) => self.unload(guest),
@@ -215,7 +217,9 @@ impl Dispatcher {
             Event::Tick => self.tick(now, actions),
         }
         self.share_out(now, actions);
-        self.staff(now, actions);
+        if !routine || self.may_need_staff() {
+            self.staff(now, actions);
+        }
         self.schedule_probe(now);
     }
 

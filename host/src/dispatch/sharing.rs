@@ -1,5 +1,6 @@
 //! Which worker runs what: tasks are sent ahead in small measure, and taken back where they would wait.
 
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use super::staffing::{Serving, Slot};
@@ -15,7 +16,9 @@ const MAX_AHEAD: u32 = 256;
 impl Dispatcher {
     /// Gives workers what waits, and takes back for idle ones what waits behind others.
     pub(super) fn share_out(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        for guest in self.guests_with_work() {
+        let mut last = None;
+        while let Some(guest) = self.next_with_work(last) {
+            last = Some(guest);
             self.send_suspects(guest, now, actions);
             // What is there is shared out, so that the first worker does not take it all.
             let workers = self.ready().filter(|(_, serving)| serving.guest == guest).count();
@@ -30,9 +33,11 @@ impl Dispatcher {
         self.steal(actions);
     }
 
-    /// The guests that have something waiting.
-    fn guests_with_work(&self) -> Vec<GuestKey> {
-        self.guests.iter().filter(|(_, tenant)| !tenant.waiting.is_empty()).map(|(guest, _)| *guest).collect()
+    /// The guest after this one that has something waiting.
+    fn next_with_work(&self, last: Option<GuestKey>) -> Option<GuestKey> {
+        let start = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut later = self.guests.range((start, Bound::Unbounded));
+        later.find(|(_, tenant)| !tenant.waiting.is_empty()).map(|(guest, _)| *guest)
     }
 
     /// How many tasks like these a worker should have ahead: as many as somebody wants, or by their measured time,
@@ -134,6 +139,9 @@ impl Dispatcher {
 
     /// When a worker has nothing and nothing waits, it gets half of what the busiest has not begun.
     fn steal(&mut self, actions: &mut Vec<Action>) {
+        if !self.ready().any(|(_, serving)| serving.flight.active() > 1) {
+            return;
+        }
         let idle: Vec<GuestKey> = self
             .ready()
             .filter(|(_, serving)| {

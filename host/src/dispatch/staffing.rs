@@ -181,6 +181,13 @@ impl Dispatcher {
         actions.extend(waiting.map(|range| Action::Fail { range, error: error.clone() }));
     }
 
+    /// Whether tasks wait for a worker, or somebody is about to go.
+    pub(super) fn may_need_staff(&self) -> bool {
+        self.mode != Mode::Open
+            || self.guests.values().any(|tenant| tenant.leaving || !tenant.waiting.is_empty())
+            || self.ready().any(|(_, serving)| serving.retiring || self.is_used_up(serving))
+    }
+
     /// Lets go who is not needed, and starts who is.
     pub(super) fn staff(&mut self, now: Instant, actions: &mut Vec<Action>) {
         if self.mode == Mode::Terminated {
@@ -252,9 +259,12 @@ impl Dispatcher {
 
     /// When a worker is to be relieved of some of its tasks, if nothing happens until then.
     fn relief_at(&self, serving: &Serving) -> Option<Instant> {
+        if serving.flight.active() <= 1 {
+            return None;
+        }
         let idle = |other: &Serving| other.guest == serving.guest && other.flight.active() == 0;
         let helped = self.starting_for(serving.guest) > 0 || self.ready().any(|(_, other)| idle(other));
-        (serving.flight.active() > 1 && !helped).then(|| serving.quiet_since + PATIENCE)
+        (!helped).then(|| serving.quiet_since + PATIENCE)
     }
 
     /// Whether a task of this guest would have a worker started for it.

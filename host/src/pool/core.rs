@@ -102,6 +102,8 @@ pub(super) struct Core {
     next_task: u64,
     next_job: u64,
     next_guest: u32,
+    /// How many of the jobs are maps.
+    open_maps: usize,
     /// Ears on workers that were just started, for whoever reads next.
     pub(super) new_readers: Vec<(WorkerId, Reader)>,
     /// Workers that the driver is to start.
@@ -232,6 +234,7 @@ impl Shared {
             next_task: 0,
             next_job: 0,
             next_guest: 0,
+            open_maps: 0,
             new_readers: Vec::new(),
             to_spawn: Vec::new(),
             doomed: HashSet::new(),
@@ -417,6 +420,7 @@ impl Shared {
         self.with(|core| {
             core.closed.get_or_insert("a bug in wpool");
             core.workers.clear();
+            core.open_maps = 0;
             for job in core.jobs.drain().map(|(_, job)| job) {
                 match job {
                     Job::Single { future, .. } => {
@@ -465,6 +469,7 @@ impl Shared {
         self.with(|core| {
             let job = core.new_job();
             core.jobs.insert(job, Job::Map(map));
+            core.open_maps += 1;
             job
         })
     }
@@ -495,6 +500,7 @@ impl Shared {
                 map.dropped = true;
                 if map.running == 0 {
                     core.jobs.remove(&job);
+                    core.open_maps -= 1;
                 }
             }
         });
@@ -569,6 +575,9 @@ impl Core {
 
     /// Looks whether a map has tasks that the dispatcher does not know yet, as long as it could use some.
     fn feed_hungry(&mut self, shared: &Shared) {
+        if self.open_maps == 0 {
+            return;
+        }
         loop {
             let hungry: Vec<GuestKey> =
                 self.guests.keys().copied().filter(|guest| self.dispatcher.is_hungry(*guest)).collect();
@@ -710,6 +719,7 @@ impl Core {
                 map.settled(index);
                 if map.dropped && map.running == 0 {
                     self.jobs.remove(&job);
+                    self.open_maps -= 1;
                 }
             }
         }

@@ -102,6 +102,8 @@ struct Inner {
     completed: Option<Arc<Completed>>,
     wakers: Vec<Waker>,
     callbacks: Vec<Callback>,
+    /// How many threads wait for the end.
+    waiting: usize,
     /// Those who wait for the first of several futures, each with the place of this one among them.
     watches: Vec<(usize, Arc<Watch>)>,
 }
@@ -122,9 +124,11 @@ impl FutureState {
         debug_assert!(inner.completed.is_none(), "a task ends once");
         inner.completed = Some(Arc::new(completed));
         let (wakers, waiting) = (std::mem::take(&mut inner.wakers), std::mem::take(&mut inner.callbacks));
-        let watches = std::mem::take(&mut inner.watches);
+        let (watches, waited_for) = (std::mem::take(&mut inner.watches), inner.waiting > 0);
         drop(inner);
-        self.ended.notify_all();
+        if waited_for {
+            self.ended.notify_all();
+        }
         watches.into_iter().for_each(|(place, watch)| watch.ended(place));
         wakers.into_iter().for_each(Waker::wake);
         waiting.into_iter().for_each(|callback| callbacks.call(callback));
@@ -152,14 +156,16 @@ impl FutureState {
             if let Some(completed) = &inner.completed {
                 return Some(Arc::clone(completed));
             }
-            inner = match deadline {
-                None => self.ended.wait(inner).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left =
-                        deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-                    self.ended.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
-                }
+            let left = match deadline {
+                None => None,
+                Some(at) => Some(at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?),
             };
+            inner.waiting += 1;
+            inner = match left {
+                None => self.ended.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.ended.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+            inner.waiting -= 1;
         }
     }
 }
