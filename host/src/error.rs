@@ -326,6 +326,8 @@ impl fmt::Display for WorkerExit {
 /// The names of the signals that end processes.
 fn signal_name(signal: i32) -> String {
     let name = match signal {
+        2 => "SIGINT",
+        3 => "SIGQUIT",
         4 => "SIGILL",
         5 => "SIGTRAP",
         6 => "SIGABRT",
@@ -601,6 +603,33 @@ pub enum SubmitError {
         /// The limit in bytes.
         limit: usize,
     },
+}
+
+/// Why a process could not be started for a task.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProcessError {
+    /// It could not be set up.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The guest has no such task.
+    #[error(transparent)]
+    Lookup(#[from] TaskLookupError),
+    /// The arguments cannot be passed.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+}
+
+/// Why a call that was waited for has no value.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// It could not be submitted.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// It was, and failed.
+    #[error(transparent)]
+    Task(#[from] TaskError),
 }
 
 #[cfg(test)]

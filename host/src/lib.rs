@@ -59,16 +59,17 @@ mod wire;
 mod worker;
 
 pub use error::{
-    BuildError, Clock, Frame, GuestError, LoadError, Phase, SettingError, SpawnError, SubmitError, TaskError,
-    TaskLookupError, WorkerExit,
+    ApplyError, BuildError, Clock, Frame, GuestError, LoadError, Phase, ProcessError, SettingError,
+    SpawnError, SubmitError, TaskError, TaskLookupError, WorkerExit,
 };
 pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature, ValueError};
 pub use ids::{TaskId, WorkerId};
 pub use limits::{CompileLimits, Grow, Isolation, Limits};
 pub use pool::{
-    AsCompleted, CancelOnDrop, Canceller, Completed, Figures, GuestSettings, LoadedGuest, Map, NotYet, Pool,
-    PoolBuilder, RawMap, RawTask, ReturnWhen, Stats, Status, StillOpen, Task, TaskFuture, TaskLog, Undecoded,
-    Unfinished, Waited, as_completed, wait,
+    AsCompleted, CancelOnDrop, Canceller, Completed, Figures, GuestSettings, LoadedGuest, Map, MapError,
+    MapFuture, NotYet, Pool, PoolBuilder, Process, ProcessBuilder, RawMap, RawTask, ReturnWhen, Stats,
+    Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog, Undecoded, Unfinished, Waited, as_completed,
+    wait,
 };
 pub use process::Executable;
 pub use trap::Trap;

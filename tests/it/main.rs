@@ -1,5 +1,7 @@
 //! Tests with real processes. Each is bounded: what takes too long hangs, and that is a failure.
 
+/// What Python's pools promise, by the numbers of a list that docs/python.md explains.
+mod behaviours;
 /// The command line, as snapshots that are its manual.
 mod cli;
 /// Clocks and kills: a task ends in time, and nothing else does.

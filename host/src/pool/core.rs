@@ -4,7 +4,7 @@
 //! idle worker writes to that worker's socket itself. Results are handed over after the lock is free.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -61,6 +61,7 @@ pub(crate) struct Shared {
     pub(super) poller: Poller,
     queue_limit: usize,
     callbacks: Callbacks,
+    sentinel: OwnedFd,
     pub(super) lead: Lead,
 }
 
@@ -255,6 +256,7 @@ impl Shared {
             poller: Poller::new()?,
             queue_limit,
             callbacks: Callbacks::default(),
+            sentinel: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?,
             lead: Lead::default(),
         })
     }
@@ -437,6 +439,23 @@ impl Shared {
     pub(super) fn set_finished(&self) {
         self.lock().finished = true;
         self.room.notify_all();
+        // A counter of one cannot be full.
+        let _told = rustix::io::write(&self.sentinel, &1u64.to_ne_bytes());
+    }
+
+    /// It can be read when everything has ended.
+    pub(super) fn sentinel(&self) -> BorrowedFd<'_> {
+        self.sentinel.as_fd()
+    }
+
+    /// The numbers of the workers' processes.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.lock().workers.values().map(|connection| connection.process.pid()).collect()
+    }
+
+    /// Sends a signal to all workers.
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+        self.lock().workers.values_mut().for_each(|connection| connection.process.signal(signal));
     }
 
     /// Waits until everything has ended, at most so long. False if it has not.

@@ -3,17 +3,24 @@
 //! The input is pulled on the caller's thread, while it asks for results: enough to keep the workers busy,
 //! never more than the buffer. Results wait here until they are asked for.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
+#[cfg(feature = "stream")]
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+#[cfg(feature = "stream")]
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
 use super::core::{Shared, unsendable};
-use super::future::{Completed, decode};
+use super::future::{Completed, NotYet, decode};
 use super::hosted::Call;
 use crate::error::TaskError;
 use crate::ids::JobId;
@@ -71,11 +78,26 @@ struct Inner {
     waiting: bool,
     /// No more results will come.
     given_up: bool,
+    /// Who awaits the next result.
+    waker: Option<Waker>,
+    /// Who wants all results together, and how many those are.
+    whole: Option<(u64, Whole)>,
 }
+
+/// Takes all results of a map, in their order.
+pub(super) type Whole = Box<dyn FnOnce(Vec<Completed>) + Send>;
 
 impl MapState {
     fn new(ordered: bool) -> Arc<Self> {
-        let inner = Inner { ordered, results: VecDeque::new(), base: 0, waiting: false, given_up: false };
+        let inner = Inner {
+            ordered,
+            results: VecDeque::new(),
+            base: 0,
+            waiting: false,
+            given_up: false,
+            waker: None,
+            whole: None,
+        };
         Arc::new(Self { inner: Mutex::new(inner), arrived: Condvar::new() })
     }
 
@@ -91,19 +113,42 @@ impl MapState {
 
     /// The pool cannot go on, and no more results will come.
     pub(super) fn give_up(&self) {
-        self.lock().given_up = true;
+        let mut settling = self.settling();
+        settling.inner.given_up = true;
+        if let Some((total, _)) = settling.inner.whole {
+            for index in settling.inner.missing(total) {
+                settling.push(index, Completed::failed(TaskError::PoolClosed));
+            }
+        }
         self.arrived.notify_all();
+    }
+
+    /// Has all `total` results taken together when they are there; it may be at once.
+    pub(super) fn when_whole(&self, total: u64, whole: Whole) {
+        self.settling().inner.whole = Some((total, whole));
     }
 
     /// Moves the results that can be given out to `ready`. With `wait`, until there are some, or none will come;
     /// then the next one is a failure.
-    fn take_ready(&self, ready: &mut VecDeque<(u64, Completed)>, wait: bool) {
+    fn take_ready(&self, ready: &mut VecDeque<(u64, Completed)>, wait: Wait<'_>) {
         let mut inner = self.lock();
         loop {
             inner.move_ready(ready);
-            if !ready.is_empty() || !wait {
+            if !ready.is_empty() {
                 return;
             }
+            let left = match wait {
+                Wait::No => return,
+                Wait::Waker(waker) => {
+                    inner.waker = Some(waker.clone());
+                    return;
+                }
+                Wait::Until(None) => None,
+                Wait::Until(Some(at)) => match at.checked_duration_since(Instant::now()) {
+                    Some(left) if !left.is_zero() => Some(left),
+                    _ => return,
+                },
+            };
             if inner.given_up {
                 ready.push_back((inner.base, Completed::failed(TaskError::PoolClosed)));
                 inner.results.pop_front();
@@ -111,13 +156,48 @@ impl MapState {
                 return;
             }
             inner.waiting = true;
-            inner = self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = match left {
+                None => self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.arrived.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
             inner.waiting = false;
         }
     }
 }
 
+/// How long somebody waits for a result.
+#[derive(Clone, Copy)]
+enum Wait<'a> {
+    No,
+    /// Not at all, but this is woken when there is one.
+    Waker(&'a Waker),
+    /// Until then, or for ever.
+    Until(Option<Instant>),
+}
+
 impl Inner {
+    /// The indices without a result.
+    fn missing(&self, total: u64) -> Vec<u64> {
+        let has = |index: u64| {
+            let place = usize::try_from(index - self.base).unwrap_or(usize::MAX);
+            matches!(self.results.get(place), Some(Some(_)))
+        };
+        (self.base..total).filter(|index| !has(*index)).collect()
+    }
+
+    /// All results, if they are wanted together and are there.
+    fn take_whole(&mut self) -> Option<(Whole, Vec<Completed>)> {
+        let (total, _) = self.whole.as_ref()?;
+        if (self.results.len() as u64) < *total || !self.results.iter().all(Option::is_some) {
+            return None;
+        }
+        let (_, whole) = self.whole.take()?;
+        let results = self.results.drain(..).flatten().map(|(_, completed)| completed).collect();
+        Some((whole, results))
+    }
+
     fn move_ready(&mut self, ready: &mut VecDeque<(u64, Completed)>) {
         while let Some(Some(_)) = self.results.front() {
             ready.extend(self.results.pop_front().flatten());
@@ -149,8 +229,19 @@ impl Settling<'_> {
 
 impl Drop for Settling<'_> {
     fn drop(&mut self) {
-        if self.inner.waiting && matches!(self.inner.results.front(), Some(Some(_))) {
+        if self.inner.whole.is_some()
+            && let Some((whole, results)) = self.inner.take_whole()
+        {
+            return whole(results);
+        }
+        if !matches!(self.inner.results.front(), Some(Some(_))) {
+            return;
+        }
+        if self.inner.waiting {
             self.arrived.notify_all();
+        }
+        if let Some(waker) = self.inner.waker.take() {
+            waker.wake();
         }
     }
 }
@@ -174,6 +265,14 @@ pub struct RawMap<I: Iterator> {
     /// Arguments that were pulled and results that were not given yet, in bytes.
     held: usize,
     slow_input: bool,
+    /// The input has panicked; whoever asks for results learns it after those of the inputs before.
+    panicked: Option<Box<dyn Any + Send>>,
+    /// The first error ends the map.
+    stops_on_error: bool,
+    /// Its results go elsewhere.
+    gathered: bool,
+    /// Nobody wants the rest.
+    closed: bool,
     stopped: Arc<AtomicBool>,
     ready: VecDeque<(u64, Completed)>,
 }
@@ -207,11 +306,19 @@ impl<I: Iterator> RawMap<I> {
             given: 0,
             held: 0,
             slow_input: false,
+            panicked: None,
+            stops_on_error: false,
+            gathered: false,
+            closed: false,
             stopped: Arc::default(),
             ready: VecDeque::new(),
         };
         // Work begins with the call, not with the first result that is asked for.
-        map.pull();
+        let first = call.options.buffer.unwrap_or(PUBLISH) as u64;
+        while map.pulled < first && map.may_pull() && (call.options.buffer.is_some() || !map.slow_input) {
+            map.pull();
+        }
+        map.shared.publish(job);
         map
     }
 
@@ -234,10 +341,14 @@ impl<I: Iterator> RawMap<I> {
         let Some(input) = &mut self.input else { return };
         // A clock is not free: a quick input is timed now and then, a slow one always.
         let began = (self.slow_input || self.pulled.is_multiple_of(16)).then(Instant::now);
-        let Some(item) = input.next() else {
-            self.input = None;
-            self.shared.finish_map(self.job, false);
-            return;
+        let item = match std::panic::catch_unwind(AssertUnwindSafe(|| input.next())) {
+            Ok(Some(item)) => item,
+            ended => {
+                self.input = None;
+                self.panicked = ended.err();
+                self.shared.finish_map(self.job, false);
+                return;
+            }
         };
         if let Some(began) = began {
             self.slow_input = began.elapsed() > SLOW_INPUT;
@@ -277,14 +388,116 @@ impl<I: Iterator> RawMap<I> {
         }
     }
 
+    /// Ends the map: what has not begun is cancelled, and the next result is none.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.input = None;
+        self.ready.clear();
+        self.shared.drop_map(self.job);
+    }
+
+    /// Has the first error end the map: no more inputs are pulled, and what has not begun is cancelled. Without it
+    /// a map goes on, and an error is its item's alone.
+    #[must_use]
+    pub fn stop_on_error(mut self) -> Self {
+        self.stops_on_error = true;
+        self
+    }
+
+    /// The next result, if it comes before the time is over; it is not lost if it comes later. None when there are
+    /// no more.
+    ///
+    /// # Errors
+    /// [`NotYet`] if it has not come by then.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<(u64, Completed)>, NotYet> {
+        let deadline = Instant::now().checked_add(timeout);
+        match self.advance(Wait::Until(deadline)) {
+            Step::Item(index, completed) => Ok(Some((index, completed))),
+            Step::End => Ok(None),
+            Step::NotYet => Err(NotYet(timeout)),
+        }
+    }
+
+    /// Pulls the whole input, however long it is.
+    pub(super) fn pull_all(&mut self) {
+        while self.input.is_some() {
+            self.pull();
+        }
+        self.shared.publish(self.job);
+    }
+
+    /// What of the map remains when its input was pulled: its results go to `whole` together. A panic of the input
+    /// goes on to the caller.
+    pub(super) fn gather(mut self, whole: Whole) {
+        if let Some(panic) = self.panicked.take() {
+            std::panic::resume_unwind(panic);
+        }
+        let (shared, job) = (Arc::clone(&self.shared), self.job);
+        let whole: Whole = Box::new(move |results| {
+            let pool = Arc::clone(&shared);
+            shared.callbacks().call(Box::new(move || {
+                pool.drop_map(job);
+                whole(results);
+            }));
+        });
+        self.gathered = true;
+        self.state.when_whole(self.pulled, whole);
+        self.shared.lead.call_driver();
+    }
+
+    /// The next result, as far as somebody waits for it.
+    fn advance(&mut self, wait: Wait<'_>) -> Step {
+        while !self.closed {
+            if self.ready.is_empty() {
+                self.state.take_ready(&mut self.ready, Wait::No);
+            }
+            if !self.ready.is_empty() {
+                // Results that nobody has to wait for are the time to get more work on its way.
+                let pulls = if self.pulled - self.given < AHEAD { 2 } else { 1 };
+                for _ in 0..pulls {
+                    if self.may_pull() && !self.slow_input {
+                        self.pull();
+                    }
+                }
+                return self.give().map_or(Step::End, |(index, completed)| Step::Item(index, completed));
+            }
+            if self.may_pull() {
+                self.pull();
+            } else if self.given == self.pulled {
+                return match self.panicked.take() {
+                    Some(panic) => std::panic::resume_unwind(panic),
+                    None => Step::End,
+                };
+            } else {
+                self.shared.publish(self.job);
+                self.shared.lead.call_driver();
+                self.state.take_ready(&mut self.ready, wait);
+                if self.ready.is_empty() {
+                    return Step::NotYet;
+                }
+            }
+        }
+        Step::End
+    }
+
     fn give(&mut self) -> Option<(u64, Completed)> {
         let (index, completed) = self.ready.pop_front()?;
         self.given += 1;
+        if self.stops_on_error && completed.result.is_err() {
+            self.canceller().cancel();
+        }
         // Which arguments were freed is not known here; on average they are as large as these.
         let outstanding = usize::try_from(self.pulled - self.given).unwrap_or(usize::MAX);
         self.held -= self.held / (outstanding + 1);
         Some((index, completed))
     }
+}
+
+/// What asking for a result has come to.
+enum Step {
+    Item(u64, Completed),
+    NotYet,
+    End,
 }
 
 /// Ends a map early: no more inputs are pulled, and what has not begun is cancelled. What runs goes on, and
@@ -317,36 +530,18 @@ impl<I: Iterator> Iterator for RawMap<I> {
     type Item = (u64, Completed);
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if self.ready.is_empty() {
-                self.state.take_ready(&mut self.ready, false);
-            }
-            if !self.ready.is_empty() {
-                // Results that nobody has to wait for are the time to get more work on its way.
-                let pulls = if self.pulled - self.given < AHEAD { 2 } else { 1 };
-                for _ in 0..pulls {
-                    if self.may_pull() && !self.slow_input {
-                        self.pull();
-                    }
-                }
-                return self.give();
-            }
-            if self.may_pull() {
-                self.pull();
-            } else if self.given == self.pulled {
-                return None;
-            } else {
-                self.shared.publish(self.job);
-                self.shared.lead.call_driver();
-                self.state.take_ready(&mut self.ready, true);
-            }
+        match self.advance(Wait::Until(None)) {
+            Step::Item(index, completed) => Some((index, completed)),
+            Step::NotYet | Step::End => None,
         }
     }
 }
 
 impl<I: Iterator> Drop for RawMap<I> {
     fn drop(&mut self) {
-        self.shared.drop_map(self.job);
+        if !self.gathered {
+            self.shared.drop_map(self.job);
+        }
     }
 }
 
@@ -372,6 +567,23 @@ impl<I: Iterator, R> Map<I, R> {
     pub(super) fn new(raw: RawMap<I>) -> Self {
         Self { raw, value: PhantomData }
     }
+
+    /// Ends the map: what has not begun is cancelled, and the next result is none.
+    pub fn close(&mut self) {
+        self.raw.close();
+    }
+
+    /// What ends this map early, from any thread.
+    pub fn canceller(&self) -> Canceller {
+        self.raw.canceller()
+    }
+
+    /// Has the first error end the map: no more inputs are pulled, and what has not begun is cancelled. Without it
+    /// a map goes on, and an error is its item's alone.
+    #[must_use]
+    pub fn stop_on_error(self) -> Self {
+        Self { raw: self.raw.stop_on_error(), value: PhantomData }
+    }
 }
 
 impl<I: Iterator, R: DeserializeOwned> Iterator for Map<I, R> {
@@ -380,6 +592,41 @@ impl<I: Iterator, R: DeserializeOwned> Iterator for Map<I, R> {
     fn next(&mut self) -> Option<Self::Item> {
         let (_, completed) = self.raw.next()?;
         Some(decode(completed.result.as_deref()))
+    }
+}
+
+impl<I: Iterator, R: DeserializeOwned> Map<I, R> {
+    /// The next result, if it comes before the time is over; it is not lost if it comes later. None when there are
+    /// no more.
+    ///
+    /// # Errors
+    /// [`NotYet`] if it has not come by then.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, NotYet> {
+        let next = self.raw.next_timeout(timeout)?;
+        Ok(next.map(|(_, completed)| decode(completed.result.as_deref())))
+    }
+}
+
+#[cfg(feature = "stream")]
+impl<I: Iterator + Unpin> futures_core::Stream for RawMap<I> {
+    type Item = (u64, Completed);
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.advance(Wait::Waker(context.waker())) {
+            Step::Item(index, completed) => Poll::Ready(Some((index, completed))),
+            Step::NotYet => Poll::Pending,
+            Step::End => Poll::Ready(None),
+        }
+    }
+}
+
+#[cfg(feature = "stream")]
+impl<I: Iterator + Unpin, R: DeserializeOwned> futures_core::Stream for Map<I, R> {
+    type Item = Result<R, TaskError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = Pin::new(&mut self.raw).poll_next(context);
+        next.map(|next| next.map(|(_, completed)| decode(completed.result.as_deref())))
     }
 }
 

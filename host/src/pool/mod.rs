@@ -20,9 +20,11 @@ mod callbacks;
 mod core;
 mod driver;
 mod future;
+mod gather;
 mod hosted;
 mod lead;
 mod map;
+mod solo;
 mod task;
 mod wait;
 
@@ -38,7 +40,9 @@ use wpool_schema::Schema;
 pub use self::builder::{GuestSettings, PoolBuilder};
 pub use self::core::Stats;
 pub use self::future::{CancelOnDrop, Completed, Figures, NotYet, Status, TaskFuture, TaskLog, Undecoded};
+pub use self::gather::{MapError, MapFuture};
 pub use self::map::{Canceller, Map, RawMap};
+pub use self::solo::{Process, ProcessBuilder, StillRunning};
 pub use self::task::{RawTask, Task};
 pub use self::wait::{AsCompleted, ReturnWhen, Unfinished, Waited, as_completed, wait};
 
@@ -136,6 +140,11 @@ impl Pool {
     /// The pool's numbers at this moment.
     pub fn stats(&self) -> Stats {
         self.shared.stats()
+    }
+
+    /// The numbers of the worker processes that are there now.
+    pub fn worker_pids(&self) -> Vec<u32> {
+        self.shared.pids()
     }
 
     /// Takes no more tasks. Those that were submitted end as they would, and then the workers exit.

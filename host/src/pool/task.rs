@@ -11,9 +11,10 @@ use wpool_schema::{Schema, TypeTable};
 
 use super::core::Shared;
 use super::future::{TaskFuture, Undecoded};
+use super::gather::{self, MapError, MapFuture};
 use super::hosted::{Call, Hosted};
 use super::map::{Encode, Map, RawMap};
-use crate::error::{SettingError, SubmitError, TaskLookupError};
+use crate::error::{ApplyError, SettingError, SubmitError, TaskError, TaskLookupError};
 use crate::guest::description::{Types, same_type};
 use crate::guest::{Guest, Signature};
 
@@ -244,9 +245,97 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
         Map::new(self.raw.map_with(inputs.into_iter(), append, true))
     }
 
+    /// The same as [`map`](Self::map), for those who know the name from Python's pools: the results come one by one,
+    /// in order, as they are asked for.
+    pub fn imap<I: IntoIterator<Item = A>>(&self, inputs: I) -> Map<I::IntoIter, R> {
+        self.map(inputs)
+    }
+
+    /// The same as [`map`](Self::map), for those who know the name: an input is a tuple of arguments in every map of a
+    /// task with several parameters.
+    pub fn starmap<I: IntoIterator<Item = A>>(&self, inputs: I) -> Map<I::IntoIter, R> {
+        self.map(inputs)
+    }
+
+    /// Calls the task for each input, waits until all have ended, and returns their values in the order of the
+    /// inputs.
+    ///
+    /// # Errors
+    /// The first error in that order, when all have ended.
+    pub fn map_list<I: IntoIterator<Item = A>>(&self, inputs: I) -> Result<Vec<R>, MapError> {
+        gather::all(self.raw.map_with(inputs.into_iter(), append, true).map(|(_, completed)| completed))
+    }
+
+    /// Calls the task and waits for its value.
+    ///
+    /// # Errors
+    /// Why it could not be submitted, or has no value.
+    pub fn apply(&self, arguments: &A) -> Result<R, ApplyError> {
+        Ok(self.submit(arguments)?.result()?)
+    }
+
     /// Calls the task for each input, and gives the results as they come.
     pub fn imap_unordered<I: IntoIterator<Item = A>>(&self, inputs: I) -> Map<I::IntoIter, R> {
         Map::new(self.raw.map_with(inputs.into_iter(), append, false))
+    }
+}
+
+impl<A, R> Task<A, R>
+where
+    A: Serialize + Schema,
+    R: DeserializeOwned + Schema + Send + 'static,
+{
+    /// Submits one call, and has `callback` called with its value, or `error_callback` with why it has none, on the
+    /// pool's thread for callbacks.
+    ///
+    /// # Errors
+    /// If the pool is closed, or the arguments cannot be encoded or are larger than they may be.
+    pub fn apply_async(
+        &self,
+        arguments: &A,
+        callback: impl FnOnce(R) + Send + 'static,
+        error_callback: impl FnOnce(TaskError) + Send + 'static,
+    ) -> Result<TaskFuture<R>, SubmitError> {
+        let future = self.submit(arguments)?;
+        future.add_done_callback(|future| match future.result() {
+            Ok(value) => callback(value),
+            Err(error) => error_callback(error),
+        });
+        Ok(future)
+    }
+
+    /// Submits a call for each input, and returns at once. When all have ended `callback` is called once, with all
+    /// values in the order of the inputs, or with the first error. The inputs are pulled here and now, so they must
+    /// have an end.
+    ///
+    /// ```no_run
+    /// # let guest = wpool::Guest::from_file("guest.wasm")?;
+    /// # let pool = wpool::Pool::builder(guest).build()?;
+    /// let square = pool.task::<i64, i64>("square")?;
+    /// let all = square.map_async(0..10, |values| println!("{values:?}"));
+    /// assert_eq!(all.get()?.len(), 10);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_async<I: IntoIterator<Item = A>>(
+        &self,
+        inputs: I,
+        callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,
+    ) -> MapFuture<R> {
+        self.raw.shared.callbacks().start();
+        let (future, settle) = MapFuture::new(callback);
+        let mut map = self.raw.map_with(inputs.into_iter(), append, true);
+        map.pull_all();
+        map.gather(Box::new(settle));
+        future
+    }
+
+    /// The same as [`map_async`](Self::map_async), for those who know the name: an input is a tuple of arguments.
+    pub fn starmap_async<I: IntoIterator<Item = A>>(
+        &self,
+        inputs: I,
+        callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,
+    ) -> MapFuture<R> {
+        self.map_async(inputs, callback)
     }
 }
 

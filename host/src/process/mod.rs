@@ -75,13 +75,18 @@ impl ChildProcess {
         Some(pages * rustix::param::page_size() as u64)
     }
 
-    /// Ends the process with SIGKILL. It is collected later, by `try_wait` or by drop.
-    pub(crate) fn kill(&mut self) {
+    /// Sends a signal that ends the process. It is collected later, by `try_wait` or by drop.
+    pub(crate) fn signal(&mut self, signal: Signal) {
         if self.exit.is_none() {
             self.killed = true;
             // It can only fail if the process has ended, and then the wish is granted.
-            let _ended = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+            let _ended = rustix::process::pidfd_send_signal(&self.pidfd, signal);
         }
+    }
+
+    /// Ends the process with SIGKILL. It is collected later, by `try_wait` or by drop.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
     }
 
     /// How the process ended, if it has.
