@@ -247,6 +247,17 @@ pub enum Clock {
     Total,
 }
 
+impl Clock {
+    /// A short name, as JSON has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Clock::Queue => "queue",
+            Clock::Run => "run",
+            Clock::Total => "total",
+        }
+    }
+}
+
 impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

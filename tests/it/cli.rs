@@ -368,3 +368,102 @@ fn inspect_and_cache_show_what_is_there() {
         assert!(desk.run(&["cache"]).out.contains("0 compiled guests"));
     });
 }
+
+#[test]
+fn a_task_can_be_called_once() {
+    bounded(|| {
+        let desk = Desk::new();
+        let said = desk.run(&["run", SQUARE, "--call", "square", "-7"]);
+        assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (Some(0), "49\n", ""));
+        let repeat = |arguments: &[&str]| desk.run(&[&["run", ECHO, "--call", "repeat"], arguments].concat());
+        assert_eq!(repeat(&["ab", "2", "null"]).out, "\"abab\"\n");
+        assert_eq!(repeat(&["\"a b\"", "1", "\"!\""]).out, "\"a b!\"\n");
+        let said = repeat(&["ab", "2"]);
+        assert_eq!(said.code, Some(2));
+        assert!(said.err.contains("takes 3 arguments, got 2"), "{}", said.err);
+        let said = repeat(&["ab", "x", "null"]);
+        assert!(said.code == Some(2) && said.err.contains("the arguments do not fit"), "{}", said.err);
+        assert_eq!(desk.run(&["run", ECHO, "--call", "nothing"]).out, "null\n");
+        let said = desk.run(&["run", wpool_tests::FAIL_ERROR, "--call", "half", "3"]);
+        assert_eq!((said.code, said.err.as_str()), (Some(1), "error: `half` failed: odd\n"));
+        let said = desk.run(&["run", wpool_tests::OK_LOG, "--call", "log", "2"]);
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("2\n", "info: line 0\nwarn: line 1\n"));
+        let said = desk.run(&["run", SQUARE, "--call", "sqare", "1"]);
+        assert!(said.code == Some(2) && said.err.contains("did you mean `square`?"), "{}", said.err);
+    });
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_where_it_was() {
+    bounded(|| {
+        let desk = Desk::new();
+        let inputs: Vec<String> = (0..300).map(|n| (1000 + n * 7).to_string()).collect();
+        desk.write("in.json", format!("[{}]", inputs.join(",")));
+        let run = ["run", wpool_tests::SLOW_WORK, "--map", "in.json", "--workers", "1"];
+        let whole = desk.run(&[&run[..], &["--output", "whole.json"]].concat());
+        assert_eq!(whole.code, Some(0), "{}", whole.err);
+        let resumed = [&run[..], &["--output", "resumed.json", "--resume", "journal"]].concat();
+        let size = || std::fs::metadata(desk.path("journal")).map_or(0, |file| file.len());
+        // Each run is killed as soon as it has finished something.
+        for _ in 0..3 {
+            let before = size();
+            let mut child = desk.command(&resumed).stderr(Stdio::null()).spawn().unwrap();
+            while size() < before + 200 && child.try_wait().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(!desk.path("resumed.json").exists() && size() > 600);
+        let report = [&resumed[..], &["--report", "report.json"]].concat();
+        let said = desk.run(&report);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert!(said.err.contains("300 tasks") && said.err.contains("300 ok"), "{}", said.err);
+        assert_eq!(desk.read("resumed.json"), desk.read("whole.json"), "not a byte is different");
+        let report: serde_json::Value = serde_json::from_str(&desk.read("report.json")).unwrap();
+        assert!(report["tasks"].as_array().unwrap().len() < 280, "some were not run again");
+        // Another limit, another guest, another input: none of them believes the journal.
+        let said = desk.run(&[&resumed[..], &["--timeout", "59s"]].concat());
+        assert!(said.code == Some(0) && desk.read("resumed.json") == desk.read("whole.json"));
+        desk.write("in.json", desk.read("in.json").replace("[1000,", "[1001,"));
+        desk.run(&resumed);
+        assert_ne!(desk.read("resumed.json"), desk.read("whole.json"));
+        desk.write("letter", "Dear reader");
+        let said = desk.run(&[&run[..], &["--resume", "letter"]].concat());
+        assert!(said.code == Some(2) && said.err.contains("it is no journal of wpool"), "{}", said.err);
+    });
+}
+
+#[test]
+fn clocks_and_isolation_are_flags() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("in.json", "[1, 90000000, 1]");
+        let run = ["run", wpool_tests::SLOW_WORK, "--map", "in.json", "--workers", "1"];
+        let errors = |flags: &[&str]| {
+            let said = desk.run(&[&run[..], flags].concat());
+            assert_eq!(said.code, Some(1), "{}", said.err);
+            let results: Vec<serde_json::Value> = serde_json::from_str(&said.out).unwrap();
+            results
+                .iter()
+                .map(|result| result["$error"]["clock"].as_str().map(str::to_owned))
+                .collect::<Vec<_>>()
+        };
+        let (run_clock, total) = (Some("run".to_owned()), Some("total".to_owned()));
+        assert_eq!(errors(&["--timeout", "100ms"]), [None, run_clock, None]);
+        assert_eq!(errors(&["--deadline", "500ms"])[1], total);
+        let queue = errors(&["--timeout", "300ms", "--queue-timeout", "100ms"]);
+        assert_eq!(queue[2].as_deref(), Some("queue"));
+        desk.write("names.json", "[\"a\", \"b\", \"c\"]");
+        let note = |flags: &[&str]| {
+            let run =
+                ["run", wpool_tests::OK_STATE, "--task", "note", "--map", "names.json", "--workers", "1"];
+            desk.run(&[&run[..], flags].concat()).out
+        };
+        assert_eq!(note(&[]), "[\n[],\n[],\n[]\n]\n");
+        assert_eq!(note(&["--isolation", "worker"]), "[\n[],\n[\"a\"],\n[\"a\",\"b\"]\n]\n");
+        assert_eq!(note(&["--isolation", "worker", "--max-tasks-per-worker", "1"]), note(&[]));
+        assert_eq!(note(&["--priority", "-3", "--retries", "0"]), note(&[]));
+        assert_eq!(desk.run(&[&run[..], &["--max-tasks-per-worker", "0"]].concat()).code, Some(2));
+    });
+}

@@ -31,12 +31,17 @@ pub(crate) struct RunArgs {
     pub(crate) guest: GuestArgs,
 
     /// Inputs in JSON: a file, or - for standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "map_files", conflicts_with = "map_files")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["map_files", "call"], conflicts_with = "map_files")]
     pub(crate) map: Option<PathBuf>,
 
     /// Files whose contents are the inputs: each one's text or bytes is one argument
     #[arg(long, value_name = "GLOB", num_args = 1..)]
     pub(crate) map_files: Vec<String>,
+
+    /// Call a task once, with each argument in JSON (a text may be as it is), and print its value
+    #[arg(long, value_names = ["TASK", "ARGS"], num_args = 1.., allow_negative_numbers = true,
+          conflicts_with_all = ["map", "map_files", "task", "resume"])]
+    pub(crate) call: Vec<String>,
 
     /// How the inputs are written; auto looks at the file's name and first byte
     #[arg(long, value_enum, default_value_t = InputFormat::Auto)]
@@ -54,6 +59,14 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
     pub(crate) timeout: Limit<Duration>,
 
+    /// How long one task may wait before it begins
+    #[arg(long, value_name = "TIME", default_value = "none", value_parser = parse_time)]
+    pub(crate) queue_timeout: Limit<Duration>,
+
+    /// How long the whole run may take; what has not ended by then fails
+    #[arg(long, value_name = "TIME", default_value = "none", value_parser = parse_time)]
+    pub(crate) deadline: Limit<Duration>,
+
     /// Memory that one task may have, such as 64MiB or none
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
     pub(crate) memory: Limit<u64>,
@@ -69,6 +82,26 @@ pub(crate) struct RunArgs {
     /// Size of one task's log; what is beyond is dropped and counted
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_small_size)]
     pub(crate) max_log: u32,
+
+    /// What has an instance of its own: every task, every batch of small tasks, or every worker
+    #[arg(long, value_enum, default_value_t = IsolationArg::Task)]
+    pub(crate) isolation: IsolationArg,
+
+    /// Replace a worker after so many tasks
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tasks_per_worker: Option<u32>,
+
+    /// How often a task runs again whose worker was ended from outside
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub(crate) retries: u8,
+
+    /// Tasks of higher priority go first
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub(crate) priority: i32,
+
+    /// Keep finished results in a file, and go on from there if the run was ended before its end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) resume: Option<PathBuf>,
 
     /// Write results as they come instead of in the order of the inputs
     #[arg(long)]
@@ -150,6 +183,23 @@ pub(crate) enum InputFormat {
 pub(crate) enum Format {
     Json,
     Jsonl,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IsolationArg {
+    Task,
+    Batch,
+    Worker,
+}
+
+impl From<IsolationArg> for wpool::Isolation {
+    fn from(isolation: IsolationArg) -> Self {
+        match isolation {
+            IsolationArg::Task => Self::Task,
+            IsolationArg::Batch => Self::Batch,
+            IsolationArg::Worker => Self::Worker,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -7,7 +7,9 @@ use crate::exit_code::INTERRUPTED;
 
 static INTERRUPTED_ONCE: AtomicBool = AtomicBool::new(false);
 /// What is to be stopped at the first signal.
-static STOP: Mutex<Option<wpool::Canceller>> = Mutex::new(None);
+static STOP: Mutex<Option<Stop>> = Mutex::new(None);
+
+type Stop = Box<dyn Fn() + Send>;
 
 /// Whether somebody wants the run to end.
 pub(crate) fn requested() -> bool {
@@ -21,18 +23,29 @@ pub(crate) fn listen() -> Result<(), ctrlc::Error> {
             // The workers die with this process.
             end_now();
         }
-        if let Some(canceller) = &*STOP.lock().unwrap_or_else(PoisonError::into_inner) {
-            canceller.cancel();
+        if let Some(stop) = &*STOP.lock().unwrap_or_else(PoisonError::into_inner) {
+            stop();
         }
     })
 }
 
-/// Names what the first signal stops. If it has come already, that is stopped now.
+/// Names the map that the first signal stops.
 pub(crate) fn stops(canceller: wpool::Canceller) {
-    *STOP.lock().unwrap_or_else(PoisonError::into_inner) = Some(canceller.clone());
+    at_first(Box::new(move || canceller.cancel()));
+}
+
+/// Names the task that the first signal ends.
+pub(crate) fn ends(future: wpool::TaskFuture<wpool::Undecoded>) {
+    at_first(Box::new(move || future.kill()));
+}
+
+/// If the signal has come already, it is done now.
+fn at_first(stop: Stop) {
+    let mut place = STOP.lock().unwrap_or_else(PoisonError::into_inner);
     if requested() {
-        canceller.cancel();
+        stop();
     }
+    *place = Some(stop);
 }
 
 #[expect(clippy::exit, reason = "somebody has asked twice for this process to end")]

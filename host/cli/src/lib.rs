@@ -7,10 +7,13 @@ mod exit_code;
 mod inputs;
 mod inspect;
 mod interrupt;
+mod journal;
 mod new;
 mod output;
 mod report;
+mod resume;
 mod run;
+mod source;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 use tempfile::NamedTempFile;
-use wpool::{Completed, Signature, TaskError};
+use wpool::{Signature, TaskError};
 
 use crate::args::Format;
 
@@ -43,12 +43,12 @@ impl Output {
     pub(crate) fn write(
         &mut self,
         index: u64,
-        completed: &Completed,
+        result: Result<&[u8], &TaskError>,
         signature: &Signature,
     ) -> io::Result<Result<(), TaskError>> {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
-        let shown = match &completed.result {
+        let shown = match result {
             Ok(bytes) => signature
                 .value_to_json(bytes, &mut text)
                 .map_err(|error| TaskError::BadResult { message: error.to_string() }),
@@ -174,7 +174,13 @@ pub(crate) fn error_object(error: &TaskError, signature: &Signature) -> Value {
                 .collect();
             Some(json!({"trap": trap.name(), "backtrace": frames}))
         }
-        TaskError::Timeout { limit, .. } => Some(json!({"limit_ms": limit.as_secs_f64() * 1e3})),
+        TaskError::Timeout { limit, clock } => {
+            Some(json!({"limit_ms": limit.as_secs_f64() * 1e3, "clock": clock.name()}))
+        }
+        TaskError::WorkerLost { cause, phase, earlier } => {
+            let earlier: Vec<String> = earlier.iter().map(ToString::to_string).collect();
+            Some(json!({"cause": cause.to_string(), "phase": phase.to_string(), "earlier": earlier}))
+        }
         TaskError::OutOfFuel { limit } => Some(json!({"limit": limit})),
         TaskError::MemoryLimit { limit, asked } | TaskError::TableLimit { limit, asked } => {
             Some(json!({"limit": limit, "asked": asked}))

@@ -198,6 +198,21 @@ impl Logs {
         }
     }
 
+    /// Writes the log of the only task there is.
+    pub(crate) fn write_plain(&mut self, completed: &Completed) -> io::Result<()> {
+        match self {
+            Self::Off => Ok(()),
+            Self::Stderr => {
+                completed.log.text().lines().for_each(note);
+                Ok(())
+            }
+            Self::File(file) => {
+                writeln!(file, "{}", escaped(completed.log.text().trim_end()))?;
+                file.flush()
+            }
+        }
+    }
+
     pub(crate) fn finish(self) -> io::Result<()> {
         match self {
             Self::File(mut file) => file.flush(),

@@ -1,42 +1,104 @@
-//! `wpool run`: checks the inputs, maps a task over them, writes what comes out.
+//! `wpool run`: maps a task over inputs and writes what comes out, or calls it once.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::MetadataExt as _;
+use std::cell::{Cell, RefCell};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use wpool::{Completed, Guest, Pool, RawMap, RawTask, Signature, TaskError};
 
-use crate::args::{Format, InputFormat, OnError, RunArgs};
+use crate::args::{Format, OnError, RunArgs};
 use crate::exit_code::{BAD_INPUT, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
-use crate::inputs::{Item, Items, Layout};
+use crate::journal::Journal;
 use crate::output::Output;
 use crate::report::{Logs, Progress, ReportFile};
+use crate::resume::Resume;
+use crate::source::{Input, InputEnd, Source, inputs};
 use crate::{Done, build, inspect, interrupt, report};
-
-/// JSON is longer than what it says: base64, escapes, spaces.
-const TEXT_PER_BYTE: usize = 8;
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs) -> Done {
     interrupt::listen().map_err(|error| Failure::start(&error))?;
+    if let [task, arguments @ ..] = args.call.as_slice() {
+        return call(args, task, arguments);
+    }
     // What was typed is checked before anything is built or started.
     let source = Source::find(args)?;
     let guest = build::load(&args.guest)?;
     let task = choose_task(&guest, args.task.as_deref())?.to_owned();
     let signature = guest.task(&task).map_err(Failure::input)?.clone();
     let total = source.check(&signature)?;
+    let journal = open_journal(args, &guest, &task)?;
     let pool = start_pool(args, guest)?;
-    let raw = pool.raw_task(&task).map_err(Failure::input)?;
+    let raw = task_of(&pool, &task, args)?;
     if interrupt::requested() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    let outcome = map(args, &source, &raw, &signature, total);
+    let outcome = map(args, &source, &raw, &signature, total, Resume::new(journal));
     if interrupt::requested() {
         pool.terminate();
     }
     outcome
+}
+
+/// Calls a task once, and prints its value.
+fn call(args: &RunArgs, task: &str, arguments: &[String]) -> Done {
+    let guest = build::load(&args.guest)?;
+    let signature = guest.task(choose_task(&guest, Some(task))?).map_err(Failure::input)?.clone();
+    let arguments = typed_arguments(&signature, arguments)?;
+    let pool = start_pool(args, guest)?;
+    let future = task_of(&pool, task, args)?.submit(arguments).map_err(Failure::input)?;
+    interrupt::ends(future.clone());
+    let completed = future.completed();
+    let mut logs = Logs::open(&args.logs).map_err(|error| cannot_write(&args.logs, &error))?;
+    logs.write_plain(&completed).map_err(|error| cannot_write(&args.logs, &error))?;
+    if interrupt::requested() {
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    let mut text = Vec::new();
+    let shown = completed.result.clone().and_then(|bytes| {
+        let bad = |error: wpool::ValueError| TaskError::BadResult { message: error.to_string() };
+        signature.value_to_json(&bytes, &mut text).map_err(bad)
+    });
+    match shown {
+        Ok(()) => {
+            text.push(b'\n');
+            report::print(&String::from_utf8_lossy(&text));
+            Ok(ExitCode::from(SUCCESS))
+        }
+        Err(error) => {
+            Err(Failure { code: SOME_FAILED, ..Failure::input(format!("`{task}` failed: {error}")) })
+        }
+    }
+}
+
+/// The arguments of a call, one word each: JSON, or a text as it is where the task takes one.
+fn typed_arguments(signature: &Signature, words: &[String]) -> Result<Vec<u8>, Failure> {
+    let types: Vec<String> = signature.parameters().map(|(_, ty)| ty).collect();
+    if types.len() != words.len() {
+        let shown = inspect::signature(signature);
+        return Err(Failure::input(format!(
+            "`{shown}` takes {} arguments, got {}",
+            types.len(),
+            words.len()
+        )));
+    }
+    let values: Vec<String> = types
+        .iter()
+        .zip(words)
+        .map(|(ty, word)| {
+            let is_text = ty == "string" && serde_json::from_str::<String>(word).is_err();
+            if is_text { serde_json::Value::from(word.as_str()).to_string() } else { word.clone() }
+        })
+        .collect();
+    let text = match values.as_slice() {
+        [only] => only.clone(),
+        several => format!("[{}]", several.join(",")),
+    };
+    signature.arguments_from_json(text.as_bytes()).map_err(|error| {
+        let place = if error.path.is_empty() { "" } else { " at " };
+        Failure::input(format!("the arguments do not fit{place}{}: {}", error.path, error.message))
+    })
 }
 
 fn choose_task<'g>(guest: &'g Guest, wanted: Option<&str>) -> Result<&'g str, Failure> {
@@ -64,7 +126,10 @@ fn start_pool(args: &RunArgs, guest: Guest) -> Result<Pool, Failure> {
         .memory(args.memory.0)
         .fuel(args.fuel)
         .max_result(args.max_result)
-        .max_log(args.max_log);
+        .max_log(args.max_log)
+        .isolation(args.isolation.into())
+        .retries(args.retries)
+        .max_tasks_per_worker(args.max_tasks_per_worker);
     if let Some(workers) = args.workers {
         builder = builder.workers(workers);
     }
@@ -74,290 +139,188 @@ fn start_pool(args: &RunArgs, guest: Guest) -> Result<Pool, Failure> {
     })
 }
 
-/// Where inputs come from.
-enum Source {
-    /// A regular file: it is read twice, the first time to check it whole.
-    File { path: PathBuf, layout: Layout, state: FileState },
-    /// Standard input, or another file that can be read only once.
-    Stream { path: Option<PathBuf>, format: InputFormat },
-    /// Files whose contents are the inputs.
-    Contents(Vec<PathBuf>),
+fn task_of(pool: &Pool, name: &str, args: &RunArgs) -> Result<RawTask, Failure> {
+    let task = pool.raw_task(name).map_err(Failure::input)?;
+    Ok(task.queue_timeout(args.queue_timeout.0).map_timeout(args.deadline.0).priority(args.priority))
 }
 
-/// What tells a file from a changed one.
-#[derive(Debug, PartialEq, Eq)]
-struct FileState(u64, u64, i64, i64);
-
-impl FileState {
-    fn of(file: &File) -> io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self(metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
-    }
+/// The journal of a run that may be resumed. What an entry is worth depends on the guest, the task and the limits.
+fn open_journal(args: &RunArgs, guest: &Guest, task: &str) -> Result<Option<Journal>, Failure> {
+    let Some(path) = &args.resume else { return Ok(None) };
+    let limits = (&args.timeout, &args.memory, args.fuel, args.max_result, args.isolation);
+    let context = format!("{} {task} {limits:?}", guest.identity());
+    let journal = Journal::open(path, context.as_bytes());
+    journal
+        .map(Some)
+        .map_err(|error| Failure::input(format!("cannot resume from `{}`: {error}", path.display())))
 }
 
-/// One input, ready for the pool: its arguments, or why it has none.
-type Input = Result<Vec<u8>, String>;
-
-impl Source {
-    fn find(args: &RunArgs) -> Result<Self, Failure> {
-        let Some(path) = &args.map else { return contents(&args.map_files) };
-        if path == Path::new("-") {
-            return Ok(Self::Stream { path: None, format: args.input_format });
-        }
-        if args.output.as_deref() == Some(path) {
-            return Err(Failure::input("the output would replace the input").hint("choose another --output"));
-        }
-        let unreadable = |error| Failure::input(format!("cannot read `{}`: {error}", path.display()));
-        let file = File::open(path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
-        if metadata.is_dir() {
-            return Err(Failure::input(format!("`{}` is a folder", path.display()))
-                .hint("to use files as inputs: --map-files 'FOLDER/*'"));
-        }
-        if !metadata.is_file() {
-            return Ok(Self::Stream { path: Some(path.clone()), format: args.input_format });
-        }
-        let state = FileState::of(&file).map_err(unreadable)?;
-        let layout = layout_of(path, args.input_format, &mut BufReader::new(file)).map_err(unreadable)?;
-        Ok(Self::File { path: path.clone(), layout, state })
-    }
-
-    /// Reads a regular file whole against the description, and counts its items. Nothing has run yet.
-    fn check(&self, signature: &Signature) -> Result<Option<u64>, Failure> {
-        match self {
-            Self::Stream { .. } => Ok(None),
-            Self::Contents(files) => {
-                if signature.arguments_from_content(b"").is_none() {
-                    let shown = inspect::signature(signature);
-                    return Err(Failure::input(format!("`{shown}` does not take one string or bytes")).hint(
-                        "--map-files gives each file's content as the one argument; use --map for others",
-                    ));
-                }
-                Ok(Some(files.len() as u64))
-            }
-            Self::File { path, layout, .. } => {
-                let file = File::open(path)
-                    .map_err(|error| Failure::input(format!("cannot read `{}`: {error}", path.display())))?;
-                let mut count = 0;
-                for item in items(BufReader::new(file), *layout) {
-                    let item = item.map_err(|error| Failure::input(format!("{}:{error}", path.display())))?;
-                    if let Err(message) = arguments_of(signature, &item, count) {
-                        return Err(Failure::input(format!("{}:{message}", path.display())));
-                    }
-                    count += 1;
-                }
-                Ok(Some(count))
-            }
-        }
-    }
+fn cannot_write(what: &Path, error: &io::Error) -> Failure {
+    Failure::input(format!("cannot write `{}`: {error}", what.display()))
 }
 
-fn contents(patterns: &[String]) -> Result<Source, Failure> {
-    let mut files = Vec::new();
-    for pattern in patterns {
-        let matches = glob::glob(pattern).map_err(|error| Failure::input(format!("`{pattern}`: {error}")))?;
-        let before = files.len();
-        files.extend(matches.filter_map(Result::ok).filter(|path| path.is_file()));
-        if files.len() == before {
-            return Err(Failure::input(format!("no file matches `{pattern}`")));
-        }
-    }
-    Ok(Source::Contents(files))
-}
-
-/// Whether the items are an array or lines: as the user says, as the name says, as the first byte says.
-fn layout_of(path: &Path, format: InputFormat, reader: &mut impl BufRead) -> io::Result<Layout> {
-    Ok(match (format, path.extension().and_then(|extension| extension.to_str())) {
-        (InputFormat::Json, _) | (InputFormat::Auto, Some("json")) => Layout::Array,
-        (InputFormat::Jsonl, _) | (InputFormat::Auto, Some("jsonl" | "ndjson")) => Layout::Lines,
-        (InputFormat::Auto, _) => {
-            let first = reader.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
-            if first == Some(b'[') { Layout::Array } else { Layout::Lines }
-        }
-    })
-}
-
-fn items<R: BufRead>(reader: R, layout: Layout) -> Items<R> {
-    Items::new(reader, layout, wpool::Limits::default().arguments as usize * TEXT_PER_BYTE)
-}
-
-/// The arguments of one item; the message has the place in the file and in the item.
-fn arguments_of(signature: &Signature, item: &Item, index: u64) -> Input {
-    signature.arguments_from_json(&item.text).map_err(|error| {
-        let (line, column) = match (error.line, error.syntax || !error.path.is_empty()) {
-            // The item as a whole does not fit.
-            (_, false) => (item.line, item.column),
-            (0 | 1, true) => (item.line, item.column + error.column.saturating_sub(1)),
-            (line, true) => (item.line + line - 1, error.column),
-        };
-        let place = if error.path.is_empty() || error.path.starts_with(['.', '[']) { "" } else { "." };
-        format!("{line}:{column}: inputs[{index}]{place}{}: {}", error.path, error.message)
-    })
-}
-
-/// What ended the input before its end.
-#[derive(Default)]
-struct InputEnd {
-    /// The input is damaged from here on.
-    damaged: Option<String>,
-    /// The file is not the one that was checked.
-    changed: bool,
-}
-
-/// The inputs, one after the other. What ends them early is left in `end`.
-fn inputs<'a>(
-    source: &'a Source,
+/// Everything that results are written to.
+struct Sinks<'a> {
+    args: &'a RunArgs,
     signature: &'a Signature,
-    end: &'a std::cell::RefCell<InputEnd>,
-) -> Result<Box<dyn Iterator<Item = Input> + 'a>, Failure> {
-    let unreadable =
-        |path: &Path, error| Failure::input(format!("cannot read `{}`: {error}", path.display()));
-    Ok(match source {
-        Source::Contents(files) => Box::new(files.iter().map(|path| content(path, signature))),
-        Source::File { path, layout, state } => {
-            let file = File::open(path).map_err(|error| unreadable(path, error))?;
-            if FileState::of(&file).ok().as_ref() != Some(state) {
-                return Err(Failure::input(format!("`{}` changed while it was read", path.display())));
+    target: &'a Path,
+    output: Output,
+    logs: Logs,
+    figures: Option<(ReportFile, PathBuf)>,
+    progress: Progress,
+    /// Whether somebody may be looking at each line.
+    streaming: bool,
+}
+
+impl<'a> Sinks<'a> {
+    fn open(
+        args: &'a RunArgs,
+        source: &Source,
+        raw: &RawTask,
+        signature: &'a Signature,
+        total: Option<u64>,
+    ) -> Result<Self, Failure> {
+        let target = args.output.as_deref().unwrap_or_else(|| Path::new("standard output"));
+        let output = Output::open(args.output.as_deref(), args.format);
+        let figures = args.report.as_ref().map(|path| {
+            let file = ReportFile::open(path, raw.guest(), signature.name());
+            file.map(|file| (file, path.clone())).map_err(|error| cannot_write(path, &error))
+        });
+        Ok(Self {
+            args,
+            signature,
+            target,
+            output: output.map_err(|error| cannot_write(target, &error))?,
+            logs: Logs::open(&args.logs).map_err(|error| cannot_write(&args.logs, &error))?,
+            figures: figures.transpose()?,
+            progress: Progress::start(total),
+            streaming: matches!(source, Source::Stream { .. }) && args.format == Format::Jsonl,
+        })
+    }
+
+    /// Writes one result. None if whoever read the results has seen enough.
+    fn write(&mut self, index: u64, completed: &Completed) -> Result<Option<Result<(), TaskError>>, Failure> {
+        let result = completed.result.as_deref();
+        let Some(outcome) = self.write_value(index, result)? else { return Ok(None) };
+        self.logs
+            .write(index, completed, &self.progress)
+            .map_err(|error| cannot_write(&self.args.logs, &error))?;
+        if let Some((figures, path)) = &mut self.figures {
+            figures.write(index, completed, &outcome).map_err(|error| cannot_write(path, &error))?;
+        }
+        Ok(Some(outcome))
+    }
+
+    /// Writes one result and nothing beside it.
+    fn write_value(
+        &mut self,
+        index: u64,
+        result: Result<&[u8], &TaskError>,
+    ) -> Result<Option<Result<(), TaskError>>, Failure> {
+        let written = self.output.write(index, result, self.signature);
+        let flushed = written.and_then(|outcome| {
+            if self.streaming {
+                self.output.flush()?;
             }
-            let read = json_inputs(items(BufReader::new(file), *layout), signature, end);
-            // Every item was checked, so a misfit now is a file that changed.
-            Box::new(read.map_while(|input| {
-                end.borrow_mut().changed |= input.is_err();
-                input.is_ok().then_some(input)
-            }))
+            Ok(outcome)
+        });
+        match flushed {
+            Ok(outcome) => {
+                self.progress.ended(&outcome);
+                Ok(Some(outcome))
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
+            Err(error) => Err(cannot_write(self.target, &error)),
         }
-        Source::Stream { path, format } => {
-            let reader: Box<dyn BufRead> = match path {
-                None => Box::new(io::stdin().lock()),
-                Some(path) => {
-                    Box::new(BufReader::new(File::open(path).map_err(|error| unreadable(path, error))?))
-                }
-            };
-            let mut reader = reader;
-            let name = path.as_deref().unwrap_or_else(|| Path::new("-"));
-            let layout = layout_of(name, *format, &mut reader).map_err(|error| unreadable(name, error))?;
-            Box::new(json_inputs(items(reader, layout), signature, end))
-        }
-    })
-}
+    }
 
-fn json_inputs<'a, R: BufRead + 'a>(
-    items: Items<R>,
-    signature: &'a Signature,
-    end: &'a std::cell::RefCell<InputEnd>,
-) -> impl Iterator<Item = Input> + 'a {
-    let mut index = 0;
-    items.map_while(move |item| match item {
-        Ok(item) => {
-            let input = arguments_of(signature, &item, index);
-            index += 1;
-            Some(input)
+    /// Ends all files, and says on standard error what has happened.
+    fn finish(self, whole: bool) -> Result<Progress, Failure> {
+        self.progress.clear();
+        let partial = self.output.finish(whole).map_err(|error| cannot_write(self.target, &error))?;
+        self.logs.finish().map_err(|error| cannot_write(&self.args.logs, &error))?;
+        if let Some((figures, path)) = self.figures {
+            figures.finish(&self.progress).map_err(|error| cannot_write(&path, &error))?;
         }
-        Err(error) => {
-            end.borrow_mut().damaged = Some(error.to_string());
-            None
+        report::note(&self.progress.summary());
+        if let Some(partial) = partial {
+            report::note(&format!("what was done is in {}", partial.display()));
         }
-    })
-}
-
-fn content(path: &Path, signature: &Signature) -> Input {
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
-    match signature.arguments_from_content(&bytes) {
-        Some(arguments) => arguments.map_err(|error| format!("{}: {error}", path.display())),
-        None => Err("the task does not take a file's content".to_owned()),
+        Ok(self.progress)
     }
 }
 
 /// Maps the task over the inputs, and writes everything that comes out.
-fn map(args: &RunArgs, source: &Source, raw: &RawTask, signature: &Signature, total: Option<u64>) -> Done {
-    let failed =
-        |what: &Path, error: io::Error| Failure::input(format!("cannot write `{}`: {error}", what.display()));
-    let stdout = Path::new("standard output");
-    let target = args.output.as_deref().unwrap_or(stdout);
-    let mut output =
-        Output::open(args.output.as_deref(), args.format).map_err(|error| failed(target, error))?;
-    let mut logs = Logs::open(&args.logs).map_err(|error| failed(&args.logs, error))?;
-    let mut figures = match &args.report {
-        Some(path) => {
-            Some(ReportFile::open(path, raw.guest(), signature.name()).map_err(|error| failed(path, error))?)
-        }
-        None => None,
-    };
-    let end = std::cell::RefCell::new(InputEnd::default());
-    let stopped = std::cell::Cell::new(false);
+fn map(
+    args: &RunArgs,
+    source: &Source,
+    raw: &RawTask,
+    signature: &Signature,
+    total: Option<u64>,
+    resume: Resume,
+) -> Done {
+    let mut sinks = Sinks::open(args, source, raw, signature, total)?;
+    let end = RefCell::new(InputEnd::default());
+    let (stopped, resume) = (Cell::new(false), RefCell::new(resume));
     let inputs = inputs(source, signature, &end)?.take_while(|_| !interrupt::requested() && !stopped.get());
+    let inputs = inputs.filter(|input: &Input| resume.borrow_mut().is_to_run(input));
     let mut results: RawMap<_> = if args.unordered { raw.imap_unordered(inputs) } else { raw.map(inputs) };
     interrupt::stops(results.canceller());
-    let mut progress = Progress::start(total);
-    let streaming = matches!(source, Source::Stream { .. }) && args.format == Format::Jsonl;
     let mut cut_short = false;
-    while let Some((index, completed)) = results.next() {
+    while let Some((nth, completed)) = results.next() {
+        let (index, before) =
+            resume.borrow_mut().ended(nth, &completed).map_err(|error| resume_failed(args, &error))?;
+        if !write_resumed(&mut sinks, &before)? {
+            return Ok(ExitCode::from(SUCCESS));
+        }
         if matches!(completed.result, Err(TaskError::Cancelled)) {
             cut_short = true;
-            progress.ended(&Err(TaskError::Cancelled));
+            sinks.progress.ended(&Err(TaskError::Cancelled));
             continue;
         }
-        let written = write_one(&mut output, index, &completed, signature, streaming);
-        let outcome = match written {
-            Ok(outcome) => outcome,
-            // Whoever read the results has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::from(SUCCESS)),
-            Err(error) => return Err(failed(target, error)),
-        };
-        logs.write(index, &completed, &progress).map_err(|error| failed(&args.logs, error))?;
-        if let (Some(figures), Some(path)) = (&mut figures, &args.report) {
-            figures.write(index, &completed, &outcome).map_err(|error| failed(path, error))?;
-        }
-        progress.ended(&outcome);
+        let Some(outcome) = sinks.write(index, &completed)? else { return Ok(ExitCode::from(SUCCESS)) };
         if outcome.is_err() && args.on_error == OnError::Stop && !stopped.replace(true) {
             results.canceller().cancel();
         }
     }
     drop(results);
-    progress.clear();
+    let rest = resume.into_inner().finish().map_err(|error| resume_failed(args, &error))?;
+    if !write_resumed(&mut sinks, &rest)? {
+        return Ok(ExitCode::from(SUCCESS));
+    }
     let end = end.into_inner();
     let interrupted = interrupt::requested();
     let whole = !interrupted && !cut_short && !end.changed && end.damaged.is_none();
-    let partial =
-        output.finish(whole || (stopped.get() && !interrupted)).map_err(|error| failed(target, error))?;
-    logs.finish().map_err(|error| failed(&args.logs, error))?;
-    if let (Some(figures), Some(path)) = (figures, &args.report) {
-        figures.finish(&progress).map_err(|error| failed(path, error))?;
-    }
-    report::note(&progress.summary());
-    if let Some(partial) = partial {
-        report::note(&format!("what was done is in {}", partial.display()));
-    }
+    let progress = sinks.finish(whole || (stopped.get() && !interrupted))?;
     if interrupted {
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    if end.changed {
-        return Err(Failure::input(format!(
-            "`{}` changed while it was read",
-            args.map.clone().unwrap_or_default().display()
-        )));
-    }
-    if let Some(message) = end.damaged {
-        let name = args
-            .map
-            .as_deref()
-            .filter(|path| *path != Path::new("-"))
-            .unwrap_or_else(|| Path::new("standard input"));
-        return Err(Failure { code: BAD_INPUT, ..Failure::input(format!("{}:{message}", name.display())) });
-    }
+    input_was_whole(args, end)?;
     Ok(ExitCode::from(if progress.failed() > 0 { SOME_FAILED } else { SUCCESS }))
 }
 
-fn write_one(
-    output: &mut Output,
-    index: u64,
-    completed: &Completed,
-    signature: &Signature,
-    flush: bool,
-) -> io::Result<Result<(), TaskError>> {
-    let outcome = output.write(index, completed, signature)?;
-    if flush {
-        output.flush()?;
+fn resume_failed(args: &RunArgs, error: &io::Error) -> Failure {
+    cannot_write(args.resume.as_deref().unwrap_or_else(|| Path::new("the journal")), error)
+}
+
+/// Writes results that an earlier run had. False if nobody reads them any more.
+fn write_resumed(sinks: &mut Sinks<'_>, resumed: &[(u64, Vec<u8>)]) -> Result<bool, Failure> {
+    for (index, value) in resumed {
+        if sinks.write_value(*index, Ok(value))?.is_none() {
+            return Ok(false);
+        }
     }
-    Ok(outcome)
+    Ok(true)
+}
+
+/// An error if the input has ended before its end.
+fn input_was_whole(args: &RunArgs, end: InputEnd) -> Result<(), Failure> {
+    if end.changed {
+        let path = args.map.clone().unwrap_or_default();
+        return Err(Failure::input(format!("`{}` changed while it was read", path.display())));
+    }
+    let Some(message) = end.damaged else { return Ok(()) };
+    let stdin = Path::new("standard input");
+    let name = args.map.as_deref().filter(|path| *path != Path::new("-")).unwrap_or(stdin);
+    Err(Failure { code: BAD_INPUT, ..Failure::input(format!("{}:{message}", name.display())) })
 }

@@ -24,13 +24,16 @@ pub struct MapFuture<R> {
     state: Arc<State<R>>,
 }
 
+/// Nothing as long as tasks are running.
+type Outcome<R> = Option<Result<Vec<R>, MapError>>;
+
 struct State<R> {
-    result: Mutex<Option<Result<Vec<R>, MapError>>>,
+    result: Mutex<Outcome<R>>,
     ended: Condvar,
 }
 
 impl<R> State<R> {
-    fn lock(&self) -> MutexGuard<'_, Option<Result<Vec<R>, MapError>>> {
+    fn lock(&self) -> MutexGuard<'_, Outcome<R>> {
         // Nothing that can panic runs under this lock.
         self.result.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,10 +89,7 @@ impl<R> MapFuture<R> {
         self.wait_until(Instant::now().checked_add(timeout)).is_some()
     }
 
-    fn wait_until(
-        &self,
-        deadline: Option<Instant>,
-    ) -> Option<MutexGuard<'_, Option<Result<Vec<R>, MapError>>>> {
+    fn wait_until(&self, deadline: Option<Instant>) -> Option<MutexGuard<'_, Outcome<R>>> {
         let mut result = self.state.lock();
         while result.is_none() {
             result = match deadline {
