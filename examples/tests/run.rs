@@ -55,3 +55,41 @@ fn plugins_are_called_each_in_a_pool_of_its_own() {
     assert!(said.contains("wordcount: wordcount says {\"lines\":1,\"words\":6,"), "{said}");
     assert!(said.contains("thumbnail: thumbnail failed: "), "{said}");
 }
+
+#[test]
+fn the_tour_says_what_it_is_to_say() {
+    for (program, expected) in [
+        (env!("CARGO_BIN_EXE_t01_map"), "1\n4\n9\n16\n25\n"),
+        (
+            env!("CARGO_BIN_EXE_t02_submit"),
+            "submitted\n7 squared is 49\ndone: true, cancelled: false, running: false\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t03_callback"),
+            "called back: done is true, the result Ok(27)\nthe callback has run\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t04_processes"),
+            "square: 100, exit code Some(0)\ncube: 1000, exit code Some(0)\nalive: false and false\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t05_no_shared_list"),
+            "the list of the process holds 3 messages\nthe list of this program holds 0\n",
+        ),
+        (env!("CARGO_BIN_EXE_t07_apply_async"), "10 / 5 = 2\n10 / 0 failed: panic\njoined\n"),
+        (
+            env!("CARGO_BIN_EXE_t08_imap"),
+            "imap:           [9, 4, 1]\nimap_unordered: the slow one comes last: true\n",
+        ),
+        (env!("CARGO_BIN_EXE_t09_timeout"), "1: 1\n2: not within 1s\n3: not within 1s\n"),
+        (
+            env!("CARGO_BIN_EXE_t10_death"),
+            "value: 4\npanic: attempt to divide by zero\nvalue: 2\nworkers lost: 0\n",
+        ),
+    ] {
+        assert_eq!(run(program, &[]), expected, "{program}");
+    }
+    let said = run(env!("CARGO_BIN_EXE_t06_pool_of_three"), &[]);
+    let measured = said.lines().filter(|line| line.contains(": measured by worker ")).count();
+    assert!(measured == 10 && said.ends_with("3 at most: true\n"), "{said}");
+}

@@ -8,6 +8,9 @@ use wpool::Completed;
 use crate::journal::{Journal, Key};
 use crate::source::Input;
 
+/// The place of an input, and its value in postcard.
+pub(crate) type Resumed = (u64, Vec<u8>);
+
 /// Numbers the inputs, and keeps those away from the map whose results the journal has.
 pub(crate) struct Resume {
     journal: Option<Journal>,
@@ -42,11 +45,7 @@ impl Resume {
     }
 
     /// The task at this place of the map has ended: the place of its input, and the results that come before it.
-    pub(crate) fn ended(
-        &mut self,
-        nth: u64,
-        completed: &Completed,
-    ) -> io::Result<(u64, Vec<(u64, Vec<u8>)>)> {
+    pub(crate) fn ended(&mut self, nth: u64, completed: &Completed) -> io::Result<(u64, Vec<Resumed>)> {
         let Some(journal) = &mut self.journal else { return Ok((nth, Vec::new())) };
         let (index, key) = self.running.remove(&nth).unwrap_or_default();
         if let Ok(value) = &completed.result {
@@ -60,7 +59,7 @@ impl Resume {
     }
 
     /// The results that come after all others.
-    pub(crate) fn finish(mut self) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    pub(crate) fn finish(mut self) -> io::Result<Vec<Resumed>> {
         let Some(journal) = &mut self.journal else { return Ok(Vec::new()) };
         journal.flush()?;
         self.found.iter().map(|found| Ok((*found, journal.read(*found)?))).collect()

@@ -12,7 +12,7 @@ use crate::exit_code::{BAD_INPUT, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::journal::Journal;
 use crate::output::Output;
 use crate::report::{Logs, Progress, ReportFile};
-use crate::resume::Resume;
+use crate::resume::{Resume, Resumed};
 use crate::source::{Input, InputEnd, Source, inputs};
 use crate::{Done, build, inspect, interrupt, report};
 
@@ -304,7 +304,7 @@ fn resume_failed(args: &RunArgs, error: &io::Error) -> Failure {
 }
 
 /// Writes results that an earlier run had. False if nobody reads them any more.
-fn write_resumed(sinks: &mut Sinks<'_>, resumed: &[(u64, Vec<u8>)]) -> Result<bool, Failure> {
+fn write_resumed(sinks: &mut Sinks<'_>, resumed: &[Resumed]) -> Result<bool, Failure> {
     for (index, value) in resumed {
         if sinks.write_value(*index, Ok(value))?.is_none() {
             return Ok(false);
