@@ -27,6 +27,11 @@
 //! Doc comments and names of functions, parameters, fields and variants are part of the guest's own
 //! description: `wpool inspect` shows them, and the host reads JSON by them.
 //!
+//! # Starting from something
+//!
+//! [`#[init]`](macro@init) marks a function that runs once, before any task: every task starts, in an instance of its
+//! own, from what it has left in memory. So a table is read once and is there in each of a million tasks.
+//!
 //! # Output
 //!
 //! [`info!`], [`warn!`] and the other macros write to the task's log, and so do `println!` and
@@ -47,7 +52,7 @@ mod output;
 #[cfg(feature = "json")]
 pub use json::Json;
 pub use log::Level;
-pub use wpool_guest_macros::{Schema, task};
+pub use wpool_guest_macros::{Schema, init, task};
 pub use wpool_schema::{Schema, TypeTable};
 
 /// Whether this task is to end: its time is over, or somebody has killed it. A task that asks now and then can

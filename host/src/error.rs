@@ -519,6 +519,17 @@ pub enum BuildError {
         /// What closed it.
         by: &'static str,
     },
+    /// The guest's initializer failed, so no task can start from it.
+    #[error("the guest's initializer failed")]
+    Init(#[source] TaskError),
+    /// The guest's initializer needs an argument.
+    #[error("the guest's initializer `{name}({parameters})` needs an argument")]
+    InitArgument {
+        /// Its name.
+        name: String,
+        /// What it takes.
+        parameters: String,
+    },
     /// The guest could not be prepared for these limits.
     #[error("cannot prepare the guest")]
     Load(#[from] LoadError),
@@ -543,6 +554,31 @@ impl SettingError {
     pub(crate) fn new(setting: &'static str, value: &impl ToString, reason: &'static str) -> Self {
         Self { setting, value: value.to_string(), reason }
     }
+}
+
+/// Why a guest cannot be given an argument for its initializer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// The guest has no initializer.
+    #[error("the guest has no initializer")]
+    None,
+    /// It takes something else.
+    #[error("initializer `{name}` takes `{expected}`, not `{found}`")]
+    TypeMismatch {
+        /// Its name.
+        name: String,
+        /// The type in the guest's description.
+        expected: String,
+        /// The type that was given.
+        found: String,
+    },
+    /// The argument does not fit, or cannot be encoded.
+    #[error("the initializer's argument does not fit: {message}")]
+    Argument {
+        /// What is wrong with it.
+        message: String,
+    },
 }
 
 /// Why a task's typed handle could not be made.

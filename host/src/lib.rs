@@ -59,8 +59,8 @@ mod wire;
 mod worker;
 
 pub use error::{
-    ApplyError, BuildError, Clock, Frame, GuestError, LoadError, Phase, ProcessError, SettingError,
-    SpawnError, SubmitError, TaskError, TaskLookupError, WorkerExit,
+    ApplyError, BuildError, Clock, Frame, GuestError, InitError, LoadError, Phase, ProcessError,
+    SettingError, SpawnError, SubmitError, TaskError, TaskLookupError, WorkerExit,
 };
 pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature, ValueError};
 pub use ids::{TaskId, WorkerId};

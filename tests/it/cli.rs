@@ -467,3 +467,33 @@ fn clocks_and_isolation_are_flags() {
         assert_eq!(desk.run(&[&run[..], &["--max-tasks-per-worker", "0"]].concat()).code, Some(2));
     });
 }
+
+#[test]
+fn the_initializers_argument_is_json_or_a_file() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("words.json", r#"{"words": ["a", "b"]}"#);
+        let run = |flags: &[&str]| {
+            desk.run(&[&["run", wpool_tests::OK_INIT, "--call", "look_up", "b"], flags].concat())
+        };
+        for init in ["words.json", r#"[["a", "b"], null]"#] {
+            let said = run(&["--init", init]);
+            assert_eq!((said.code, said.out.as_str()), (Some(0), "[2,2,1]\n"), "{}", said.err);
+        }
+        let said = run(&[]);
+        assert!(said.code == Some(2) && said.err.contains("hint: give it with --init"), "{}", said.err);
+        let said = run(&["--init", "[[], null]"]);
+        assert_eq!(
+            (said.code, said.err.as_str()),
+            (Some(3), "error: the guest's initializer failed\n  caused by: no words\n")
+        );
+        let said = run(&["--init", "[1]"]);
+        assert!(
+            said.code == Some(2) && said.err.contains("the initializer's argument does not fit"),
+            "{}",
+            said.err
+        );
+        let said = desk.run(&["inspect", wpool_tests::OK_INIT]);
+        assert!(said.out.contains("init learn(words: list<string>, rounds: option<u32>)"), "{}", said.out);
+    });
+}

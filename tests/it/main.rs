@@ -10,6 +10,8 @@ mod deadlines;
 mod failures;
 /// Futures: waiting, awaiting, cancelling, calling back.
 mod futures;
+/// Initializers: run once, the same for every task, failing once for all.
+mod init;
 /// How many workers there are, how long, and for whom.
 mod lifecycle;
 /// Loading guests: what is refused, what is cached, what is compiled once.
@@ -46,6 +48,7 @@ mod tested {
         fail_mixed in failures;
         ok_count_visits in maps;
         ok_echo in values;
+        ok_init in init;
         ok_log in failures;
         ok_square in futures;
         ok_state in lifecycle;

@@ -33,6 +33,13 @@ pub mod export {
     /// `() -> outcome: i32`, one export per task: its [`TaskDescription`](crate::TaskDescription) in
     /// postcard, as the bytes of an outcome with status [`VALUE`](crate::status::VALUE).
     pub const DESCRIBE_PREFIX: &str = "wpool_describe:";
+    /// Like a task, optional: the guest's initializer. It runs once, before any task, and what it leaves in memory
+    /// and globals is what every instance starts with.
+    pub const INIT: &str = "wpool_init";
+    /// Its description.
+    pub const DESCRIBE_INIT: &str = "wpool_describe_init";
+    /// What the host adds to a guest that has an initializer: each of its mutable globals, by number.
+    pub const GLOBAL_PREFIX: &str = "wpool_global:";
     /// `() -> ()`, called once in every fresh instance before anything else, where it exists. The
     /// toolchain makes it for WASI reactors.
     pub const INITIALIZE: &str = "_initialize";

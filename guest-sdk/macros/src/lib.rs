@@ -1,4 +1,4 @@
-//! The macros of wpool-guest: `#[task]` and `#[derive(Schema)]`.
+//! The macros of wpool-guest: `#[task]`, `#[init]` and `#[derive(Schema)]`.
 //!
 //! Misuse is a compile error at the place of the misuse that says what to do instead.
 #![forbid(unsafe_code)]
@@ -26,7 +26,28 @@ use proc_macro::TokenStream;
 /// ```
 #[proc_macro_attribute]
 pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
-    task::expand(attribute.into(), item.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+    task::expand(task::Kind::Task, attribute.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Makes a function the guest's initializer: it runs once, before any task, and every task starts from what it
+/// leaves behind. A guest has at most one; its parameters are what the host gives it, as a task's are.
+///
+/// ```ignore
+/// static WORDS: OnceLock<HashSet<String>> = OnceLock::new();
+///
+/// /// The words that are known.
+/// #[wpool_guest::init]
+/// fn learn(words: Vec<String>) {
+///     WORDS.set(words.into_iter().collect()).expect("it runs once");
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn init(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    task::expand(task::Kind::Init, attribute.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }
 
 /// Describes a struct or an enum, so that a host can read JSON as that type.

@@ -1,4 +1,4 @@
-//! `#[task]`: checks a function's signature and adds the two exports of a task beside it.
+//! `#[task]` and `#[init]`: check a function's signature and add the two exports of a task beside it.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -7,21 +7,46 @@ use syn::{Error, FnArg, Ident, ItemFn, Pat, Result, ReturnType, Type};
 
 use crate::schema::docs_of;
 
+/// What the host calls the function for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Task,
+    Init,
+}
+
+impl Kind {
+    fn attribute(self) -> &'static str {
+        match self {
+            Kind::Task => "#[task]",
+            Kind::Init => "#[init]",
+        }
+    }
+
+    /// The exports that call and describe a function of this name.
+    fn exports(self, name: &str) -> (String, String) {
+        match self {
+            Kind::Task => (format!("wpool_task:{name}"), format!("wpool_describe:{name}")),
+            Kind::Init => ("wpool_init".to_owned(), "wpool_describe_init".to_owned()),
+        }
+    }
+}
+
 struct Param {
     name: Ident,
     ty: Type,
 }
 
-pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
+pub(crate) fn expand(kind: Kind, attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let name = kind.attribute();
     if !attribute.is_empty() {
-        return Err(Error::new(attribute.span(), "`#[task]` takes no arguments"));
+        return Err(Error::new(attribute.span(), format!("`{name}` takes no arguments")));
     }
     let function: ItemFn = syn::parse2(item).map_err(|error| {
-        Error::new(error.span(), "`#[task]` goes on a function: fn name(parameters) -> result")
+        Error::new(error.span(), format!("`{name}` goes on a function: fn name(parameters) -> result"))
     })?;
     check_signature(&function)?;
     let params = params_of(&function)?;
-    let glue = glue(&function, &params);
+    let glue = glue(kind, &function, &params);
     Ok(quote! {
         #function
         #glue
@@ -140,11 +165,10 @@ fn is_str_or_bytes(ty: &Type) -> bool {
 }
 
 /// The exports of one task. They sit in an anonymous constant, so they claim no name of the guest's.
-fn glue(function: &ItemFn, params: &[Param]) -> TokenStream {
+fn glue(kind: Kind, function: &ItemFn, params: &[Param]) -> TokenStream {
     let name = &function.sig.ident;
     let plain_name = unraw(name);
-    let call_export = format!("wpool_task:{plain_name}");
-    let describe_export = format!("wpool_describe:{plain_name}");
+    let (call_export, describe_export) = kind.exports(&plain_name);
     let docs = docs_of(&function.attrs);
     let returned = match &function.sig.output {
         ReturnType::Default => quote!(()),

@@ -43,6 +43,10 @@ pub(crate) struct RunArgs {
           conflicts_with_all = ["map", "map_files", "task", "resume"])]
     pub(crate) call: Vec<String>,
 
+    /// The argument of the guest's initializer: JSON, or a file that holds it
+    #[arg(long, value_name = "JSON|FILE", allow_negative_numbers = true)]
+    pub(crate) init: Option<String>,
+
     /// How the inputs are written; auto looks at the file's name and first byte
     #[arg(long, value_enum, default_value_t = InputFormat::Auto)]
     pub(crate) input_format: InputFormat,

@@ -20,21 +20,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Done {
 
 fn as_json(guest: &Guest) -> Value {
     let (start, most) = guest.memory();
-    let tasks: Vec<Value> = guest
-        .tasks()
-        .iter()
-        .map(|task| {
-            let parameters: Vec<Value> =
-                task.parameters().map(|(name, ty)| json!({"name": name, "type": ty})).collect();
-            json!({
-                "name": task.name(),
-                "docs": task.docs(),
-                "parameters": parameters,
-                "returns": task.returns(),
-                "error": task.error(),
-            })
-        })
-        .collect();
+    let tasks: Vec<Value> = guest.tasks().iter().map(function_as_json).collect();
     let imports: Vec<Value> = guest
         .imports()
         .map(|(module, name, ty)| json!({"module": module, "name": name, "type": ty}))
@@ -44,17 +30,30 @@ fn as_json(guest: &Guest) -> Value {
         "size": guest.size(),
         "image_size": guest.image_size(),
         "memory": {"start": start, "max": most},
+        "init": guest.initializer().map(function_as_json),
         "tasks": tasks,
         "imports": imports,
     })
 }
 
+fn function_as_json(function: &Signature) -> Value {
+    let parameters: Vec<Value> =
+        function.parameters().map(|(name, ty)| json!({"name": name, "type": ty})).collect();
+    json!({
+        "name": function.name(),
+        "docs": function.docs(),
+        "parameters": parameters,
+        "returns": function.returns(),
+        "error": function.error(),
+    })
+}
+
 fn as_text(guest: &Guest) -> String {
     let mut text = String::new();
-    for task in guest.tasks() {
-        text += &signature(task);
-        text.push('\n');
-        for line in task.docs().lines() {
+    let init = guest.initializer().map(|init| ("init ", init));
+    for (kind, function) in init.into_iter().chain(guest.tasks().iter().map(|task| ("", task))) {
+        text += &format!("{kind}{}\n", signature(function));
+        for line in function.docs().lines() {
             text += &format!("    {line}\n");
         }
     }

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     }
     // What was typed is checked before anything is built or started.
     let source = Source::find(args)?;
-    let guest = build::load(&args.guest)?;
+    let guest = load(args)?;
     let task = choose_task(&guest, args.task.as_deref())?.to_owned();
     let signature = guest.task(&task).map_err(Failure::input)?.clone();
     let total = source.check(&signature)?;
@@ -41,9 +41,24 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     outcome
 }
 
+/// The guest, with the argument of its initializer.
+fn load(args: &RunArgs) -> Result<Guest, Failure> {
+    let guest = build::load(&args.guest)?;
+    let Some(init) = &args.init else { return Ok(guest) };
+    let path = Path::new(init);
+    let text = match path.is_file() {
+        true => std::fs::read(path)
+            .map_err(|error| Failure::input(format!("cannot read `{}`: {error}", path.display())))?,
+        false => init.clone().into_bytes(),
+    };
+    guest
+        .initialized_from_json(&text)
+        .map_err(|error| Failure::input(error).hint("run `wpool inspect GUEST` to see what it takes"))
+}
+
 /// Calls a task once, and prints its value.
 fn call(args: &RunArgs, task: &str, arguments: &[String]) -> Done {
-    let guest = build::load(&args.guest)?;
+    let guest = load(args)?;
     let signature = guest.task(choose_task(&guest, Some(task))?).map_err(Failure::input)?.clone();
     let arguments = typed_arguments(&signature, arguments)?;
     let pool = start_pool(args, guest)?;
@@ -135,6 +150,7 @@ fn start_pool(args: &RunArgs, guest: Guest) -> Result<Pool, Failure> {
     }
     builder.build().map_err(|error| match error {
         wpool::BuildError::Setting(_) => Failure::input(error),
+        wpool::BuildError::InitArgument { .. } => Failure::input(error).hint("give it with --init"),
         error => Failure::start(&error),
     })
 }

@@ -3,6 +3,8 @@
 //! It sees the module and nothing else: no cache, no key, no other guest. If it takes too long the
 //! parent kills it, and if it needs too much memory the kernel's limit ends it.
 
+mod instrument;
+
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -99,13 +101,20 @@ fn report_panics(socket: &UnixStream) {
 fn compile(bytes: &[u8], fuel: bool) -> Result<(Vec<u8>, ModuleInfo), CompileFailure> {
     let bytes = wat::Parser::new().parse_bytes(None, bytes).map_err(|error| text_error(&error))?;
     let engine = Engine::new(&worker::code_config(fuel)).map_err(|error| invalid(&error))?;
-    let module = Module::new(&engine, &bytes).map_err(|error| invalid(&error))?;
+    let mut module = Module::new(&engine, &bytes).map_err(|error| invalid(&error))?;
     check_imports(&module)?;
     check_abi(&module)?;
     let tasks = check_tasks(&module)?;
+    let has_init = check_init(&module)?;
+    if has_init {
+        // What the initializer leaves behind is read from outside, so the outside must be able to see it.
+        let bytes = instrument::export_globals(&bytes)
+            .map_err(|message| CompileFailure::Invalid { message: shortened(&message) })?;
+        module = Module::new(&engine, bytes).map_err(|error| invalid(&error))?;
+    }
     check_links(&module, &tasks, fuel)?;
     let code = module.serialize().map_err(|error| invalid(&error))?;
-    let info = info_of(&module, tasks, has_start(&bytes), code.len());
+    let info = ModuleInfo { has_init, ..info_of(&module, tasks, has_start(&bytes), code.len()) };
     Ok((code, info))
 }
 
@@ -177,6 +186,18 @@ fn check_tasks(module: &Module) -> Result<Vec<String>, CompileFailure> {
     Ok(tasks)
 }
 
+/// Whether the module has an initializer; then it has both of its exports.
+fn check_init(module: &Module) -> Result<bool, CompileFailure> {
+    if module.get_export(export::INIT).is_none() {
+        return Ok(false);
+    }
+    let engine = module.engine();
+    let function = |params: usize| FuncType::new(engine, (0..params).map(|_| ValType::I32), [ValType::I32]);
+    check_function(module, export::INIT, &function(3))?;
+    check_function(module, export::DESCRIBE_INIT, &function(0))?;
+    Ok(true)
+}
+
 fn check_function(module: &Module, name: &str, expected: &FuncType) -> Result<(), CompileFailure> {
     match module.get_export(name) {
         Some(ExternType::Func(found)) if found.matches(expected) => Ok(()),
@@ -229,6 +250,7 @@ fn info_of(module: &Module, tasks: Vec<String>, has_start: bool, image_len: usiz
         _ => (0, None),
     };
     ModuleInfo {
+        has_init: false,
         imports: module
             .imports()
             .map(|import| (shortened(import.module()), shortened(import.name()), show(&import.ty())))

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use wpool_schema::{Schema, TypeTable};
+
 use wpool_abi::{Field, TaskDescription, Type, TypeIndex, VariantData};
 
 use super::json::{self, JsonError, ValueError};
@@ -23,7 +25,7 @@ impl Types {
     }
 
     /// The types of a program's own, which its compiler has made.
-    pub(crate) fn from_table(table: wpool_schema::TypeTable) -> Self {
+    pub(crate) fn from_table(table: TypeTable) -> Self {
         Self(table.into_types())
     }
 
@@ -102,6 +104,38 @@ impl Types {
 /// called does not matter.
 pub(crate) fn same_type(a_types: &Types, a: TypeIndex, b_types: &Types, b: TypeIndex) -> bool {
     Comparison { a: a_types, b: b_types, assumed: HashSet::new() }.same(a, b)
+}
+
+/// A Rust type as a description has it.
+pub(crate) fn described<T: Schema>() -> (Types, TypeIndex) {
+    let mut table = TypeTable::default();
+    let root = T::describe(&mut table);
+    (Types::from_table(table), root)
+}
+
+/// Whether a Rust type is what a function takes: its only parameter, or a tuple of several. If it is not, what would
+/// be and what this is.
+pub(crate) fn fits_parameters<A: Schema>(signature: &Signature) -> Result<(), (String, String)> {
+    let (arguments, root) = described::<A>();
+    let params: Vec<_> = signature.params().iter().map(|param| param.ty).collect();
+    let fits = match params.as_slice() {
+        [only] => same_type(signature.types(), *only, &arguments, root),
+        several => match (several, arguments.get(root)) {
+            ([], Type::Unit) => true,
+            (several, Type::Tuple(parts)) if several.len() == parts.len() => several
+                .iter()
+                .zip(parts)
+                .all(|(theirs, ours)| same_type(signature.types(), *theirs, &arguments, *ours)),
+            _ => false,
+        },
+    };
+    if fits {
+        return Ok(());
+    }
+    let names: Vec<String> = signature.parameters().map(|(_, ty)| ty).collect();
+    let expected =
+        if let [only] = names.as_slice() { only.clone() } else { format!("({})", names.join(", ")) };
+    Err((expected, arguments.name(arguments.get(root))))
 }
 
 struct Comparison<'t> {

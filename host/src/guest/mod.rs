@@ -1,10 +1,12 @@
 //! A guest as the parent sees it: bytes that it never runs, a description that it has checked, and images
 //! that only workers map.
 
+mod ask;
 mod cache;
 mod compile;
 mod describe;
 pub(crate) mod description;
+mod initialize;
 pub(crate) mod json;
 mod source;
 
@@ -18,7 +20,12 @@ pub use cache::{Cache, CacheEntry};
 pub use description::Signature;
 pub use json::{JsonError, ValueError};
 
-use crate::error::{LoadError, TaskLookupError};
+pub(crate) use initialize::Snapshot;
+
+use serde::Serialize;
+use wpool_schema::Schema;
+
+use crate::error::{BuildError, InitError, LoadError, TaskLookupError};
 use crate::limits::{CompileLimits, Limits};
 use crate::process::Executable;
 use crate::wire::BUILD;
@@ -38,6 +45,19 @@ use crate::wire::message::ModuleInfo;
 #[derive(Clone)]
 pub struct Guest {
     inner: Arc<Inner>,
+    init: Option<Arc<Init>>,
+}
+
+/// What a guest's initializer is called with, and what it has left behind once it has run.
+struct Init {
+    arguments: Vec<u8>,
+    snapshot: Mutex<Option<Snapshot>>,
+}
+
+impl Init {
+    fn new(arguments: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self { arguments, snapshot: Mutex::new(None) })
+    }
 }
 
 struct Inner {
@@ -46,6 +66,7 @@ struct Inner {
     loader: Loader,
     info: ModuleInfo,
     tasks: Vec<Signature>,
+    init: Option<Signature>,
     plain: Image,
     /// The image whose code counts fuel, once a pool has asked for one.
     counting: Mutex<Option<Image>>,
@@ -153,14 +174,14 @@ impl Loader {
         let slot = loading_slot(&key);
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(inner) = slot.upgrade() {
-            return Ok(Guest { inner });
+            return Ok(Guest::new(inner));
         }
         let (info, descriptions, plain) = self.image(&source, &key, false)?;
-        let tasks = describe::check(&info, &descriptions)?;
-        let counting = Mutex::new(None);
-        let inner = Arc::new(Inner { identity, source, loader: self.clone(), info, tasks, plain, counting });
+        let (tasks, init) = describe::check(&info, &descriptions)?;
+        let (counting, loader) = (Mutex::new(None), self.clone());
+        let inner = Arc::new(Inner { identity, source, loader, info, tasks, init, plain, counting });
         *slot = Arc::downgrade(&inner);
-        Ok(Guest { inner })
+        Ok(Guest::new(inner))
     }
 
     /// The image of a module from the cache, or compiled and described now.
@@ -228,9 +249,80 @@ impl Guest {
         Loader::new().bytes(bytes)
     }
 
-    /// The guest's name: a hash of its module.
+    fn new(inner: Arc<Inner>) -> Self {
+        // One that can do without an argument is not asked for one.
+        let arguments = inner.init.as_ref().and_then(|init| init.arguments_from_json(b"null").ok());
+        Self { inner, init: arguments.map(Init::new) }
+    }
+
+    /// The guest's name: a hash of its module, and of what its initializer is called with.
     pub fn identity(&self) -> Identity {
-        self.inner.identity
+        match (&self.init, &self.inner.init) {
+            (Some(init), Some(_)) => {
+                Identity(*blake3::keyed_hash(&self.inner.identity.0, &init.arguments).as_bytes())
+            }
+            _ => self.inner.identity,
+        }
+    }
+
+    /// The guest's initializer, if it has one.
+    pub fn initializer(&self) -> Option<&Signature> {
+        self.inner.init.as_ref()
+    }
+
+    /// The same guest with an argument for its initializer: the parameter itself if it has one, a tuple if it has
+    /// several. It runs when a pool is built, once for all pools of this guest and its clones, and every task starts
+    /// from what it has left in memory.
+    ///
+    /// ```no_run
+    /// # use wpool::{Guest, Pool};
+    /// let guest = Guest::from_file("guest.wasm")?.initialized_with(&vec!["one".to_owned(), "two".to_owned()])?;
+    /// let pool = Pool::builder(guest).build()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the guest has no initializer, or one that takes something else.
+    pub fn initialized_with<A: Serialize + Schema>(&self, argument: &A) -> Result<Self, InitError> {
+        let init = self.inner.init.as_ref().ok_or(InitError::None)?;
+        if let Err((expected, found)) = description::fits_parameters::<A>(init) {
+            return Err(InitError::TypeMismatch { name: init.name().to_owned(), expected, found });
+        }
+        let encoded = postcard::to_allocvec(argument);
+        let arguments = encoded.map_err(|error| InitError::Argument { message: error.to_string() })?;
+        Ok(Self { inner: Arc::clone(&self.inner), init: Some(Init::new(arguments)) })
+    }
+
+    /// The same guest with an argument for its initializer in JSON, as a task's arguments are written.
+    ///
+    /// # Errors
+    /// If the guest has no initializer, or the text does not fit it.
+    pub fn initialized_from_json(&self, text: &[u8]) -> Result<Self, InitError> {
+        let init = self.inner.init.as_ref().ok_or(InitError::None)?;
+        let arguments = init.arguments_from_json(text);
+        let arguments = arguments.map_err(|error| InitError::Argument { message: error.to_string() })?;
+        Ok(Self { inner: Arc::clone(&self.inner), init: Some(Init::new(arguments)) })
+    }
+
+    /// What the initializer leaves behind; it is run if it has not. None for a guest without one.
+    pub(crate) fn snapshot(&self, image: &Image, limits: &Limits) -> Result<Option<Snapshot>, BuildError> {
+        let Some(signature) = &self.inner.init else { return Ok(None) };
+        let Some(init) = &self.init else {
+            let parameters: Vec<String> =
+                signature.parameters().map(|(name, ty)| format!("{name}: {ty}")).collect();
+            return Err(BuildError::InitArgument {
+                name: signature.name().to_owned(),
+                parameters: parameters.join(", "),
+            });
+        };
+        // Whoever builds another pool of this guest meanwhile waits here, and finds it done.
+        let mut snapshot = init.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = &*snapshot {
+            return Ok(Some(snapshot.clone()));
+        }
+        let made = initialize::initialize(self, image, &init.arguments, limits)?;
+        *snapshot = Some(made.clone());
+        Ok(Some(made))
     }
 
     /// The guest's tasks, by name.

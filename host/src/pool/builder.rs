@@ -175,6 +175,7 @@ impl GuestSettings {
     ) -> Result<impl FnOnce(GuestKey) -> Hosted + use<>, BuildError> {
         self.check()?;
         let image = guest.image(&self.limits)?;
+        let snapshot = guest.snapshot(&image, &self.limits)?;
         let (limits, isolation, weight) = (self.limits, self.isolation, self.weight);
         let options = TaskOptions {
             timeout: limits.timeout,
@@ -186,7 +187,7 @@ impl GuestSettings {
             chunk: None,
             buffer: None,
         };
-        Ok(move |key| Hosted { key, guest, image, limits, isolation, weight, options })
+        Ok(move |key| Hosted { key, guest, image, snapshot, limits, isolation, weight, options })
     }
 }
 

@@ -175,11 +175,13 @@ impl Driver<'_> {
             tasks: hosted.guest.task_exports(),
             has_start: hosted.guest.has_start(),
             isolation: hosted.isolation,
+            from_snapshot: hosted.snapshot.is_some(),
         };
         let mut writer = FrameWriter::default();
         writer.frame(to_worker::HELLO, |out| encode(&hello, out));
-        send_with_descriptors(&socket, writer.bytes(), &[control_file.as_fd(), hosted.image.as_fd()])
-            .map_err(system("a connection"))?;
+        let mut descriptors = vec![control_file.as_fd(), hosted.image.as_fd()];
+        descriptors.extend(hosted.snapshot.as_ref().map(|snapshot| snapshot.0.as_fd()));
+        send_with_descriptors(&socket, writer.bytes(), &descriptors).map_err(system("a connection"))?;
         socket.set_nonblocking(true).map_err(system("a connection"))?;
         let watch = |fd, kind| {
             let data = epoll::EventData::new_u64(token(worker, kind));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wpool_schema::{Schema, TypeTable};
+use wpool_schema::Schema;
 
 use super::core::Shared;
 use super::future::{TaskFuture, Undecoded};
@@ -15,7 +15,7 @@ use super::gather::{self, MapError, MapFuture};
 use super::hosted::{Call, Hosted};
 use super::map::{Encode, Map, RawMap};
 use crate::error::{ApplyError, SettingError, SubmitError, TaskError, TaskLookupError};
-use crate::guest::description::{Types, same_type};
+use crate::guest::description::{described, fits_parameters, same_type};
 use crate::guest::{Guest, Signature};
 
 /// A task whose arguments and results are bytes in postcard.
@@ -383,34 +383,10 @@ fn check<A: Schema, R: Schema>(signature: &Signature) -> Result<(), TaskLookupEr
         expected,
         found,
     };
-    let (arguments, arguments_root) = described::<A>();
-    let params: Vec<_> = signature.params().iter().map(|param| param.ty).collect();
-    let fits = match params.as_slice() {
-        [only] => same_type(signature.types(), *only, &arguments, arguments_root),
-        several => match (several, arguments.get(arguments_root)) {
-            ([], wpool_abi::Type::Unit) => true,
-            (several, wpool_abi::Type::Tuple(parts)) if several.len() == parts.len() => several
-                .iter()
-                .zip(parts)
-                .all(|(theirs, ours)| same_type(signature.types(), *theirs, &arguments, *ours)),
-            _ => false,
-        },
-    };
-    if !fits {
-        let names: Vec<String> = signature.parameters().map(|(_, ty)| ty).collect();
-        let expected =
-            if let [only] = names.as_slice() { only.clone() } else { format!("({})", names.join(", ")) };
-        return Err(mismatch("takes", expected, arguments.name(arguments.get(arguments_root))));
-    }
+    fits_parameters::<A>(signature).map_err(|(expected, found)| mismatch("takes", expected, found))?;
     let (returns, returns_root) = described::<R>();
     if !same_type(signature.types(), signature.returns_index(), &returns, returns_root) {
         return Err(mismatch("returns", signature.returns(), returns.name(returns.get(returns_root))));
     }
     Ok(())
-}
-
-fn described<T: Schema>() -> (Types, wpool_abi::TypeIndex) {
-    let mut table = TypeTable::default();
-    let root = T::describe(&mut table);
-    (Types::from_table(table), root)
 }

@@ -20,6 +20,9 @@ pub(crate) mod to_worker {
     /// A task that has begun is to end, as its claim word says too: a [`TaskId`](super::TaskId). For a worker
     /// whose tasks are all suspended.
     pub(crate) const END: u8 = 4;
+    /// Asks for the initializer to be run: its arguments. The hello has named it as the only task, and a file for the
+    /// snapshot has come with it.
+    pub(crate) const INIT: u8 = 5;
 }
 
 /// The kinds of frames from a worker to the parent.
@@ -34,6 +37,8 @@ pub(crate) mod from_worker {
     pub(crate) const FATAL: u8 = 4;
     /// A task waits for something, and others can run meanwhile: its [`TaskId`](super::TaskId).
     pub(crate) const SUSPENDED: u8 = 5;
+    /// The initializer has run, and the snapshot is in the file; or why not: an [`Initialized`](super::Initialized).
+    pub(crate) const INITIALIZED: u8 = 6;
 }
 
 /// The kinds of frames between the parent and a compiler.
@@ -56,6 +61,8 @@ pub(crate) struct Hello {
     /// Whether the module has a start function.
     pub(crate) has_start: bool,
     pub(crate) isolation: Isolation,
+    /// Whether the third descriptor is a snapshot that instances start from.
+    pub(crate) from_snapshot: bool,
 }
 
 /// The worker's answer to the hello.
@@ -157,6 +164,13 @@ pub(crate) struct Described<'a> {
     pub(crate) result: Result<Vec<&'a [u8]>, Outcome<'a>>,
 }
 
+/// What became of an initializer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Initialized<'a> {
+    #[serde(borrow)]
+    pub(crate) result: Result<(), Outcome<'a>>,
+}
+
 /// What a compiler is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CompileRequest {
@@ -201,6 +215,8 @@ pub(crate) struct ModuleInfo {
     pub(crate) memory_max: Option<u64>,
     /// Whether it has a start function.
     pub(crate) has_start: bool,
+    /// Whether it has an initializer.
+    pub(crate) has_init: bool,
     /// The names of the tasks, sorted.
     pub(crate) tasks: Vec<String>,
     /// Bytes of the compiled image.

@@ -1,6 +1,6 @@
 //! One task: a fresh instance, its arguments in, its outcome out.
 
-use std::future::Future as _;
+use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -10,6 +10,7 @@ use wasmtime::{
 use wpool_abi::{export, outcome, status};
 
 use super::guest_mem::{GuestSlice, read_u32};
+use super::snapshot::Snapshot;
 use super::state::{Duty, Ended, Log, TaskState};
 use super::{imports, wasi};
 use crate::trap::Trap;
@@ -24,8 +25,10 @@ pub(super) struct Guest {
     initialize: Option<ModuleExport>,
     tasks: Vec<ModuleExport>,
     fuel: Option<u64>,
-    /// Whether code of the guest runs when an instance is made.
-    runs_at_start: bool,
+    has_start: bool,
+    /// The mutable globals, if the guest has an initializer.
+    globals: Vec<ModuleExport>,
+    snapshot: Option<Snapshot>,
 }
 
 /// A rule of the interface that the guest broke.
@@ -71,13 +74,7 @@ type Called = wasmtime::Result<(Memory, u32)>;
 
 impl Guest {
     /// Prepares a module. `tasks` are the exports that will be called, by their numbers.
-    /// `has_start` is whether the module has a start function.
-    pub(super) fn new(
-        module: &Module,
-        tasks: &[String],
-        fuel: Option<u64>,
-        has_start: bool,
-    ) -> wasmtime::Result<Self> {
+    pub(super) fn new(module: &Module, tasks: &[String], fuel: Option<u64>) -> wasmtime::Result<Self> {
         let engine = module.engine();
         let mut linker = Linker::new(engine);
         imports::define(&mut linker)?;
@@ -90,11 +87,32 @@ impl Guest {
             pre: linker.instantiate_pre(module)?,
             memory: find(export::MEMORY)?,
             alloc: find(export::ALLOC)?,
-            runs_at_start: has_start || initialize.is_some(),
+            globals: module
+                .exports()
+                .filter(|export| export.name().starts_with(export::GLOBAL_PREFIX))
+                .filter_map(|export| module.get_export_index(export.name()))
+                .collect(),
+            has_start: false,
             initialize,
+            snapshot: None,
             tasks: tasks.iter().map(|name| find(name)).collect::<Result<_, _>>()?,
             fuel,
         })
+    }
+
+    /// Tells that the module has a start function, which runs in every instance.
+    pub(super) fn with_start(self, has_start: bool) -> Self {
+        Self { has_start, ..self }
+    }
+
+    /// Has every instance start from a snapshot.
+    pub(super) fn from_snapshot(self, snapshot: Snapshot) -> Self {
+        Self { snapshot: Some(snapshot), ..self }
+    }
+
+    /// Whether code of the guest runs when an instance is made.
+    fn runs_at_start(&self) -> bool {
+        self.has_start || (self.initialize.is_some() && self.snapshot.is_none())
     }
 
     /// Makes an instance. What the module itself runs at its start runs here.
@@ -117,23 +135,57 @@ impl Guest {
             .and_then(wasmtime::Extern::into_memory)
             .ok_or_else(|| BadGuest("`memory` is no memory".to_owned()))?;
         store.data_mut().memory = Some(memory);
-        if let Some(initialize) = &self.initialize {
-            let initialize: TypedFunc<(), ()> = function(&instance, store, initialize)?;
-            initialize.call_async(&mut *store, ()).await?;
+        match (&self.snapshot, &self.initialize) {
+            (Some(snapshot), _) => {
+                let globals = self.globals_of(&instance, store)?;
+                snapshot.apply(store, memory, &globals)?;
+            }
+            (None, Some(initialize)) => {
+                let initialize: TypedFunc<(), ()> = function(&instance, store, initialize)?;
+                initialize.call_async(&mut *store, ()).await?;
+            }
+            (None, None) => {}
         }
         Ok((instance, memory))
     }
 
+    fn globals_of(
+        &self,
+        instance: &Instance,
+        store: &mut Store<TaskState>,
+    ) -> Result<Vec<wasmtime::Global>, BadGuest> {
+        let global = |export: &ModuleExport| {
+            let found =
+                instance.get_module_export(&mut *store, export).and_then(wasmtime::Extern::into_global);
+            found.ok_or_else(|| BadGuest("a global is none".to_owned()))
+        };
+        self.globals.iter().map(global).collect()
+    }
+
+    /// What a call has left behind in an instance, compared with one in which nothing has run.
+    pub(super) fn snapshot_of(&self, used: Fresh, state: TaskState) -> wasmtime::Result<Snapshot> {
+        let Fresh { mut store, instance } = used;
+        let (instance, memory) = instance?;
+        let globals = self.globals_of(&instance, &mut store)?;
+        let values: Vec<_> = globals.iter().map(|global| global.get(&mut store)).collect();
+        let mut fresh = Store::new(&self.engine, state);
+        fresh.limiter(|state| state);
+        fresh.set_epoch_deadline(u64::MAX / 2);
+        let untouched = poll_now(self.pre.instantiate_async(&mut fresh))??;
+        let untouched = untouched
+            .get_module_export(&mut fresh, &self.memory)
+            .and_then(wasmtime::Extern::into_memory)
+            .ok_or_else(|| BadGuest("`memory` is no memory".to_owned()))?;
+        Ok(Snapshot::capture(untouched.data(&fresh), memory.data(&store), &values)?)
+    }
+
     /// Makes an instance before there is a task for it, if nothing of the guest runs for that.
     pub(super) fn spare(&self, state: TaskState) -> Option<Fresh> {
-        if self.runs_at_start {
+        if self.runs_at_start() {
             return None;
         }
-        match pin!(self.instantiate(state)).poll(&mut Context::from_waker(Waker::noop())) {
-            // Why an instance cannot be made is told to the task that asks for one.
-            Poll::Ready(fresh) => fresh.instance.is_ok().then_some(fresh),
-            Poll::Pending => None,
-        }
+        // Why an instance cannot be made is told to the task that asks for one.
+        poll_now(self.instantiate(state)).ok().filter(|fresh| fresh.instance.is_ok())
     }
 
     /// Runs one task in an instance, and hands its outcome to `report` while the instance is there to be read.
@@ -220,6 +272,14 @@ impl Guest {
         }
         GuestSlice::new(ptr, len).write(memory.data_mut(&mut *store))?.copy_from_slice(args);
         Ok(ptr)
+    }
+}
+
+/// The value of a future that waits for nothing.
+fn poll_now<F: Future>(future: F) -> Result<F::Output, BadGuest> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Ok(value),
+        Poll::Pending => Err(BadGuest("it waits where nothing can".to_owned())),
     }
 }
 

@@ -7,6 +7,7 @@ mod imports;
 mod instance;
 mod output;
 mod serve;
+mod snapshot;
 mod state;
 mod wasi;
 
@@ -33,6 +34,7 @@ use self::engine::{Ticker, serving_engine};
 use self::instance::Guest;
 use self::output::Output;
 use self::serve::Worker;
+use self::snapshot::Snapshot;
 use self::state::{Budget, InstanceShare};
 
 /// All instances of a worker together may have as much memory as so many tasks.
@@ -45,7 +47,7 @@ const MAX_FRAME: usize = (Limits::MAX_PAYLOAD as usize) + (1 << 20);
 
 /// Whether a worker could serve this module: resolves its imports and exports as a worker does.
 pub(crate) fn check_links(module: &wasmtime::Module, tasks: &[String], fuel: bool) -> wasmtime::Result<()> {
-    Guest::new(module, tasks, fuel.then_some(0), false).map(drop)
+    Guest::new(module, tasks, fuel.then_some(0)).map(drop)
 }
 
 /// Runs the role until the parent closes the connection.
@@ -69,14 +71,23 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
         ready(&Output::new(socket.try_clone()?), sandbox_report_of_nothing())?;
         return Ok(());
     }
-    let [control, image] = <[OwnedFd; 2]>::try_from(descriptors)
-        .map_err(|got| io::Error::other(format!("{} descriptors came with the hello, not 2", got.len())))?;
-    let control = ControlPage::open(&File::from(control))?;
+    let mut descriptors = descriptors.into_iter().map(File::from);
+    let (Some(control), Some(image), third) = (descriptors.next(), descriptors.next(), descriptors.next())
+    else {
+        return Err(io::Error::other("descriptors are missing from the hello").into());
+    };
+    let control = ControlPage::open(&control)?;
     let engine = serving_engine(&hello.limits)?;
     // SAFETY: the image is a sealed copy that the parent took from a compiler of this build, or from a
     // cache entry that it has authenticated; nobody can write to it any more.
-    let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, File::from(image))? };
-    let guest = Guest::new(&module, &hello.tasks, hello.limits.fuel, hello.has_start)?;
+    let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, image)? };
+    let mut guest = Guest::new(&module, &hello.tasks, hello.limits.fuel)?.with_start(hello.has_start);
+    let mut to_fill = third;
+    if hello.from_snapshot {
+        let file =
+            to_fill.take().ok_or_else(|| io::Error::other("the snapshot is missing from the hello"))?;
+        guest = guest.from_snapshot(Snapshot::from_bytes(&read_whole(file)?)?);
+    }
     let ticker = Ticker::start(&engine)?;
     let budget = hello.limits.memory_bytes() * BUDGET_TASKS;
     let report = sandbox::seal(budget + OWN_MEMORY)?;
@@ -91,9 +102,18 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
     };
     let tasks = u32::try_from(hello.tasks.len())?;
     let spare = RefCell::default();
-    let worker = Worker { guest: &guest, share, isolation: hello.isolation, ticker, tasks, spare };
+    let isolation = hello.isolation;
+    let worker = Worker { guest: &guest, share, isolation, ticker, tasks, spare, snapshot: to_fill };
     worker.serve(socket, reader)?;
     Ok(())
+}
+
+fn read_whole(mut file: File) -> io::Result<Vec<u8>> {
+    use io::{Read as _, Seek as _};
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn receive_hello(socket: &UnixStream) -> wasmtime::Result<(Hello, FrameReader, Vec<OwnedFd>)> {

@@ -5,8 +5,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fs::File;
 use std::future::Future;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -22,7 +23,7 @@ use crate::ids::TaskId;
 use crate::limits::Isolation;
 use crate::wire::codec::{Frame, FrameError, FrameReader};
 use crate::wire::message::{
-    BadMessage, CallHeader, Described, Done, Outcome, decode, encode, from_worker, to_worker,
+    BadMessage, CallHeader, Described, Done, Initialized, Outcome, decode, encode, from_worker, to_worker,
 };
 
 /// Why a worker stops serving.
@@ -73,6 +74,8 @@ pub(super) struct Worker<'a> {
     /// An instance that the next task may use: one that nobody has used, or with less isolation one that served
     /// the task before.
     pub(super) spare: RefCell<Option<Spare>>,
+    /// The file for a snapshot, in a worker that runs the initializer.
+    pub(super) snapshot: Option<File>,
 }
 
 /// An instance that waits for a task.
@@ -130,6 +133,35 @@ impl<'a> Worker<'a> {
             self.spare.replace(kept.map(|instance| Spare { instance, used: true }));
         }
         reported
+    }
+
+    /// Runs the initializer, which the hello has named as the only task, and leaves a snapshot in the file.
+    fn initialize(&self, arguments: &[u8]) -> Result<(), ServeError> {
+        let report = |outcome: Outcome<'_>, _: Figures<'_>| match outcome {
+            Outcome::Value(_) => None,
+            failed => {
+                let mut bytes = Vec::new();
+                encode(&Initialized { result: Err(failed) }, &mut bytes);
+                Some(bytes)
+            }
+        };
+        let initialized = async {
+            let fresh = self.guest.instantiate(self.new_state()).await;
+            self.guest.run(fresh, 0, Some(arguments), report).await
+        };
+        let output = &self.share.output;
+        let (failed, used) = block_on(initialized);
+        if let Some(bytes) = failed {
+            return Ok(output.send(from_worker::INITIALIZED, |out| out.extend_from_slice(&bytes))?);
+        }
+        let snapshot = used.map(|used| self.guest.snapshot_of(used, self.new_state()));
+        let written = match (snapshot, self.snapshot.as_ref()) {
+            (Some(Ok(snapshot)), Some(mut file)) => Ok(file.write_all(&snapshot.to_bytes())?),
+            (Some(Err(error)), _) => Err(format!("{error:#}")),
+            (None, _) | (_, None) => Err("there is nothing to take a snapshot of".to_owned()),
+        };
+        let result = written.as_ref().map(|()| ()).map_err(|message| Outcome::BadGuest(message));
+        Ok(output.send(from_worker::INITIALIZED, |out| encode(&Initialized { result }, out))?)
     }
 
     /// Asks each task of the guest for its description, and stops at the first that fails.
@@ -222,6 +254,10 @@ impl<'a> Session<'a> {
                 to_worker::DESCRIBE => {
                     decode::<()>(payload)?;
                     self.worker.describe()?;
+                }
+                to_worker::INIT => {
+                    let arguments = decode::<&[u8]>(payload)?;
+                    self.worker.initialize(arguments)?;
                 }
                 to_worker::END => {
                     let task = decode(payload)?;
@@ -375,7 +411,6 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::sync::Arc;
 
     use super::*;
@@ -418,7 +453,7 @@ mod tests {
                 let engine = serving_engine(&limits).unwrap();
                 // SAFETY: the image was made a line above, by this build.
                 let module = unsafe { wasmtime::Module::deserialize(&engine, code).unwrap() };
-                let guest = Guest::new(&module, &["wpool_task:visit".to_owned()], None, false).unwrap();
+                let guest = Guest::new(&module, &["wpool_task:visit".to_owned()], None).unwrap();
                 let share = InstanceShare {
                     limits,
                     output: Arc::new(Output::new(theirs.try_clone().unwrap())),
@@ -427,8 +462,9 @@ mod tests {
                     budget: Arc::new(Budget::new(1 << 30)),
                 };
                 let ticker = Ticker::start(&engine).unwrap();
+                let spare = RefCell::default();
                 let worker =
-                    Worker { guest: &guest, share, isolation, ticker, tasks: 1, spare: RefCell::default() };
+                    Worker { guest: &guest, share, isolation, ticker, tasks: 1, spare, snapshot: None };
                 worker.serve(&theirs, FrameReader::new(1 << 20))
             });
             Self { socket, control, reader: FrameReader::new(1 << 20), thread }
