@@ -453,7 +453,7 @@ fn ended_from_outside(signal: Signal) -> TaskError {
     let running = Process::builder(load(WPOOL, wpool_tests::SLOW_WORK))
         .start::<u32, u64>("work", &4_000_000_000)
         .unwrap();
-    until("it has begun", || running.pid().is_some_and(|pid| computes(pid)));
+    until("it has begun", || running.pid().is_some_and(computes));
     let pid = i32::try_from(running.pid().unwrap()).unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
     running.result().unwrap_err()
@@ -632,7 +632,7 @@ fn b113_b114_two_guests_share_nothing_and_errors_keep_their_types() {
 /// A stream is polled where it is, and wakes who awaits it.
 #[test]
 fn a_map_is_a_stream() {
-    use futures_core::Stream;
+    use futures_core::Stream as _;
     use std::task::{Context, Poll, Wake};
     struct Unpark(std::thread::Thread);
     impl Wake for Unpark {

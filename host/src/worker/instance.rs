@@ -106,7 +106,7 @@ impl Guest {
     }
 
     /// Has every instance start from a snapshot.
-    pub(super) fn from_snapshot(self, snapshot: Snapshot) -> Self {
+    pub(super) fn with_snapshot(self, snapshot: Snapshot) -> Self {
         Self { snapshot: Some(snapshot), ..self }
     }
 

@@ -86,7 +86,7 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
     if hello.from_snapshot {
         let file =
             to_fill.take().ok_or_else(|| io::Error::other("the snapshot is missing from the hello"))?;
-        guest = guest.from_snapshot(Snapshot::from_bytes(&read_whole(file)?)?);
+        guest = guest.with_snapshot(Snapshot::from_bytes(&read_whole(file)?)?);
     }
     let ticker = Ticker::start(&engine)?;
     let budget = hello.limits.memory_bytes() * BUDGET_TASKS;

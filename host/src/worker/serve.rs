@@ -160,7 +160,7 @@ impl<'a> Worker<'a> {
             (Some(Err(error)), _) => Err(format!("{error:#}")),
             (None, _) | (_, None) => Err("there is nothing to take a snapshot of".to_owned()),
         };
-        let result = written.as_ref().map(|()| ()).map_err(|message| Outcome::BadGuest(message));
+        let result = written.as_ref().copied().map_err(|message| Outcome::BadGuest(message));
         Ok(output.send(from_worker::INITIALIZED, |out| encode(&Initialized { result }, out))?)
     }
 
