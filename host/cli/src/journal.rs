@@ -176,7 +176,7 @@ mod tests {
         assert!(Journal::open(&path, b"context").unwrap_err().to_string().contains("another run"));
         for index in 0..3u8 {
             let key = journal.key(&[index]);
-            journal.write(index.into(), key, &vec![index; 100]).unwrap();
+            journal.write(index.into(), key, &[index; 100]).unwrap();
         }
         journal.flush().unwrap();
         drop(journal);

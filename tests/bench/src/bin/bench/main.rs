@@ -1,8 +1,10 @@
 //! Measures everything in one run, prints a table, and writes the same as JSON.
 //!
-//! usage: bench [--rounds N] [--json FILE] [--only map|trip|start|memory]. Every figure is the median of the rounds; the comparisons are
+//! usage: bench [--rounds N] [--json FILE] [--only map|trip|start|memory|hard]. Every figure is the median of the rounds; the comparisons are
 //! made in the same run, in turn, so that a machine that is busy is busy for both sides.
 #![expect(clippy::print_stdout, reason = "it prints its table")]
+
+mod hard_times;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,10 @@ fn main() -> Result<()> {
     if wanted("memory") {
         measure_memory(&guest, &mut rows)?;
     }
+    if wanted("hard") {
+        let folder = module.parent().ok_or("a module lies in a folder")?;
+        hard_times::measure(folder, rounds, &mut rows)?;
+    }
     if only.is_none() {
         measure_peers(&mut rows);
     }
@@ -89,7 +95,7 @@ fn build_programs() -> Result<()> {
 fn build_guest() -> Result<PathBuf> {
     let guests = manifest().join("../../guests");
     let status = Command::new("cargo")
-        .args(["build", "--release", "--quiet", "-p", "behaviours", "--bin", "ok_square"])
+        .args(["build", "--release", "--quiet", "-p", "behaviours", "--bins"])
         .args(["--target", "wasm32-unknown-unknown"])
         .env_remove("CARGO_TARGET_DIR")
         .current_dir(&guests)
