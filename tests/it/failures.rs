@@ -143,3 +143,71 @@ fn a_timeout_of_zero_and_none() {
         assert_eq!(looping.result(), Err(TaskError::PoolClosed));
     });
 }
+
+/// b71 to b74: whatever happens while arguments are read, a task runs or a result is written is that task's error, and
+/// nobody waits for ever.
+#[test]
+fn every_way_to_fail_at_every_stage_is_an_error_of_one_task() {
+    bounded(|| {
+        let limit = Duration::from_millis(100);
+        let builder = pool(WPOOL, wpool_tests::FAIL_WHEN).timeout(limit).memory(16 << 20);
+        let pool = builder.build().unwrap();
+        let act = pool.task::<(String, String), (String, String)>("act").unwrap();
+        let fate = |when: &str, how: &str| (when.to_owned(), how.to_owned());
+        let mut fates = Vec::new();
+        for when in ["decode", "run", "encode"] {
+            for how in ["error", "panic", "trap", "loop", "memory"] {
+                fates.extend([fate(when, how), fate("never", how)]);
+            }
+        }
+        fates.push(fate("lie", ""));
+        for (fate, result) in fates.iter().zip(act.map(fates.clone())) {
+            let (when, how) = (fate.0.as_str(), fate.1.as_str());
+            let fits = match (when, how, &result) {
+                ("never", _, Ok(value)) => value == fate,
+                ("decode", "error", Err(TaskError::BadArguments { message })) => !message.is_empty(),
+                ("run", "error", Err(TaskError::Guest(error))) => error.message() == "as it was told",
+                ("encode", "error", Err(TaskError::BadResult { message })) => !message.is_empty(),
+                (_, "panic", Err(TaskError::Panic { message, .. })) => message == "as it was told",
+                (_, "trap", Err(TaskError::Trap { .. })) => true,
+                (_, "loop", Err(TaskError::Timeout { clock: Clock::Run, .. })) => true,
+                (_, "memory", Err(TaskError::MemoryLimit { .. })) => true,
+                ("lie", _, Err(TaskError::BadResult { .. })) => true,
+                _ => false,
+            };
+            assert!(fits, "{when} {how}: {result:?}");
+        }
+        assert_eq!(pool.stats().workers_lost, 0, "none of it costs a worker");
+        let after: Vec<_> = act.map(std::iter::repeat_n(fate("never", ""), 100)).collect();
+        assert!(after.iter().all(Result::is_ok));
+    });
+}
+
+/// A task whose worker dies each time is not run for ever, and its error has all the evidence.
+#[test]
+fn a_task_that_brings_down_its_workers_is_given_up_with_the_evidence() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).retries(2).build().unwrap();
+        let work = pool.task::<u32, u64>("work").unwrap();
+        let doomed = work.timeout(None).submit(&4_000_000_000).unwrap();
+        let mut killed = 0;
+        while !doomed.done() {
+            for pid in pool.worker_pids() {
+                // Only while the task runs in it: one that dies before is charged to nobody.
+                if doomed.running() {
+                    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+                    killed +=
+                        i32::from(rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok());
+                }
+            }
+            std::thread::yield_now();
+        }
+        let Err(TaskError::WorkerLost { cause, earlier, .. }) = doomed.result() else {
+            panic!("{:?}", doomed.result())
+        };
+        let outside = wpool::WorkerExit::Signal { signal: 9, by_pool: false };
+        assert_eq!((cause, earlier), (outside.clone(), vec![outside.clone(), outside]));
+        assert!(killed >= 3, "{killed}");
+        assert_eq!(doomed.figures().unwrap().attempts, 3);
+    });
+}

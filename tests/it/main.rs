@@ -46,6 +46,7 @@ mod tested {
     by! {
         fail_error in failures;
         fail_mixed in failures;
+        fail_when in failures;
         ok_count_visits in maps;
         ok_echo in values;
         ok_init in init;

@@ -321,7 +321,7 @@ impl Dispatcher {
             if range.past.deaths > 0 {
                 self.evidence.remove(&task);
             }
-            let attempts = range.past.attempts();
+            let attempts = range.past.begun() + 1;
             let end = End { timeout: range.terms.run, reason };
             actions.push(Action::Complete { nth, job: range.job, index: range.index, worker, attempts, end });
             if let Some(tenant) = self.guests.get_mut(&range.guest) {

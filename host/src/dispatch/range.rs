@@ -50,8 +50,9 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    pub(crate) fn attempts(self) -> u32 {
-        u32::from(self.deaths) + u32::from(self.losses) + 1
+    /// How often one of these tasks has begun in a worker that died.
+    pub(crate) fn begun(self) -> u32 {
+        u32::from(self.deaths) + u32::from(self.losses)
     }
 }
 

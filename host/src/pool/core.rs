@@ -703,7 +703,9 @@ impl Core {
             }
             Action::Fail { range, error } => {
                 for n in 0..u64::from(range.count) {
-                    self.settle(range.job, range.index + n, Completed::failed(error.clone()), now);
+                    let mut completed = Completed::failed(error.clone());
+                    completed.figures.attempts = range.past.begun();
+                    self.settle(range.job, range.index + n, completed, now);
                 }
             }
             Action::Violation { worker, what } => self.violation(worker, what.to_owned()),

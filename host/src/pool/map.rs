@@ -139,6 +139,7 @@ impl MapState {
             }
             let left = match wait {
                 Wait::No => return,
+                #[cfg(feature = "stream")]
                 Wait::Waker(waker) => {
                     inner.waker = Some(waker.clone());
                     return;
@@ -172,6 +173,7 @@ impl MapState {
 enum Wait<'a> {
     No,
     /// Not at all, but this is woken when there is one.
+    #[cfg(feature = "stream")]
     Waker(&'a Waker),
     /// Until then, or for ever.
     Until(Option<Instant>),
