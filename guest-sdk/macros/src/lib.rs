@@ -5,6 +5,7 @@
 #![warn(missing_docs)]
 
 mod case;
+mod names;
 mod schema;
 mod serde_attributes;
 mod task;

@@ -3,11 +3,11 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
-use syn::{Attribute, Data, DataEnum, DeriveInput, Error, Fields, Ident, Result};
+use syn::{Data, DataEnum, DeriveInput, Error, Fields, Ident, Result};
 
 use crate::case::Case;
+use crate::names::{docs_of, unraw};
 use crate::serde_attributes::SerdeAttributes;
-use crate::task::unraw;
 
 /// `library` is the crate that the user's program knows, which holds what the code below names.
 pub(crate) fn expand(item: TokenStream, library: &str) -> Result<TokenStream> {
@@ -140,19 +140,4 @@ fn named_fields(fields: &Fields, case: Option<Case>) -> Result<Vec<TokenStream>>
             Ok(quote_spanned!(ty.span()=> __private::field::<#ty>(types, #name, #docs)))
         })
         .collect()
-}
-
-/// The doc comment, its lines without the leading space that rustfmt puts there.
-pub(crate) fn docs_of(attributes: &[Attribute]) -> String {
-    let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
-        syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
-            syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(text), .. }) => Some(text.value()),
-            _ => None,
-        },
-        _ => None,
-    });
-    lines
-        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
 }

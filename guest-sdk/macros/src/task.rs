@@ -5,7 +5,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{Error, FnArg, Ident, ItemFn, Pat, Result, ReturnType, Type};
 
-use crate::schema::docs_of;
+use crate::names::{docs_of, unraw};
 
 /// What the host calls the function for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,10 +229,4 @@ fn glue(kind: Kind, function: &ItemFn, params: &[Param]) -> TokenStream {
             }
         };
     }
-}
-
-/// A raw identifier without its `r#`.
-pub(crate) fn unraw(ident: &Ident) -> String {
-    let text = ident.to_string();
-    text.strip_prefix("r#").map(str::to_owned).unwrap_or(text)
 }

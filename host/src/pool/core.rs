@@ -5,25 +5,21 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::epoll;
-
 use super::callbacks::Callbacks;
+use super::connection::{Connection, Poller};
 use super::driver::Reader;
 use super::future::{Completed, FutureState};
 use super::hosted::{Call, Hosted};
+use super::jobs::{Batch, Delivery, Job, MapJob};
 use super::lead::Lead;
 use super::map::{MapState, Pending};
 use crate::dispatch::{Action, Dispatcher, Event, Past, Probe, Range, Settings, Terms};
-use crate::error::{SubmitError, TaskError, WorkerExit};
+use crate::error::{SubmitError, TaskError};
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
-use crate::process::ChildProcess;
-use crate::wire::codec::FrameWriter;
-use crate::wire::control::ControlPage;
 use crate::wire::message::{CallHeader, encode, to_worker};
 
 /// A call frame is not made longer by further tasks once it has so many bytes.
@@ -65,36 +61,6 @@ pub(crate) struct Shared {
     pub(super) lead: Lead,
 }
 
-/// The kernel's list of what the driver waits for.
-pub(super) struct Poller {
-    pub(super) epoll: OwnedFd,
-    pub(super) waker: OwnedFd,
-}
-
-impl Poller {
-    /// The waker is registered under this number.
-    pub(super) const WAKE: u64 = 0;
-
-    pub(super) fn new() -> rustix::io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
-        let waker = rustix::event::eventfd(0, flags)?;
-        epoll::add(&epoll, &waker, epoll::EventData::new_u64(Self::WAKE), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, waker })
-    }
-
-    /// Has the driver look at the shared state.
-    pub(super) fn wake(&self) {
-        // A full counter is a wake-up that is on its way.
-        let _on_its_way = rustix::io::write(&self.waker, &1u64.to_ne_bytes());
-    }
-
-    /// Forgets the wake-ups so far.
-    pub(super) fn clear(&self) {
-        let _none = rustix::io::read(&self.waker, &mut [0; 8]);
-    }
-}
-
 pub(super) struct Core {
     pub(super) dispatcher: Dispatcher,
     pub(super) guests: HashMap<GuestKey, Arc<Hosted>>,
@@ -124,105 +90,6 @@ pub(super) struct Core {
     wake_driver: bool,
     /// Until when the driver sleeps, at most.
     pub(super) driver_wakes_at: Option<Instant>,
-}
-
-/// The parent's end of one worker.
-pub(super) struct Connection {
-    pub(super) process: ChildProcess,
-    pub(super) socket: Arc<UnixStream>,
-    pub(super) control: ControlPage,
-    pub(super) out: FrameWriter,
-    /// How much of `out` the kernel has taken.
-    pub(super) sent: usize,
-    /// Until when it may answer the hello; none once it has.
-    pub(super) answers_until: Option<Instant>,
-    /// The worker was told to go.
-    pub(super) let_go: bool,
-    /// Why the worker is not to be believed any more.
-    pub(super) violation: Option<String>,
-    /// What it said before it exited.
-    pub(super) last_words: Option<String>,
-}
-
-/// What belongs to the tasks of one submit or one map.
-enum Job {
-    Single { args: Vec<u8>, future: Arc<FutureState>, submitted: Instant },
-    Map(MapJob),
-}
-
-struct MapJob {
-    state: Arc<MapState>,
-    pending: Arc<Mutex<Pending>>,
-    call: Call,
-    /// When the map as a whole must have ended, and what that limit was.
-    end_by: Option<(Instant, Duration)>,
-    batches: VecDeque<Batch>,
-    /// Published tasks that have not ended.
-    running: u64,
-    /// No more tasks will come.
-    complete: bool,
-    /// Nobody looks at the results any more.
-    dropped: bool,
-}
-
-/// The arguments of consecutive tasks of a map, kept until all of them have ended.
-struct Batch {
-    first: u64,
-    ends: Vec<usize>,
-    bytes: Vec<u8>,
-    unsettled: usize,
-    published: Instant,
-}
-
-enum Delivery {
-    Future(Arc<FutureState>, Completed),
-    Map(Arc<MapState>, u64, Completed),
-}
-
-impl Job {
-    fn arguments(&self, index: u64) -> &[u8] {
-        match self {
-            Job::Single { args, .. } => args,
-            Job::Map(map) => map.batch(index).map_or(&[], |batch| batch.arguments(index)),
-        }
-    }
-
-    fn submitted(&self, index: u64) -> Option<Instant> {
-        match self {
-            Job::Single { submitted, .. } => Some(*submitted),
-            Job::Map(map) => map.batch(index).map(|batch| batch.published),
-        }
-    }
-}
-
-impl MapJob {
-    fn place(&self, index: u64) -> usize {
-        self.batches.partition_point(|batch| batch.first <= index).saturating_sub(1)
-    }
-
-    fn batch(&self, index: u64) -> Option<&Batch> {
-        self.batches.get(self.place(index))
-    }
-
-    /// One more task has ended. Arguments that nobody needs any more are freed.
-    fn settled(&mut self, index: u64) {
-        self.running -= 1;
-        let place = self.place(index);
-        if let Some(batch) = self.batches.get_mut(place) {
-            batch.unsettled -= 1;
-        }
-        while self.batches.front().is_some_and(|batch| batch.unsettled == 0) {
-            self.batches.pop_front();
-        }
-    }
-}
-
-impl Batch {
-    fn arguments(&self, index: u64) -> &[u8] {
-        let place = usize::try_from(index - self.first).unwrap_or(usize::MAX);
-        let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        self.ends.get(place).map_or(&[], |&end| &self.bytes[start..end])
-    }
 }
 
 impl Shared {
@@ -531,15 +398,23 @@ impl Core {
         self.closed.is_some()
     }
 
-    /// Ends workers that have not answered in time.
-    pub(super) fn end_late_starters(&mut self, now: Instant) {
+    /// Ends workers that have not answered, or not exited, in time.
+    pub(super) fn end_overdue(&mut self, now: Instant) {
         for connection in self.workers.values_mut() {
-            if connection.answers_until.is_some_and(|until| until <= now) {
-                connection.answers_until = None;
-                let words = format!("it did not start within {:?}", super::driver::START_TIMEOUT);
-                connection.last_words = Some(words);
+            if let Some((_, words)) = connection.due.take_if(|(at, _)| *at <= now) {
+                connection.last_words.get_or_insert_with(|| words.to_owned());
                 connection.process.kill();
             }
+        }
+    }
+
+    /// A worker has closed its connection. It gets a moment to exit: a process that exits closes its descriptors
+    /// first.
+    pub(super) fn expect_exit(&mut self, worker: WorkerId) {
+        const MOMENT: Duration = Duration::from_millis(100);
+        if let Some(connection) = self.workers.get_mut(&worker) {
+            connection.due = Some((Instant::now() + MOMENT, "it closed its connection and did not exit"));
+            self.wake_driver = true;
         }
     }
 
@@ -777,50 +652,6 @@ impl Core {
             done += count;
         }
         connection.flush(worker, poller);
-    }
-}
-
-impl Connection {
-    /// Writes as much as the socket takes. The driver goes on when it takes more.
-    pub(super) fn flush(&mut self, worker: WorkerId, poller: &Poller) {
-        while self.sent < self.out.len() {
-            let rest = &self.out.bytes()[self.sent..];
-            match rustix::net::send(&*self.socket, rest, rustix::net::SendFlags::NOSIGNAL) {
-                Ok(count) => self.sent += count,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => {
-                    self.watch(worker, poller, epoll::EventFlags::IN | epoll::EventFlags::OUT);
-                    return;
-                }
-                // The worker is gone; its end is an event of its own.
-                Err(_) => break,
-            }
-        }
-        self.out.clear();
-        self.sent = 0;
-    }
-
-    pub(super) fn watch(&self, worker: WorkerId, poller: &Poller, flags: epoll::EventFlags) {
-        let data = epoll::EventData::new_u64(super::driver::socket_token(worker));
-        if let Err(error) = epoll::modify(&poller.epoll, self.socket.as_fd(), data, flags) {
-            tracing::error!(%worker, %error, "cannot watch a worker's socket");
-        }
-    }
-
-    /// Whether the worker is still there although it has closed its connection. It gets a moment: a process
-    /// that exits closes its descriptors first.
-    pub(super) fn exit_is_overdue(&mut self) -> bool {
-        const MOMENT: Duration = Duration::from_millis(100);
-        self.process.wait_until(Instant::now() + MOMENT).is_none()
-    }
-
-    /// How the process ended, with what is known beside its status.
-    pub(super) fn exit(&mut self) -> Option<WorkerExit> {
-        let exit = self.process.try_wait()?;
-        Some(match self.violation.take() {
-            Some(what) => WorkerExit::Violation(what),
-            None => exit,
-        })
     }
 }
 

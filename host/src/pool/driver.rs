@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
 
-use super::core::{Connection, Poller, Shared};
+use super::connection::{Connection, KIND_PROCESS, KIND_SOCKET, Poller, token, worker_of};
+use super::core::Shared;
 use super::future::{Completed, Figures, TaskLog};
 use super::hosted::Hosted;
 use crate::child;
@@ -30,27 +31,9 @@ use crate::wire::{BUILD, PROTOCOL_VERSION};
 /// A result or an error, a log and a backtrace: what one record can hold at most, beside its result.
 const RECORD_OVERHEAD: usize = 1 << 20;
 /// A worker that has not answered the hello by then never will.
-pub(super) const START_TIMEOUT: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many events are taken from the kernel at a time.
 const EVENTS: usize = 64;
-
-const KIND_SOCKET: u64 = 1;
-const KIND_PROCESS: u64 = 2;
-
-/// The number under which the kernel reports news of a worker's socket.
-pub(super) fn socket_token(worker: WorkerId) -> u64 {
-    token(worker, KIND_SOCKET)
-}
-
-fn token(worker: WorkerId, kind: u64) -> u64 {
-    u64::from(worker.slot) << 48 | u64::from(worker.generation) << 8 | kind
-}
-
-fn worker_of(token: u64) -> WorkerId {
-    let slot = u16::try_from(token >> 48).expect("16 bits are left");
-    let generation = u32::try_from(token >> 8 & 0xffff_ffff).expect("32 bits are left");
-    WorkerId { slot, generation }
-}
 
 /// Runs until the pool is closed and everything has ended. If it should panic, which is a bug of ours, no task waits
 /// for it.
@@ -109,9 +92,9 @@ impl Driver<'_> {
     fn prepare(&self) -> Option<Option<Instant>> {
         self.spawn_wanted();
         self.shared.with(|core| {
-            core.end_late_starters(Instant::now());
-            let starting = core.workers.values().filter_map(|connection| connection.answers_until).min();
-            let deadline = core.dispatcher.next_deadline().into_iter().chain(starting).min();
+            core.end_overdue(Instant::now());
+            let due = core.workers.values().filter_map(|connection| Some(connection.due?.0)).min();
+            let deadline = core.dispatcher.next_deadline().into_iter().chain(due).min();
             core.driver_wakes_at = deadline;
             let finished = core.dispatcher.is_finished() && core.to_spawn.is_empty();
             (!finished).then_some(deadline)
@@ -196,7 +179,7 @@ impl Driver<'_> {
             control,
             out: FrameWriter::default(),
             sent: 0,
-            answers_until: Some(Instant::now() + START_TIMEOUT),
+            due: Some((Instant::now() + START_TIMEOUT, "it did not start within 10 s")),
             let_go: false,
             violation: None,
             last_words: None,
@@ -255,13 +238,7 @@ impl Ears {
             // It can only fail if it is not watched any more.
             let _unwatched = epoll::delete(&shared.poller.epoll, reader.socket.as_fd());
         }
-        shared.with(|core| {
-            if let Some(connection) = core.workers.get_mut(&worker)
-                && connection.exit_is_overdue()
-            {
-                connection.process.kill();
-            }
-        });
+        shared.with(|core| core.expect_exit(worker));
     }
 
     /// Reads once from a worker, and handles every whole frame.
@@ -354,7 +331,7 @@ fn ready(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMes
         );
         shared.with(|core| {
             if let Some(connection) = core.workers.get_mut(&worker) {
-                connection.answers_until = None;
+                connection.due = None;
                 connection.last_words = Some(words);
                 connection.process.kill();
             }
@@ -364,7 +341,7 @@ fn ready(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMes
     tracing::debug!(%worker, sandbox = ?ready.sandbox, "a worker is ready");
     shared.with(|core| {
         if let Some(connection) = core.workers.get_mut(&worker) {
-            connection.answers_until = None;
+            connection.due = None;
         }
         core.handle(Event::WorkerReady(worker), Instant::now(), &shared.poller);
     });

@@ -17,11 +17,13 @@
 
 mod builder;
 mod callbacks;
+mod connection;
 mod core;
 mod driver;
 mod future;
 mod gather;
 mod hosted;
+mod jobs;
 mod lead;
 mod map;
 mod solo;

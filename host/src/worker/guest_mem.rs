@@ -3,7 +3,7 @@
 //! What a guest hands over is an allegation: [`GuestSlice`] only says that its end can be computed.
 //! `read` and `write` check it against the memory as it is now, and nothing else indexes that memory.
 
-use super::instance::BadGuest;
+use super::faults::BadGuest;
 
 /// An address and a length that a guest named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use wasmtime::{Caller, Linker};
 use wpool_abi::{import, level};
 
+use super::faults::BadGuest;
 use super::guest_mem::GuestSlice;
-use super::instance::BadGuest;
 use super::state::{Panic, TaskState};
 
 /// The names that a guest can import.

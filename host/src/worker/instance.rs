@@ -9,9 +9,10 @@ use wasmtime::{
 };
 use wpool_abi::{export, outcome, status};
 
+use super::faults::{BadGuest, Ended, Exited, Refused};
 use super::guest_mem::{GuestSlice, read_u32};
 use super::snapshot::Snapshot;
-use super::state::{Duty, Ended, Log, TaskState};
+use super::state::{Duty, Log, TaskState};
 use super::{imports, wasi};
 use crate::trap::Trap;
 use crate::wire::message::{Frame, Outcome};
@@ -30,25 +31,6 @@ pub(super) struct Guest {
     globals: Vec<ModuleExport>,
     snapshot: Option<Snapshot>,
 }
-
-/// A rule of the interface that the guest broke.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct BadGuest(pub(super) String);
-
-/// A request for more than a task may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
-    #[error("{asked} bytes of memory")]
-    Memory { asked: u64 },
-    #[error("{asked} elements of a table")]
-    Table { asked: u64 },
-}
-
-/// The guest called WASI's `proc_exit`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the guest exited with code {0}")]
-pub(super) struct Exited(pub(super) i32);
 
 /// An instance in which no task runs.
 pub(super) struct Fresh {

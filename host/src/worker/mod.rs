@@ -2,6 +2,7 @@
 //! instruction on.
 
 mod engine;
+mod faults;
 mod guest_mem;
 mod imports;
 mod instance;

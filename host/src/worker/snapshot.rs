@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use wasmtime::{Global, Memory, Store, Val};
 
-use super::instance::BadGuest;
+use super::faults::BadGuest;
 use super::state::TaskState;
 use crate::wire::message::encode;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Memory, ResourceLimiter, UpdateDeadline};
 
-use super::instance::Refused;
+use super::faults::Refused;
 use super::output::Output;
 use crate::ids::TaskId;
 use crate::limits::{Grow, Limits};
@@ -58,11 +58,6 @@ pub(super) struct Panic {
     pub(super) message: String,
     pub(super) location: String,
 }
-
-/// The parent has asked for the end of a task that waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the task is to end")]
-pub(super) struct Ended;
 
 impl TaskState {
     pub(super) fn new(shared: &InstanceShare) -> Self {

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use wasmtime::{Caller, ExternType, Linker, Module, Val};
 use wpool_abi::import::WASI;
 
+use super::faults::{BadGuest, Ended, Exited};
 use super::guest_mem::{GuestSlice, read_u32, write_u32, write_u64};
 use super::imports::memory_and_state;
-use super::instance::{BadGuest, Exited};
-use super::state::{Ended, Order, TaskState, WakeAt};
+use super::state::{Order, TaskState, WakeAt};
 
 const SUCCESS: i32 = 0;
 const BADF: i32 = BADF_EVENT as i32;

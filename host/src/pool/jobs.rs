@@ -1,0 +1,90 @@
+//! What the tasks of one submit or one map have in common: their arguments, and who gets their results.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::future::{Completed, FutureState};
+use super::hosted::Call;
+use super::map::{MapState, Pending};
+
+/// What belongs to the tasks of one submit or one map.
+pub(super) enum Job {
+    Single { args: Vec<u8>, future: Arc<FutureState>, submitted: Instant },
+    Map(MapJob),
+}
+
+pub(super) struct MapJob {
+    pub(super) state: Arc<MapState>,
+    pub(super) pending: Arc<Mutex<Pending>>,
+    pub(super) call: Call,
+    /// When the map as a whole must have ended, and what that limit was.
+    pub(super) end_by: Option<(Instant, Duration)>,
+    pub(super) batches: VecDeque<Batch>,
+    /// Published tasks that have not ended.
+    pub(super) running: u64,
+    /// No more tasks will come.
+    pub(super) complete: bool,
+    /// Nobody looks at the results any more.
+    pub(super) dropped: bool,
+}
+
+/// The arguments of consecutive tasks of a map, kept until all of them have ended.
+pub(super) struct Batch {
+    pub(super) first: u64,
+    pub(super) ends: Vec<usize>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) unsettled: usize,
+    pub(super) published: Instant,
+}
+
+pub(super) enum Delivery {
+    Future(Arc<FutureState>, Completed),
+    Map(Arc<MapState>, u64, Completed),
+}
+
+impl Job {
+    pub(super) fn arguments(&self, index: u64) -> &[u8] {
+        match self {
+            Job::Single { args, .. } => args,
+            Job::Map(map) => map.batch(index).map_or(&[], |batch| batch.arguments(index)),
+        }
+    }
+
+    pub(super) fn submitted(&self, index: u64) -> Option<Instant> {
+        match self {
+            Job::Single { submitted, .. } => Some(*submitted),
+            Job::Map(map) => map.batch(index).map(|batch| batch.published),
+        }
+    }
+}
+
+impl MapJob {
+    fn place(&self, index: u64) -> usize {
+        self.batches.partition_point(|batch| batch.first <= index).saturating_sub(1)
+    }
+
+    fn batch(&self, index: u64) -> Option<&Batch> {
+        self.batches.get(self.place(index))
+    }
+
+    /// One more task has ended. Arguments that nobody needs any more are freed.
+    pub(super) fn settled(&mut self, index: u64) {
+        self.running -= 1;
+        let place = self.place(index);
+        if let Some(batch) = self.batches.get_mut(place) {
+            batch.unsettled -= 1;
+        }
+        while self.batches.front().is_some_and(|batch| batch.unsettled == 0) {
+            self.batches.pop_front();
+        }
+    }
+}
+
+impl Batch {
+    fn arguments(&self, index: u64) -> &[u8] {
+        let place = usize::try_from(index - self.first).unwrap_or(usize::MAX);
+        let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        self.ends.get(place).map_or(&[], |&end| &self.bytes[start..end])
+    }
+}
