@@ -336,6 +336,23 @@ fn workers_that_never_start_fail_the_tasks_with_the_reason_until_one_does() {
 }
 
 #[test]
+fn a_rest_that_is_over_is_not_slept_through() {
+    let mut bench = Bench::new(fixed(1));
+    bench.handle(Event::Load { guest: OTHER, weight: 1 });
+    bench.submit(0, 1);
+    // While the first guest rests, its place is kept warm by the other.
+    let message = "no such file".to_owned();
+    let actions = bench.handle(Event::SpawnFailed { worker: worker(0, 1), message });
+    assert_eq!(spawned(actions), [(worker(0, 2), OTHER)]);
+    bench.handle(Event::WorkerReady(worker(0, 2)));
+    bench.now += TIMEOUT;
+    assert!(bench.dispatcher.next_deadline().is_some_and(|at| at <= bench.now), "the rest is over");
+    assert_eq!(bench.handle(Event::Tick), [Action::Stop(worker(0, 2))]);
+    let actions = bench.exited(worker(0, 2), WorkerExit::Code(0), &[], None);
+    assert_eq!(spawned(actions), [(worker(0, 3), HOME)]);
+}
+
+#[test]
 fn workers_that_crash_one_after_the_other_are_not_replaced_for_ever() {
     let mut bench = Bench::ready(1);
     let mut generation = 1;
