@@ -264,6 +264,11 @@ fn b35_b41_b42_b43_results_of_a_map_can_be_had_together() {
         assert_eq!(told.recv().unwrap(), Ok(1000));
         assert!(told.recv().is_err(), "it is called once");
         assert_eq!((all.ready(), all.successful()), (true, Some(true)));
+        // The result is visible while the callback runs.
+        let (go_on, seen) = channel();
+        let slow_to_call = square.map_async(0..3, move |_| seen.recv().unwrap());
+        assert_eq!(slow_to_call.get().unwrap(), [0, 1, 4]);
+        go_on.send(()).unwrap();
         assert!(square.map_async([], |_| {}).get().unwrap().is_empty(), "of nothing as well");
         // What was handed over is done although the pool is closed now.
         let last = square.starmap_async(0..5000, |_| {});

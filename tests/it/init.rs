@@ -103,6 +103,10 @@ fn its_argument_is_checked_before_anything_runs() {
         let named = plain.initialized_from_json(br#"{"words": ["a"]}"#).unwrap();
         assert_eq!(named.identity(), guest(&words(&["a"])).identity());
         assert_ne!(named.identity(), plain.identity(), "the argument is part of the guest's name");
+        let mut limits = wpool::Limits::default();
+        limits.arguments = 2;
+        let large = Pool::builder(guest(&words(&["a", "b"]))).limits(limits).build().unwrap_err();
+        assert!(matches!(large, BuildError::Init(TaskError::BadArguments { .. })), "{large:?}");
         let none = load(WPOOL, wpool_tests::OK_SQUARE).initialized_with(&()).unwrap_err();
         assert_eq!(none.to_string(), "the guest has no initializer");
     });

@@ -264,7 +264,10 @@ impl Dispatcher {
         }
         let idle = |other: &Serving| other.guest == serving.guest && other.flight.active() == 0;
         let helped = self.starting_for(serving.guest) > 0 || self.ready().any(|(_, other)| idle(other));
-        (!helped).then(|| serving.quiet_since + PATIENCE)
+        // While the guest's breaker rests nobody can be started, and asking again and again would change nothing.
+        let rest = self.guests.get(&serving.guest)?.breaker.rests_until();
+        let patient = serving.quiet_since + PATIENCE;
+        (!helped).then(|| rest.map_or(patient, |rest| rest.max(patient)))
     }
 
     /// Whether a task of this guest would have a worker started for it.

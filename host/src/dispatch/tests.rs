@@ -353,6 +353,23 @@ fn a_rest_that_is_over_is_not_slept_through() {
 }
 
 #[test]
+fn a_slow_worker_is_relieved_when_somebody_can_be_started_and_not_asked_about_before() {
+    let mut bench = Bench::new(Settings { min: 1, ..fixed(2) });
+    bench.handle(Event::WorkerReady(worker(0, 1)));
+    let mut chunks = range(0, 10);
+    chunks.terms.chunk = Some(10);
+    bench.handle(Event::Submitted(chunks));
+    bench.now = bench.dispatcher.next_deadline().expect("it has several tasks and says nothing");
+    assert_eq!(spawned(bench.handle(Event::Tick)), [(worker(1, 1), HOME)]);
+    let message = "no such file".to_owned();
+    bench.handle(Event::SpawnFailed { worker: worker(1, 1), message });
+    let next = bench.dispatcher.next_deadline().expect("it is tried again");
+    assert!(next > bench.now, "the driver would ask for ever");
+    bench.now = next;
+    assert_eq!(spawned(bench.handle(Event::Tick)), [(worker(1, 2), HOME)]);
+}
+
+#[test]
 fn workers_that_crash_one_after_the_other_are_not_replaced_for_ever() {
     let mut bench = Bench::ready(1);
     let mut generation = 1;

@@ -60,6 +60,8 @@ pub(super) fn ask<T>(
     descriptors.extend_from_slice(question.descriptors);
     // If this fails the child is gone, and how it ended says more.
     let _gone = send_with_descriptors(&socket, writer.bytes(), &descriptors);
+    // A worker that does not read is no reason to wait for longer than for one that does not answer.
+    let _unbounded = socket.set_write_timeout(Some(question.time.saturating_add(GRACE)));
     writer.clear();
     writer.frame(question.kind, |out| out.extend_from_slice(question.payload));
     let _gone = std::io::Write::write_all(&mut &socket, writer.bytes());

@@ -25,7 +25,7 @@ pub(crate) use initialize::Snapshot;
 use serde::Serialize;
 use wpool_schema::Schema;
 
-use crate::error::{BuildError, InitError, LoadError, TaskLookupError};
+use crate::error::{BuildError, InitError, LoadError, TaskError, TaskLookupError};
 use crate::limits::{CompileLimits, Limits};
 use crate::process::Executable;
 use crate::wire::BUILD;
@@ -315,6 +315,11 @@ impl Guest {
                 parameters: parameters.join(", "),
             });
         };
+        let (size, limit) = (init.arguments.len(), limits.arguments);
+        if size > limit as usize {
+            let message = format!("the initializer's arguments have {size} bytes, {limit} are allowed");
+            return Err(BuildError::Init(TaskError::BadArguments { message }));
+        }
         // Whoever builds another pool of this guest meanwhile waits here, and finds it done.
         let mut snapshot = init.snapshot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(snapshot) = &*snapshot {

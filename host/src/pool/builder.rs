@@ -327,10 +327,12 @@ impl PoolBuilder {
         self
     }
 
-    /// Starts the pool. Its workers start at the same time, and are not waited for.
+    /// Runs the guest's initializer, if it has one, and starts the pool with its least number of workers, which are
+    /// not waited for.
     ///
     /// # Errors
-    /// If a setting makes no sense, if the guest does not fit its limits, or if the system refuses.
+    /// If a setting makes no sense, if the guest does not fit its limits, if its initializer fails, or if the system
+    /// refuses.
     pub fn build(self) -> Result<Pool, BuildError> {
         let settings = self.check()?;
         let hosted = self.settings.prepare(self.guest)?;

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
 
 pub(super) struct Core {
     pub(super) dispatcher: Dispatcher,
+    /// Whether there is a limit to the memory of a worker.
+    watches_memory: bool,
     pub(super) guests: HashMap<GuestKey, Arc<Hosted>>,
     pub(super) workers: HashMap<WorkerId, Connection>,
     jobs: HashMap<JobId, Job>,
@@ -95,6 +97,7 @@ pub(super) struct Core {
 impl Shared {
     pub(super) fn new(settings: Settings, queue_limit: usize) -> rustix::io::Result<Self> {
         let core = Core {
+            watches_memory: settings.max_memory.is_some(),
             dispatcher: Dispatcher::new(settings),
             guests: HashMap::new(),
             workers: HashMap::new(),
@@ -542,7 +545,8 @@ impl Core {
                 let (running, slice) = connection.control.running();
                 let mut tasks = self.dispatcher.tasks_of(worker);
                 let begun = tasks.any(|(task, claim)| connection.control.has_begun(claim, task));
-                let seen = Probe { running, slice, begun, resident: connection.process.resident() };
+                let resident = if self.watches_memory { connection.process.resident() } else { None };
+                let seen = Probe { running, slice, begun, resident };
                 follow.push_back(Event::Probed { worker, seen });
             }
             Action::EndTask { worker, task, claim } => {

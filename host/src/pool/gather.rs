@@ -25,7 +25,7 @@ pub struct MapFuture<R> {
 }
 
 /// Nothing as long as tasks are running.
-type Outcome<R> = Option<Result<Vec<R>, MapError>>;
+type Outcome<R> = Option<Arc<Result<Vec<R>, MapError>>>;
 
 struct State<R> {
     result: Mutex<Outcome<R>>,
@@ -54,7 +54,7 @@ pub(super) fn all<R: DeserializeOwned>(
     failed.map_or(Ok(values), Err)
 }
 
-impl<R: DeserializeOwned + Send + 'static> MapFuture<R> {
+impl<R: DeserializeOwned + Send + Sync + 'static> MapFuture<R> {
     /// A future, and what settles it and then calls back.
     pub(super) fn new(
         callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,
@@ -62,12 +62,11 @@ impl<R: DeserializeOwned + Send + 'static> MapFuture<R> {
         let state = Arc::new(State { result: Mutex::new(None), ended: Condvar::new() });
         let settled = Arc::clone(&state);
         let settle = move |results| {
-            let result = all(results);
+            let result = Arc::new(all(results));
             // The result is visible before anybody is called back, and a callback may take its time.
-            let mut shown = settled.lock();
-            let shown = &*shown.insert(result);
+            *settled.lock() = Some(Arc::clone(&result));
             settled.ended.notify_all();
-            callback(shown);
+            callback(&result);
         };
         (Self { state }, settle)
     }
@@ -81,7 +80,7 @@ impl<R> MapFuture<R> {
 
     /// Whether all tasks have ended with a value. None while they have not ended.
     pub fn successful(&self) -> Option<bool> {
-        self.state.lock().as_ref().map(Result::is_ok)
+        self.state.lock().as_ref().map(|result| result.is_ok())
     }
 
     /// Waits until all tasks have ended, at most so long. False if they have not.
@@ -89,7 +88,7 @@ impl<R> MapFuture<R> {
         self.wait_until(Instant::now().checked_add(timeout)).is_some()
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> Option<MutexGuard<'_, Outcome<R>>> {
+    fn wait_until(&self, deadline: Option<Instant>) -> Option<Arc<Result<Vec<R>, MapError>>> {
         let mut result = self.state.lock();
         while result.is_none() {
             result = match deadline {
@@ -100,7 +99,7 @@ impl<R> MapFuture<R> {
                 }
             };
         }
-        Some(result)
+        result.clone()
     }
 }
 
@@ -110,8 +109,8 @@ impl<R: Clone> MapFuture<R> {
     /// # Errors
     /// The first error in that order.
     pub fn get(&self) -> Result<Vec<R>, MapError> {
-        let result = self.wait_until(None);
-        result.and_then(|result| result.clone()).expect("without a deadline a wait ends with the map")
+        let result = self.wait_until(None).expect("without a deadline a wait ends with the map");
+        Result::clone(&result)
     }
 
     /// Waits until all tasks have ended, at most so long.
@@ -120,7 +119,7 @@ impl<R: Clone> MapFuture<R> {
     /// [`NotYet`] if they have not.
     pub fn get_timeout(&self, timeout: Duration) -> Result<Result<Vec<R>, MapError>, NotYet> {
         let result = self.wait_until(Instant::now().checked_add(timeout)).ok_or(NotYet(timeout))?;
-        result.clone().ok_or(NotYet(timeout))
+        Ok(Result::clone(&result))
     }
 }
 

@@ -120,7 +120,10 @@ impl MapState {
                 settling.push(index, Completed::failed(TaskError::PoolClosed));
             }
         }
+        let waker = settling.inner.waker.take();
+        drop(settling);
         self.arrived.notify_all();
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Has all `total` results taken together when they are there; it may be at once.
@@ -137,6 +140,12 @@ impl MapState {
             if !ready.is_empty() {
                 return;
             }
+            if inner.given_up && !matches!(wait, Wait::No) {
+                ready.push_back((inner.base, Completed::failed(TaskError::PoolClosed)));
+                inner.results.pop_front();
+                inner.base += 1;
+                return;
+            }
             let left = match wait {
                 Wait::No => return,
                 #[cfg(feature = "stream")]
@@ -150,12 +159,6 @@ impl MapState {
                     _ => return,
                 },
             };
-            if inner.given_up {
-                ready.push_back((inner.base, Completed::failed(TaskError::PoolClosed)));
-                inner.results.pop_front();
-                inner.base += 1;
-                return;
-            }
             inner.waiting = true;
             inner = match left {
                 None => self.arrived.wait(inner).unwrap_or_else(PoisonError::into_inner),

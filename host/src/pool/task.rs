@@ -283,7 +283,7 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
 impl<A, R> Task<A, R>
 where
     A: Serialize + Schema,
-    R: DeserializeOwned + Schema + Send + 'static,
+    R: DeserializeOwned + Schema + Send + Sync + 'static,
 {
     /// Submits one call, and has `callback` called with its value, or `error_callback` with why it has none, on the
     /// pool's thread for callbacks.

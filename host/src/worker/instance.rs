@@ -99,6 +99,13 @@ impl Guest {
 
     /// Makes an instance. What the module itself runs at its start runs here.
     pub(super) async fn instantiate(&self, state: TaskState) -> Fresh {
+        let mut store = self.store(state);
+        let instance = self.start(&mut store).await;
+        Fresh { store, instance }
+    }
+
+    /// A store with the limits of a task.
+    fn store(&self, state: TaskState) -> Store<TaskState> {
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| state);
         store.epoch_deadline_callback(|mut context| context.data_mut().tick());
@@ -106,8 +113,7 @@ impl Guest {
             store.set_fuel(fuel).expect("the engine counts fuel when there is a budget");
         }
         store.set_epoch_deadline(1);
-        let instance = self.start(&mut store).await;
-        Fresh { store, instance }
+        store
     }
 
     async fn start(&self, store: &mut Store<TaskState>) -> wasmtime::Result<(Instance, Memory)> {
@@ -150,9 +156,7 @@ impl Guest {
         let (instance, memory) = instance?;
         let globals = self.globals_of(&instance, &mut store)?;
         let values: Vec<_> = globals.iter().map(|global| global.get(&mut store)).collect();
-        let mut fresh = Store::new(&self.engine, state);
-        fresh.limiter(|state| state);
-        fresh.set_epoch_deadline(u64::MAX / 2);
+        let mut fresh = self.store(state);
         let untouched = poll_now(self.pre.instantiate_async(&mut fresh))??;
         let untouched = untouched
             .get_module_export(&mut fresh, &self.memory)

@@ -85,10 +85,10 @@ impl Snapshot {
         let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|_| bad())?;
         let (header, pages) = rest.split_at_checked(len).ok_or_else(bad)?;
         let header: Header = postcard::from_bytes(header).map_err(|_| bad())?;
-        let sum: usize = header.runs.iter().map(|run| run.count as usize * PAGE).sum();
+        let sum: u128 = header.runs.iter().map(|run| u128::from(run.count) * PAGE as u128).sum();
         let end =
             header.runs.iter().map(|run| (u64::from(run.page) + u64::from(run.count)) * PAGE as u64).max();
-        if sum != pages.len() || end.unwrap_or(0) > header.memory {
+        if sum != pages.len() as u128 || end.unwrap_or(0) > header.memory {
             return Err(bad());
         }
         Ok(Self { header, pages: pages.to_vec() })
