@@ -148,7 +148,6 @@ impl MapState {
             }
             let left = match wait {
                 Wait::No => return,
-                #[cfg(feature = "stream")]
                 Wait::Waker(waker) => {
                     inner.waker = Some(waker.clone());
                     return;
@@ -176,7 +175,7 @@ impl MapState {
 enum Wait<'a> {
     No,
     /// Not at all, but this is woken when there is one.
-    #[cfg(feature = "stream")]
+    #[cfg_attr(not(feature = "stream"), expect(dead_code, reason = "only a stream waits like this"))]
     Waker(&'a Waker),
     /// Until then, or for ever.
     Until(Option<Instant>),
