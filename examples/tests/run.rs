@@ -76,7 +76,7 @@ fn the_tour_says_what_it_is_to_say() {
             env!("CARGO_BIN_EXE_t05_no_shared_list"),
             "the list of the process holds 3 messages\nthe list of this program holds 0\n",
         ),
-        (env!("CARGO_BIN_EXE_t07_apply_async"), "10 / 5 = 2\n10 / 0 failed: panic\njoined\n"),
+        (env!("CARGO_BIN_EXE_t07_apply_async"), "joined\n10 / 5 = 2\n10 / 0 failed: panic\n"),
         (
             env!("CARGO_BIN_EXE_t08_imap"),
             "imap:           [9, 4, 1]\nimap_unordered: the slow one comes last: true\n",

@@ -1,6 +1,8 @@
-//! `apply_async` with two callbacks, then `close` and `join`.
+//! `apply_async` with two callbacks that gather what they are given, then `close` and `join`.
 
+use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::{Arc, Mutex};
 
 use wpool::{Guest, Pool};
 use wpool_examples::{guest, say};
@@ -9,17 +11,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
     let pool = Pool::builder(Guest::from_file(guest("tour")?)?).build()?;
     let divide = pool.task::<(i64, i64), i64>("divide")?;
+    // The callbacks come in the order in which the tasks end, which two workers do not promise.
+    let gathered = Arc::new(Mutex::new(BTreeMap::new()));
     for by in [5, 0] {
+        let keep = |gathered: &Arc<Mutex<BTreeMap<i64, String>>>| {
+            let gathered = Arc::clone(gathered);
+            move |line| drop(gathered.lock().expect("no callback panics").insert(by, line))
+        };
+        let (value, failure) = (keep(&gathered), keep(&gathered));
         divide.apply_async(
             &(10, by),
-            move |value| say(&format!("10 / {by} = {value}")),
-            move |error| say(&format!("10 / {by} failed: {}", error.kind())),
+            move |quotient| value(format!("10 / {by} = {quotient}")),
+            move |error| failure(format!("10 / {by} failed: {}", error.kind())),
         )?;
-        // One after the other, so that the lines come in order.
-        pool.task::<i64, i64>("square")?.apply(&1)?;
     }
     pool.close();
     pool.join()?;
     say("joined");
+    gathered.lock().expect("no callback panics").values().rev().for_each(|line| say(line));
     Ok(())
 }
