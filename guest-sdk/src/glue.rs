@@ -141,6 +141,17 @@ mod wasm {
     unsafe extern "C" {
         fn log(level: u32, ptr: *const u8, len: usize);
         fn cancelled() -> u32;
+        fn emit(of: u64, ptr: *const u8, len: usize);
+        fn submit(
+            name: *const u8,
+            name_len: usize,
+            takes: u64,
+            returns: u64,
+            args: *const u8,
+            args_len: usize,
+        ) -> u32;
+        fn outcome(number: u32) -> usize;
+        fn answer(ptr: *mut u8);
         fn panic(message: *const u8, message_len: usize, location: *const u8, location_len: usize);
     }
 
@@ -163,6 +174,26 @@ mod wasm {
     pub(super) fn host_cancelled() -> bool {
         // SAFETY: it takes nothing and returns a number.
         unsafe { cancelled() != 0 }
+    }
+
+    pub(super) fn host_emit(of: u64, value: &[u8]) {
+        // SAFETY: the host reads `value` before it returns.
+        unsafe { emit(of, value.as_ptr(), value.len()) }
+    }
+
+    pub(super) fn host_submit(task: &str, takes: u64, returns: u64, arguments: &[u8]) -> u32 {
+        let (args, len) = (arguments.as_ptr(), arguments.len());
+        // SAFETY: the host reads the name and the arguments before it returns.
+        unsafe { submit(task.as_ptr(), task.len(), takes, returns, args, len) }
+    }
+
+    pub(super) fn host_outcome(number: u32) -> Vec<u8> {
+        // SAFETY: it takes and returns numbers.
+        let len = unsafe { outcome(number) };
+        let mut bytes = vec![0; len];
+        // SAFETY: the host writes the answer that it has just told the length of.
+        unsafe { answer(bytes.as_mut_ptr()) };
+        bytes
     }
 
     pub(super) fn host_log(level: Level, line: &str) {
@@ -202,6 +233,44 @@ pub(crate) fn host_cancelled() -> bool {
 #[cfg(not(target_family = "wasm"))]
 pub(crate) fn host_cancelled() -> bool {
     false
+}
+
+/// Gives a value to whoever reads what the task emits.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_emit(of: u64, value: &[u8]) {
+    wasm::host_emit(of, value);
+}
+
+/// In a native test nobody does.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_emit(_: u64, _: &[u8]) {}
+
+/// Submits a sub-task, and tells its number.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_submit(task: &str, takes: u64, returns: u64, arguments: &[u8]) -> u32 {
+    wasm::host_submit(task, takes, returns, arguments)
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_submit(_: &str, _: u64, _: u64, _: &[u8]) -> u32 {
+    0
+}
+
+/// Waits for a sub-task's outcome.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_outcome(number: u32) -> Vec<u8> {
+    wasm::host_outcome(number)
+}
+
+/// In a native test there is no pool.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_outcome(_: u32) -> Vec<u8> {
+    let failure = wpool_abi::SubTaskFailure {
+        kind: "not_allowed".to_owned(),
+        message: "there is no pool outside of a sandbox".to_owned(),
+        value: None,
+    };
+    postcard::to_allocvec(&wpool_abi::SubTaskOutcome::Failed(failure)).expect("text can be encoded")
 }
 
 /// Sends one line to the task's log.

@@ -32,6 +32,11 @@
 //! [`#[init]`](macro@init) marks a function that runs once, before any task: every task starts, in an instance of its
 //! own, from what it has left in memory. So a table is read once and is there in each of a million tasks.
 //!
+//! # While it runs
+//!
+//! [`emit`] gives values to the host before the task ends. [`submit`] runs another task of the same guest, if the host
+//! allows it, and waits for it without being in anybody's way. [`cancelled`] tells whether the task is to end.
+//!
 //! # Output
 //!
 //! [`info!`], [`warn!`] and the other macros write to the task's log, and so do `println!` and
@@ -48,10 +53,12 @@ mod glue;
 mod json;
 mod log;
 mod output;
+mod requests;
 
 #[cfg(feature = "json")]
 pub use json::Json;
 pub use log::Level;
+pub use requests::{SubTask, SubTaskError, emit, submit};
 pub use wpool_guest_macros::{Schema, init, task};
 pub use wpool_schema::{Schema, TypeTable};
 

@@ -71,6 +71,14 @@ pub enum TaskError {
         /// What it is, in bytes.
         size: u64,
     },
+    /// The task emitted a value that is larger than it may be.
+    #[error("emit limit: a value has {size} bytes, {limit} are allowed")]
+    EmitLimit {
+        /// What it may be, in bytes.
+        limit: u64,
+        /// What it is, in bytes.
+        size: u64,
+    },
     /// The result is not what the guest's description promises.
     #[error("bad result: {message}")]
     BadResult {
@@ -140,6 +148,7 @@ impl TaskError {
             TaskError::MemoryLimit { .. } => "memory_limit",
             TaskError::TableLimit { .. } => "table_limit",
             TaskError::OutputLimit { .. } => "output_limit",
+            TaskError::EmitLimit { .. } => "emit_limit",
             TaskError::BadResult { .. } => "bad_result",
             TaskError::BadArguments { .. } => "bad_arguments",
             TaskError::BadGuest { .. } => "bad_guest",
@@ -164,6 +173,7 @@ impl TaskError {
             | TaskError::MemoryLimit { .. }
             | TaskError::TableLimit { .. }
             | TaskError::OutputLimit { .. }
+            | TaskError::EmitLimit { .. }
             | TaskError::BadResult { .. }
             | TaskError::BadArguments { .. }
             | TaskError::BadGuest { .. } => true,

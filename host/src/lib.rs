@@ -64,12 +64,12 @@ pub use error::{
 };
 pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature, ValueError};
 pub use ids::{TaskId, WorkerId};
-pub use limits::{CompileLimits, Grow, Isolation, Limits};
+pub use limits::{CompileLimits, Grow, Isolation, Limits, SubTasks};
 pub use pool::{
-    AsCompleted, CancelOnDrop, Canceller, Completed, Figures, GuestSettings, LoadedGuest, Map, MapError,
-    MapFuture, NotYet, Pool, PoolBuilder, Process, ProcessBuilder, RawMap, RawTask, ReturnWhen, Stats,
-    Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog, Undecoded, Unfinished, Waited, as_completed,
-    wait,
+    AsCompleted, CancelOnDrop, Canceller, Completed, EmitBuffer, EmitError, Emitted, Figures, GuestSettings,
+    LoadedGuest, Map, MapError, MapFuture, NotYet, Pool, PoolBuilder, Process, ProcessBuilder, RawMap,
+    RawTask, ReturnWhen, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog, Undecoded,
+    Unfinished, Waited, as_completed, wait,
 };
 pub use process::Executable;
 pub use trap::Trap;

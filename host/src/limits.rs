@@ -38,6 +38,8 @@ pub struct Limits {
     /// Units of fuel, about one per instruction: a budget that is the same on every machine. Default:
     /// none, and then nothing is counted.
     pub fuel: Option<u64>,
+    /// What it may submit itself. Default: none, and then it may submit nothing.
+    pub sub_tasks: Option<SubTasks>,
 }
 
 impl Limits {
@@ -68,9 +70,40 @@ impl Default for Limits {
             result: 64 << 20,
             log: 64 << 10,
             fuel: None,
+            sub_tasks: None,
         }
     }
 }
+
+/// What tasks may submit that submit tasks of their own guest, to their own pool.
+///
+/// ```
+/// let quota = wpool::SubTasks { depth: 2, ..wpool::SubTasks::default() };
+/// assert_eq!(quota, wpool::SubTasks { depth: 2, fan_out: 1_000, total: 10_000 });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubTasks {
+    /// How deep they may lie below a task that the host has submitted. Default: 8; at most 32. Zero allows none.
+    pub depth: u8,
+    /// How many one task may submit. Default: 1,000.
+    pub fan_out: u32,
+    /// How many a task that the host has submitted may have below it, on all levels together. Default: 10,000.
+    pub total: u32,
+}
+
+impl SubTasks {
+    /// The most that [`SubTasks::depth`] may be: a worker keeps a place free for each level.
+    pub const MAX_DEPTH: u8 = 32;
+}
+
+impl Default for SubTasks {
+    fn default() -> Self {
+        Self { depth: 8, fan_out: 1_000, total: 10_000 }
+    }
+}
+
+/// The most bytes that one emitted value may have.
+pub(crate) const MAX_EMITTED: u32 = 1 << 20;
 
 /// What has an instance of its own: nothing of what ran in an instance before is visible in a new one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use wpool::{
 };
 use wpool_tests::{bounded, load, pool};
 
-use crate::WPOOL;
+use crate::{WPOOL, until};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -28,14 +28,6 @@ fn slow() -> (Pool, Task<u32, u64>) {
     let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).build().unwrap();
     let work = pool.task("work").unwrap();
     (pool, work)
-}
-
-fn until(what: &str, so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < Duration::from_secs(30), "never: {what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -1,19 +1,10 @@
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use wpool::{GuestSettings, Isolation, Pool, TaskError};
 use wpool_tests::{bounded, load, pool};
 
-use crate::WPOOL;
-
-/// Asks until it is so.
-fn until(what: &str, so: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !so() {
-        assert!(began.elapsed() < Duration::from_secs(30), "never: {what}");
-        std::thread::yield_now();
-    }
-}
+use crate::{WPOOL, until};
 
 #[test]
 fn workers_start_when_there_is_work_and_go_when_there_is_none() {

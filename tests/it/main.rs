@@ -1,11 +1,15 @@
 //! Tests with real processes. Each is bounded: what takes too long hangs, and that is a failure.
 
+use std::time::{Duration, Instant};
+
 /// What Python's pools promise, by the numbers of a list that docs/python.md explains.
 mod behaviours;
 /// The command line, as snapshots that are its manual.
 mod cli;
 /// Clocks and kills: a task ends in time, and nothing else does.
 mod deadlines;
+/// Values that a task emits while it runs: bounded, in order, for whoever reads.
+mod emits;
 /// One task's failure is one task's: every kind of error, beside others that succeed.
 mod failures;
 /// Futures: waiting, awaiting, cancelling, calling back.
@@ -18,6 +22,8 @@ mod lifecycle;
 mod loading;
 /// Maps: order, laziness, bounds.
 mod maps;
+/// Tasks that submit tasks: without deadlock, within quotas, ended together.
+mod subtasks;
 /// The code keeps its own rules: imports, opening sentences, no paths of one machine.
 mod tidy;
 /// Values of all types cross the border and come back.
@@ -27,6 +33,15 @@ mod workers;
 
 /// This package's own copy of the command, which pools start as their workers.
 const WPOOL: &str = env!("CARGO_BIN_EXE_wpool-dup");
+
+/// Asks until it is so.
+fn until(what: &str, so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        assert!(began.elapsed() < Duration::from_secs(30), "never: {what}");
+        std::thread::yield_now();
+    }
+}
 
 /// A behaviour without a test does not compile: each is named here with the module that tests it.
 mod every_behaviour {
@@ -49,10 +64,12 @@ mod tested {
         fail_when in failures;
         ok_count_visits in maps;
         ok_echo in values;
+        ok_emit in emits;
         ok_init in init;
         ok_log in failures;
         ok_square in futures;
         ok_state in lifecycle;
+        ok_submit in subtasks;
         slow_end in deadlines;
         slow_work in workers;
         wasi_std in values;

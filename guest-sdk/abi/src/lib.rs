@@ -57,6 +57,18 @@ pub mod import {
     pub const PANIC: &str = "panic";
     /// `() -> i32`, one if the task is to end soon, else zero.
     pub const CANCELLED: &str = "cancelled";
+    /// `(type: i64, ptr: i32, len: i32)`, a value in postcard for whoever reads what the task emits, with the
+    /// fingerprint of its type. The task waits if it has emitted more than the host wants now.
+    pub const EMIT: &str = "emit";
+    /// `(name: i32, name_len: i32, takes: i64, returns: i64, args: i32, args_len: i32) -> number: i32`, submits a
+    /// task of the same guest, with the fingerprints of what it takes and returns and its arguments as one
+    /// postcard tuple. Numbers count from zero. Whatever is wrong is the sub-task's outcome.
+    pub const SUBMIT: &str = "submit";
+    /// `(number: i32) -> len: i32`, waits for the end of a sub-task. Its
+    /// [`SubTaskOutcome`](crate::SubTaskOutcome) in postcard is the answer, which has `len` bytes.
+    pub const OUTCOME: &str = "outcome";
+    /// `(ptr: i32)`, copies the latest answer there.
+    pub const ANSWER: &str = "answer";
     /// The module of WASI's first preview. A guest that imports it gets no files, no network and no
     /// environment.
     pub const WASI: &str = "wasi_snapshot_preview1";
@@ -108,6 +120,27 @@ pub struct ErrorPayload {
     /// What its `Display` says, or an empty string where it has none.
     pub message: String,
     /// Its value in postcard, where the error type has a schema.
+    pub value: Option<Vec<u8>>,
+}
+
+/// How a sub-task ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SubTaskOutcome {
+    /// It returned: its value in postcard.
+    Value(Vec<u8>),
+    /// It has no value.
+    Failed(SubTaskFailure),
+}
+
+/// Why a sub-task has no value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubTaskFailure {
+    /// A short name in snake case: that of the host's error, or why it was not submitted at all (`not_allowed`,
+    /// `quota`, `unknown_task`, `wrong_type`, `no_sub_task`).
+    pub kind: String,
+    /// The same for people.
+    pub message: String,
+    /// The value of its own error in postcard, where that has a schema.
     pub value: Option<Vec<u8>>,
 }
 

@@ -3,6 +3,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod fingerprint;
+
+pub use self::fingerprint::of as fingerprint_of;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::num::{
@@ -86,6 +90,20 @@ impl TypeTable {
         self.types.push(ty);
         index(self.types.len() - 1)
     }
+}
+
+/// A number that stands for a type's form: two types that are written alike, with the same names of fields and
+/// variants, have the same. What the types themselves are called does not count.
+///
+/// ```
+/// use wpool_schema::fingerprint;
+/// assert_eq!(fingerprint::<&str>(), fingerprint::<String>());
+/// assert_ne!(fingerprint::<u32>(), fingerprint::<i32>());
+/// ```
+pub fn fingerprint<T: Schema + ?Sized>() -> u64 {
+    let mut types = TypeTable::default();
+    let root = T::describe(&mut types);
+    fingerprint::of(&types.into_types(), &[root])
 }
 
 fn index(place: usize) -> TypeIndex {

@@ -17,6 +17,8 @@ pub(super) struct Flight {
     cursor: u32,
     /// Those of its tasks that wait for something, and are in nobody's way.
     suspended: HashSet<TaskId>,
+    /// Those that have done something that others can see.
+    acted: HashSet<TaskId>,
 }
 
 impl fmt::Debug for Flight {
@@ -33,6 +35,7 @@ impl Flight {
             taken: vec![false; CLAIMS as usize].into(),
             cursor: 0,
             suspended: HashSet::new(),
+            acted: HashSet::new(),
         }
     }
 
@@ -43,6 +46,28 @@ impl Flight {
             self.suspended.insert(task);
         }
         known
+    }
+
+    /// A task does not wait any more.
+    pub(super) fn resume(&mut self, task: TaskId) {
+        self.suspended.remove(&task);
+    }
+
+    /// Whether any of its tasks waits for something.
+    pub(super) fn any_suspended(&self) -> bool {
+        !self.suspended.is_empty()
+    }
+
+    /// A task has done something that others can see, if the worker has it.
+    pub(super) fn mark_acted(&mut self, task: TaskId) {
+        if self.claim_of(task).is_some() {
+            self.acted.insert(task);
+        }
+    }
+
+    /// The tasks that have done something that others can see. None is left marked.
+    pub(super) fn take_acted(&mut self) -> HashSet<TaskId> {
+        std::mem::take(&mut self.acted)
     }
 
     /// How many tasks run or are about to.
@@ -89,6 +114,9 @@ impl Flight {
         if !self.suspended.is_empty() {
             self.suspended.remove(&task);
         }
+        if !self.acted.is_empty() {
+            self.acted.remove(&task);
+        }
         Some((own % CLAIMS, one))
     }
 
@@ -119,6 +147,7 @@ impl Flight {
     pub(super) fn drain(&mut self) -> Vec<Range> {
         self.taken.fill(false);
         self.suspended.clear();
+        self.acted.clear();
         self.len = 0;
         self.ranges.drain(..).map(|(range, _)| range).collect()
     }

@@ -20,6 +20,15 @@ pub(super) struct Exit {
     pub(super) message: Option<String>,
 }
 
+/// Whether a task that had begun may run again.
+#[derive(Clone, Copy)]
+enum Again {
+    /// What it has done others have seen.
+    Never,
+    /// `alone` if no other task can be to blame.
+    May { alone: bool },
+}
+
 impl Dispatcher {
     pub(super) fn worker_exited(
         &mut self,
@@ -61,6 +70,7 @@ impl Dispatcher {
     /// Decides, for every task that a dead worker had, whether it runs again.
     fn settle_lost(&mut self, mut serving: Serving, exit: &Exit, actions: &mut Vec<Action>) {
         let alone = serving.flight.len() == 1;
+        let acted = serving.flight.take_acted();
         for (task, range) in serving.flight.drain_tasks() {
             if let Some(reason) = self.deadlines.ended(task) {
                 actions.push(Action::Fail { range, error: reason });
@@ -71,7 +81,8 @@ impl Dispatcher {
             } else if serving.stuck.is_some() || !exit.begun.contains(&task) {
                 self.wait(range);
             } else {
-                self.charge(task, range, alone, exit, actions);
+                let again = if acted.contains(&task) { Again::Never } else { Again::May { alone } };
+                self.charge(task, range, again, exit, actions);
             }
         }
     }
@@ -81,7 +92,7 @@ impl Dispatcher {
         &mut self,
         task: TaskId,
         mut range: Range,
-        alone: bool,
+        again: Again,
         exit: &Exit,
         actions: &mut Vec<Action>,
     ) {
@@ -93,7 +104,11 @@ impl Dispatcher {
         } else {
             range.past.losses += 1;
         }
-        let blamed = alone && !external;
+        // A sub-task is not run alone: the task that waits for it may be what keeps every worker busy.
+        let blamed = match again {
+            Again::Never => true,
+            Again::May { alone } => !external && (alone || (hinted && range.terms.depth > 0)),
+        };
         if blamed || range.past.deaths > range.terms.reruns || range.past.losses > MAX_LOSSES {
             let earlier = self.evidence.remove(&task).unwrap_or_default();
             let error = TaskError::WorkerLost { cause: exit.exit.clone(), phase, earlier };

@@ -30,8 +30,8 @@ use self::waiting::Kind;
 #[derive(Debug)]
 pub(crate) enum Event {
     /// A guest may be given tasks from now on. Of two guests with work, one of twice the weight gets twice the
-    /// time.
-    Load { guest: GuestKey, weight: u32 },
+    /// time. Its tasks may have sub-tasks down to this depth.
+    Load { guest: GuestKey, weight: u32, depth: u8 },
     /// No more tasks of this guest will come; what is there is finished, and its workers go.
     Unload(GuestKey),
     /// Tasks were submitted.
@@ -44,6 +44,10 @@ pub(crate) enum Event {
     Done { worker: WorkerId, tasks: Vec<(TaskId, Duration)> },
     /// A worker says that a task waits for something, and others may run meanwhile.
     Suspended { worker: WorkerId, task: TaskId },
+    /// A worker says that a task has gone on that waited for something.
+    Resumed { worker: WorkerId, task: TaskId },
+    /// A task has done something that others can see, so it cannot run again as if it had not.
+    Acted { worker: WorkerId, task: TaskId },
     /// The answer to [`Action::Recall`]: those that could be taken back.
     Recalled { worker: WorkerId, taken: Vec<TaskId>, why: Recall },
     /// The answer to [`Action::Probe`].
@@ -106,7 +110,7 @@ pub(crate) enum Action {
     /// Close the connection; the worker exits by itself.
     Stop(WorkerId),
     /// The task that was named as the `nth` of the event has ended: its outcome goes to its owner.
-    Complete { nth: usize, job: JobId, index: u64, worker: WorkerId, attempts: u32, end: End },
+    Complete { nth: usize, task: TaskId, job: JobId, index: u64, worker: WorkerId, attempts: u32, end: End },
     /// Tasks end without an outcome from a worker.
     Fail { range: Range, error: TaskError },
     /// A guest that was unloaded has no task and no worker any more.
@@ -195,13 +199,15 @@ impl Dispatcher {
         // These come with every task, and most of them change nothing in who is there.
         let routine = matches!(event, Event::Submitted(_) | Event::Done { .. });
         match event {
-            Event::Load { guest, weight } => self.load(guest, weight),
+            Event::Load { guest, weight, depth } => self.load(guest, weight, depth),
             Event::Unload(guest) => self.unload(guest),
             Event::Submitted(range) => self.submitted(range, now, actions),
             Event::SpawnFailed { worker, message } => self.start_failed(worker, message, now, actions),
             Event::WorkerReady(worker) => self.worker_ready(worker, now, actions),
             Event::Done { worker, tasks } => self.done(worker, &tasks, now, actions),
             Event::Suspended { worker, task } => self.suspended(worker, task, actions),
+            Event::Resumed { worker, task } => self.resumed(worker, task),
+            Event::Acted { worker, task } => self.acted(worker, task),
             Event::Recalled { worker, taken, why } => self.recalled(worker, &taken, why, now, actions),
             Event::Probed { worker, seen } => self.probed(worker, seen, now, actions),
             Event::WorkerExited { worker, exit, begun, running, message } => {
@@ -265,13 +271,23 @@ impl Dispatcher {
         serving.into_iter().flat_map(|serving| serving.flight.tasks().map(|(task, claim, _)| (task, claim)))
     }
 
+    /// A task that a worker has: its claim word, and what it is part of.
+    pub(crate) fn task_of(&self, worker: WorkerId, task: TaskId) -> Option<(u32, Range)> {
+        let place = usize::from(worker.slot);
+        let current = self.generations.get(place) == Some(&worker.generation);
+        let flight = &self.slots.get(place).filter(|_| current)?.serving()?.flight;
+        Some((flight.claim_of(task)?, *flight.range_of(task)?))
+    }
+
     /// The worker that has a task, and the task's claim word.
     pub(crate) fn holder(&self, task: TaskId) -> Option<(WorkerId, u32)> {
         self.serving_all().find_map(|(worker, serving)| Some((worker, serving.flight.claim_of(task)?)))
     }
 
     fn submitted(&mut self, range: Range, now: Instant, actions: &mut Vec<Action>) {
-        let Some(tenant) = self.guests.get_mut(&range.guest).filter(|tenant| !tenant.leaving) else {
+        // What was submitted before ends as it would, and its sub-tasks are a part of it.
+        let takes = |tenant: &&mut Tenant| !tenant.leaving || range.terms.depth > 0;
+        let Some(tenant) = self.guests.get_mut(&range.guest).filter(takes) else {
             actions.push(Action::Fail { range, error: TaskError::GuestUnloaded });
             return;
         };
@@ -323,7 +339,8 @@ impl Dispatcher {
             }
             let attempts = range.past.begun() + 1;
             let end = End { timeout: range.terms.run, reason };
-            actions.push(Action::Complete { nth, job: range.job, index: range.index, worker, attempts, end });
+            let (job, index) = (range.job, range.index);
+            actions.push(Action::Complete { nth, task, job, index, worker, attempts, end });
             if let Some(tenant) = self.guests.get_mut(&range.guest) {
                 tenant.measure(range.function, run);
                 tenant.breaker.worked();
@@ -335,6 +352,18 @@ impl Dispatcher {
         let Some(serving) = self.serving(worker) else { return };
         if !serving.flight.suspend(task) {
             actions.push(Action::Violation { worker, what: "it suspended a task that it does not have" });
+        }
+    }
+
+    fn resumed(&mut self, worker: WorkerId, task: TaskId) {
+        if let Some(serving) = self.serving(worker) {
+            serving.flight.resume(task);
+        }
+    }
+
+    fn acted(&mut self, worker: WorkerId, task: TaskId) {
+        if let Some(serving) = self.serving(worker) {
+            serving.flight.mark_acted(task);
         }
     }
 

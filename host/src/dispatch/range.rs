@@ -36,6 +36,10 @@ pub(crate) struct Terms {
     pub(crate) grace: Duration,
     /// How many tasks are sent to a worker together; none measures what is best.
     pub(crate) chunk: Option<u32>,
+    /// How many tasks there are above these: none above one that the host has submitted, one above its sub-tasks.
+    pub(crate) depth: u8,
+    /// How many values a task may emit before the first of them is read; none if nobody reads any.
+    pub(crate) emits: Option<u64>,
 }
 
 /// What became of the tasks so far.

@@ -7,6 +7,7 @@ use super::staffing::{Serving, Slot};
 use super::waiting::Kind;
 use super::{Action, Dispatcher, Recall};
 use crate::ids::GuestKey;
+use crate::wire::control::SEATS;
 
 /// So much work a worker has ahead of it, by the measured time of its tasks.
 const AHEAD: Duration = Duration::from_millis(1);
@@ -54,21 +55,52 @@ impl Dispatcher {
     /// How many more tasks like these a worker takes now. Twice the work ahead is on its way, so that
     /// it runs one half while the other is fetched; small refills wait until they are worth a message.
     pub(super) fn room(&self, serving: &Serving, kind: Kind) -> u32 {
-        if serving.exclusive || serving.retiring {
+        if kind.depth < self.least_depth(serving) {
             return 0;
         }
         let (capacity, least) =
             self.target(serving.guest, kind).map_or((1, 1), |target| (target * 2, target.div_ceil(2)));
-        let left = self.settings.max_tasks.map_or(u32::MAX, |max| max.saturating_sub(serving.sent));
+        let left = match self.settings.max_tasks {
+            Some(max) if kind.depth == 0 => max.saturating_sub(serving.sent),
+            _ => u32::MAX,
+        };
         let room = capacity.saturating_sub(serving.flight.active()).min(left);
-        if room >= least.min(left) { room } else { 0 }
+        if room >= least.min(left) { room.min(self.seats(serving, kind.depth)) } else { 0 }
+    }
+
+    /// How many more tasks of this depth a worker can have. If tasks have sub-tasks, one seat stays free for each
+    /// depth below: a task that waits for another never keeps that one from beginning, whatever else waits.
+    fn seats(&self, serving: &Serving, depth: u8) -> u32 {
+        let deepest = self.guests.get(&serving.guest).map_or(0, |tenant| tenant.depth);
+        if deepest == 0 {
+            return u32::MAX;
+        }
+        (SEATS - u32::from(deepest.saturating_sub(depth))).saturating_sub(serving.flight.len())
+    }
+
+    /// What lies less deep a worker does not get now. One that is to go, or to run a suspect alone, still gets the
+    /// sub-tasks that its own tasks may wait for.
+    fn least_depth(&self, serving: &Serving) -> u8 {
+        let deepest = self.guests.get(&serving.guest).map_or(0, |tenant| tenant.depth);
+        let closed = serving.exclusive || serving.retiring;
+        let closed = if closed && !serving.flight.any_suspended() { deepest + 1 } else { u8::from(closed) };
+        let seated = (0..=deepest).find(|&depth| self.seats(serving, depth) > 0);
+        closed.max(seated.unwrap_or(deepest + 1))
+    }
+
+    /// What is next for a worker.
+    fn next_kind_for(&self, serving: &Serving) -> Option<Kind> {
+        self.guests.get(&serving.guest)?.waiting.next_kind(self.least_depth(serving))
     }
 
     /// The place of the worker with the least to do, among those with room for what waits.
     fn hungriest(&self, guest: GuestKey) -> Option<usize> {
-        let kind = self.guests.get(&guest)?.waiting.next_kind()?;
+        let has_room = |serving: &Serving| {
+            let kind = self.next_kind_for(serving);
+            kind.is_some_and(|kind| self.room(serving, kind) > 0)
+        };
         let with_room = self.slots.iter().enumerate().filter_map(|(place, slot)| match slot {
-            Slot::Ready(serving) if serving.guest == guest && self.room(serving, kind) > 0 => {
+            Slot::Ready(serving) if serving.guest == guest && has_room(serving) => {
                 Some((place, serving.flight.active()))
             }
             _ => None,
@@ -86,15 +118,15 @@ impl Dispatcher {
         actions: &mut Vec<Action>,
     ) -> bool {
         let worker = self.id(place);
-        let kind = self.guests.get(&guest).and_then(|tenant| tenant.waiting.next_kind());
-        let (Some(kind), Slot::Ready(serving)) = (kind, &self.slots[place]) else { return false };
+        let Slot::Ready(serving) = &self.slots[place] else { return false };
+        let Some(kind) = self.next_kind_for(serving) else { return false };
         let room = self.room(serving, kind).min(share);
         let (Slot::Ready(serving), Some(tenant)) = (&mut self.slots[place], self.guests.get_mut(&guest))
         else {
             return false;
         };
         let Some((claim, free)) = serving.flight.free_claims(room) else { return false };
-        let Some(range) = tenant.waiting.take(free) else { return false };
+        let Some(range) = tenant.waiting.take(free, kind.depth) else { return false };
         serving.give(range, claim, now);
         actions.push(Action::Send { worker, range, claim });
         true

@@ -104,8 +104,8 @@ impl Serving {
 }
 
 impl Dispatcher {
-    pub(super) fn load(&mut self, guest: GuestKey, weight: u32) {
-        self.guests.insert(guest, Tenant::new(weight));
+    pub(super) fn load(&mut self, guest: GuestKey, weight: u32, depth: u8) {
+        self.guests.insert(guest, Tenant::new(weight, depth));
     }
 
     pub(super) fn unload(&mut self, guest: GuestKey) {

@@ -11,6 +11,8 @@ pub(super) struct Tenant {
     pub(super) breaker: Breaker,
     /// No more tasks will come.
     pub(super) leaving: bool,
+    /// How deep sub-tasks may lie below a task.
+    pub(super) depth: u8,
     weight: u32,
     /// Time that its tasks have run, divided by its weight, in nanoseconds.
     used: u64,
@@ -19,11 +21,12 @@ pub(super) struct Tenant {
 }
 
 impl Tenant {
-    pub(super) fn new(weight: u32) -> Self {
+    pub(super) fn new(weight: u32, depth: u8) -> Self {
         Self {
             waiting: Waiting::default(),
             breaker: Breaker::default(),
             leaving: false,
+            depth,
             weight: weight.max(1),
             used: 0,
             times: Vec::new(),

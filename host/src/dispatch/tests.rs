@@ -31,7 +31,7 @@ impl Bench {
     fn new(settings: Settings) -> Self {
         let mut bench =
             Self { dispatcher: Dispatcher::new(settings), now: Instant::now(), actions: Vec::new() };
-        bench.handle(Event::Load { guest: HOME, weight: 1 });
+        bench.handle(Event::Load { guest: HOME, weight: 1, depth: 0 });
         bench
     }
 
@@ -338,7 +338,7 @@ fn workers_that_never_start_fail_the_tasks_with_the_reason_until_one_does() {
 #[test]
 fn a_rest_that_is_over_is_not_slept_through() {
     let mut bench = Bench::new(fixed(1));
-    bench.handle(Event::Load { guest: OTHER, weight: 1 });
+    bench.handle(Event::Load { guest: OTHER, weight: 1, depth: 0 });
     bench.submit(0, 1);
     // While the first guest rests, its place is kept warm by the other.
     let message = "no such file".to_owned();
@@ -548,7 +548,7 @@ fn a_chunk_is_as_large_as_somebody_wants() {
 #[test]
 fn an_idle_worker_of_one_guest_makes_place_for_another() {
     let mut bench = Bench::ready(1);
-    bench.handle(Event::Load { guest: OTHER, weight: 1 });
+    bench.handle(Event::Load { guest: OTHER, weight: 1, depth: 0 });
     let actions = bench.handle(Event::Submitted(of(OTHER, range(0, 1))));
     assert_eq!(actions, [Action::Stop(worker(0, 1))]);
     let actions = bench.exited(worker(0, 1), WorkerExit::Code(0), &[], None);
@@ -561,8 +561,8 @@ fn an_idle_worker_of_one_guest_makes_place_for_another() {
 /// Who got how much time of one worker, with two guests that always have work.
 fn shares(weights: [u32; 2]) -> [u32; 2] {
     let mut bench = Bench::new(fixed(1));
-    bench.handle(Event::Load { guest: HOME, weight: weights[0] });
-    bench.handle(Event::Load { guest: OTHER, weight: weights[1] });
+    bench.handle(Event::Load { guest: HOME, weight: weights[0], depth: 0 });
+    bench.handle(Event::Load { guest: OTHER, weight: weights[1], depth: 0 });
     bench.handle(Event::Submitted(of(HOME, range(0, 5000))));
     bench.handle(Event::Submitted(Range { job: JobId(2), ..of(OTHER, range(5000, 5000)) }));
     let mut ended = [0, 0];
@@ -766,7 +766,7 @@ proptest! {
         let mut model = Model::default();
         let mut now = Instant::now();
         for guest in [HOME, OTHER] {
-            run(&mut dispatcher, &mut model, Event::Load { guest, weight: 1 + guest.0 }, now);
+            run(&mut dispatcher, &mut model, Event::Load { guest, weight: 1 + guest.0, depth: 0 }, now);
         }
         for (kind, pick, micros) in steps {
             now += Duration::from_micros(micros);

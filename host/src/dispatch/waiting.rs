@@ -1,4 +1,5 @@
-//! A guest's tasks that wait: the most urgent first, among equals the one that was submitted first.
+//! A guest's tasks that wait: the most urgent first, among equals the deepest sub-task, among those the one that was
+//! submitted first.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
@@ -10,16 +11,25 @@ use crate::ids::TaskId;
 /// number than those that have waited since, so it goes first again.
 type Lane = BTreeMap<TaskId, Range>;
 
+/// Which lane comes before which: by priority, then by depth. Sub-tasks go before what would begin anew, so that what
+/// has begun comes to an end.
+type Rank = (Reverse<i32>, Reverse<u8>);
+
+fn rank(range: &Range) -> Rank {
+    (Reverse(range.terms.priority), Reverse(range.terms.depth))
+}
+
 /// What decides how many tasks are sent together.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Kind {
     pub(super) function: u32,
     pub(super) chunk: Option<u32>,
+    pub(super) depth: u8,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    lanes: BTreeMap<Reverse<i32>, Lane>,
+    lanes: BTreeMap<Rank, Lane>,
     /// Tasks that must run alone. They go before all others.
     suspects: VecDeque<Range>,
     len: usize,
@@ -41,7 +51,7 @@ impl Waiting {
             self.suspects.push_back(range);
             return;
         }
-        let lane = self.lanes.entry(Reverse(range.terms.priority)).or_default();
+        let lane = self.lanes.entry(rank(&range)).or_default();
         if let Some((_, before)) = lane.range_mut(..range.first).next_back()
             && let Some(both) = before.join(range)
         {
@@ -51,22 +61,28 @@ impl Waiting {
         lane.insert(range.first, range);
     }
 
-    /// What the next task is like that need not run alone.
-    pub(super) fn next_kind(&self) -> Option<Kind> {
-        let (_, lane) = self.lanes.first_key_value()?;
-        let (_, range) = lane.first_key_value()?;
-        Some(Kind { function: range.function, chunk: range.terms.chunk })
+    /// The first lane whose tasks are so deep, or deeper.
+    fn first_lane(&self, least_depth: u8) -> Option<Rank> {
+        self.lanes.keys().find(|(_, Reverse(depth))| *depth >= least_depth).copied()
     }
 
-    /// At most `count` tasks, those that are next.
-    pub(super) fn take(&mut self, count: u32) -> Option<Range> {
-        let mut lane = self.lanes.first_entry()?;
-        let (_, range) = lane.get_mut().pop_first()?;
+    /// What the next task is like that lies so deep and need not run alone.
+    pub(super) fn next_kind(&self, least_depth: u8) -> Option<Kind> {
+        let lane = &self.lanes[&self.first_lane(least_depth)?];
+        let (_, range) = lane.first_key_value()?;
+        Some(Kind { function: range.function, chunk: range.terms.chunk, depth: range.terms.depth })
+    }
+
+    /// At most `count` tasks, those that are next among those that lie so deep.
+    pub(super) fn take(&mut self, count: u32, least_depth: u8) -> Option<Range> {
+        let rank = self.first_lane(least_depth)?;
+        let lane = self.lanes.get_mut(&rank)?;
+        let (_, range) = lane.pop_first()?;
         let (head, tail) = range.split_at(count.min(range.count));
         if tail.count > 0 {
-            lane.get_mut().insert(tail.first, tail);
-        } else if lane.get().is_empty() {
-            lane.remove();
+            lane.insert(tail.first, tail);
+        } else if lane.is_empty() {
+            self.lanes.remove(&rank);
         }
         self.len -= head.count as usize;
         Some(head)
@@ -88,11 +104,11 @@ impl Waiting {
             self.len -= 1;
             return self.suspects.remove(place);
         }
-        let (priority, range) = self.lanes.iter().find_map(|(priority, lane)| {
+        let (rank, range) = self.lanes.iter().find_map(|(rank, lane)| {
             let (_, range) = lane.range(..=task).next_back()?;
-            range.contains(task).then_some((*priority, *range))
+            range.contains(task).then_some((*rank, *range))
         })?;
-        let lane = self.lanes.get_mut(&priority)?;
+        let lane = self.lanes.get_mut(&rank)?;
         lane.remove(&range.first);
         let (head, one, tail) = range.isolate(task);
         for part in [head, tail] {
@@ -101,7 +117,7 @@ impl Waiting {
             }
         }
         if lane.is_empty() {
-            self.lanes.remove(&priority);
+            self.lanes.remove(&rank);
         }
         self.len -= 1;
         Some(one)
@@ -160,15 +176,15 @@ mod tests {
         let mut waiting = Waiting::default();
         waiting.add(range(0, 3));
         waiting.add(range(3, 2));
-        assert_eq!(waiting.take(4), Some(range(0, 4)));
+        assert_eq!(waiting.take(4, 0), Some(range(0, 4)));
         assert_eq!(waiting.len(), 1);
         waiting.add(range(0, 4));
         assert_eq!(waiting.remove(TaskId(2)), Some(range(2, 1)));
         assert_eq!(waiting.remove(TaskId(2)), None);
-        assert_eq!(waiting.take(9), Some(range(0, 2)));
-        assert_eq!(waiting.take(9), Some(range(3, 1)));
-        assert_eq!(waiting.take(9), Some(range(4, 1)));
-        assert_eq!((waiting.take(9), waiting.len()), (None, 0));
+        assert_eq!(waiting.take(9, 0), Some(range(0, 2)));
+        assert_eq!(waiting.take(9, 0), Some(range(3, 1)));
+        assert_eq!(waiting.take(9, 0), Some(range(4, 1)));
+        assert_eq!((waiting.take(9, 0), waiting.len()), (None, 0));
     }
 
     #[test]
@@ -191,12 +207,29 @@ mod tests {
         let mut waiting = Waiting::default();
         waiting.add(range(0, 2));
         waiting.add(urgent(2, 2));
-        assert_eq!(waiting.take(1), Some(urgent(2, 1)));
+        assert_eq!(waiting.take(1, 0), Some(urgent(2, 1)));
         waiting.add(urgent(9, 1));
         waiting.add(urgent(2, 1));
-        assert_eq!(waiting.take(9), Some(urgent(2, 1)), "it joins only what it comes behind");
-        assert_eq!(waiting.take(9), Some(urgent(3, 1)));
-        assert_eq!(waiting.take(9), Some(urgent(9, 1)));
-        assert_eq!(waiting.take(9), Some(range(0, 2)));
+        assert_eq!(waiting.take(9, 0), Some(urgent(2, 1)), "it joins only what it comes behind");
+        assert_eq!(waiting.take(9, 0), Some(urgent(3, 1)));
+        assert_eq!(waiting.take(9, 0), Some(urgent(9, 1)));
+        assert_eq!(waiting.take(9, 0), Some(range(0, 2)));
+    }
+    #[test]
+    fn the_deepest_go_first_among_equals_and_the_shallow_can_be_left_out() {
+        let deep = |first, depth, priority| {
+            let mut range = range(first, 1);
+            (range.terms.depth, range.terms.priority) = (depth, priority);
+            range
+        };
+        let mut waiting = Waiting::default();
+        for range in [deep(0, 0, 1), deep(1, 0, 0), deep(2, 2, 0), deep(3, 1, 0)] {
+            waiting.add(range);
+        }
+        assert_eq!(waiting.next_kind(2).map(|kind| kind.depth), Some(2));
+        assert!(waiting.next_kind(3).is_none());
+        assert_eq!(waiting.take(9, 1), Some(deep(2, 2, 0)), "what is urgent and shallow is left out");
+        let order: Vec<_> = std::iter::from_fn(|| waiting.take(9, 0)).map(|range| range.first.0).collect();
+        assert_eq!(order, [0, 3, 1]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use wpool_schema::{Schema, TypeTable};
+use wpool_schema::{Schema, TypeTable, fingerprint_of};
 
 use wpool_abi::{Field, TaskDescription, Type, TypeIndex, VariantData};
 
@@ -191,9 +191,16 @@ pub struct Signature {
     returns: TypeIndex,
     error: Option<TypeIndex>,
     types: Types,
+    /// Of what it takes and what it returns.
+    fingerprints: (u64, u64),
 }
 
 impl Signature {
+    /// The fingerprints of what the task takes, one parameter or a tuple, and of what it returns.
+    pub(crate) fn fingerprints(&self) -> (u64, u64) {
+        self.fingerprints
+    }
+
     /// Takes a guest's description if it is one of the task `name`, and everything in it is in bounds.
     pub(crate) fn check(description: TaskDescription, name: &str) -> Result<Self, String> {
         let TaskDescription { name: own, docs, params, returns, error, types } = description;
@@ -208,7 +215,9 @@ impl Signature {
         check.index(returns)?;
         error.map_or(Ok(()), |error| check.index(error))?;
         types.iter().try_for_each(|ty| check.ty(ty))?;
-        Ok(Self { name: own, docs, params, returns, error, types: Types(types) })
+        let takes: Vec<_> = params.iter().map(|param| param.ty).collect();
+        let fingerprints = (fingerprint_of(&types, &takes), fingerprint_of(&types, &[returns]));
+        Ok(Self { name: own, docs, params, returns, error, types: Types(types), fingerprints })
     }
 
     /// The task's name.

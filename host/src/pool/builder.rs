@@ -11,7 +11,7 @@ use crate::dispatch::Settings;
 use crate::error::{BuildError, SettingError, SpawnError};
 use crate::guest::Guest;
 use crate::ids::GuestKey;
-use crate::limits::{Grow, Isolation, Limits};
+use crate::limits::{Grow, Isolation, Limits, SubTasks};
 
 /// Tasks that may wait, by default.
 const DEFAULT_QUEUE: usize = 10_000;
@@ -151,8 +151,24 @@ impl GuestSettings {
         self
     }
 
+    /// What a task may submit itself, of the same guest and to the same pool. Default: `None`, nothing.
+    #[must_use]
+    pub fn sub_tasks(mut self, quota: impl Into<Option<SubTasks>>) -> Self {
+        self.limits.sub_tasks = quota.into();
+        self
+    }
+
     fn check(&self) -> Result<(), SettingError> {
         let limits = &self.limits;
+        if let Some(quota) = limits.sub_tasks {
+            if quota.depth > SubTasks::MAX_DEPTH {
+                return Err(SettingError::new("sub_tasks.depth", &quota.depth, "at most 32 are allowed"));
+            }
+            if self.isolation != Isolation::Task {
+                let why = "with sub-tasks every task needs an instance of its own";
+                return Err(SettingError::new("isolation", &format!("{:?}", self.isolation), why));
+            }
+        }
         if limits.stack > Limits::MAX_STACK {
             return Err(SettingError::new("stack", &limits.stack, "at most 64 MiB are allowed"));
         }
@@ -317,6 +333,8 @@ impl PoolBuilder {
         max_log: u32;
         /// What has an instance of its own. Default: [`Isolation::Task`].
         isolation: Isolation;
+        /// What a task may submit itself, of the same guest and to the same pool. Default: `None`, nothing.
+        sub_tasks: impl Into<Option<SubTasks>>;
     }
 
     /// How many submitted tasks may wait before `submit` does. Default: 10,000. Zero is an error. Maps have

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use super::callbacks::Callbacks;
 use super::connection::{Connection, Poller};
 use super::driver::Reader;
+use super::emitted::EmitState;
+use super::family::Families;
 use super::future::{Completed, FutureState};
 use super::hosted::{Call, Hosted};
 use super::jobs::{Batch, Delivery, Job, MapJob};
@@ -68,6 +70,10 @@ pub(super) struct Core {
     pub(super) guests: HashMap<GuestKey, Arc<Hosted>>,
     pub(super) workers: HashMap<WorkerId, Connection>,
     jobs: HashMap<JobId, Job>,
+    /// Who has submitted whom, among the tasks.
+    pub(super) families: Families,
+    /// Who reads what tasks emit.
+    pub(super) emits: HashMap<TaskId, Arc<EmitState>>,
     next_task: u64,
     next_job: u64,
     next_guest: u32,
@@ -87,7 +93,7 @@ pub(super) struct Core {
     /// The outcomes of the tasks whose end is being handled.
     current: Vec<Option<Completed>>,
     /// Results to be handed over when the lock is free.
-    outbox: Vec<Delivery>,
+    pub(super) outbox: Vec<Delivery>,
     scratch: Vec<Action>,
     wake_driver: bool,
     /// Until when the driver sleeps, at most.
@@ -102,6 +108,8 @@ impl Shared {
             guests: HashMap::new(),
             workers: HashMap::new(),
             jobs: HashMap::new(),
+            families: Families::default(),
+            emits: HashMap::new(),
             next_task: 0,
             next_job: 0,
             next_guest: 0,
@@ -138,7 +146,8 @@ impl Shared {
             core.next_guest += 1;
             let hosted = Arc::new(hosted(key));
             core.guests.insert(key, Arc::clone(&hosted));
-            let event = Event::Load { guest: key, weight: hosted.weight };
+            let depth = hosted.limits.sub_tasks.map_or(0, |quota| quota.depth);
+            let event = Event::Load { guest: key, weight: hosted.weight, depth };
             core.handle(event, Instant::now(), &self.poller);
             hosted
         })
@@ -187,6 +196,7 @@ impl Shared {
         while let Some(delivery) = outbox.next() {
             match delivery {
                 Delivery::Future(future, completed) => future.settle(completed, &self.callbacks),
+                Delivery::Wake(waker) => waker.wake(),
                 Delivery::Map(state, index, completed) => {
                     let mut settling = state.settling();
                     settling.push(index, completed);
@@ -227,6 +237,7 @@ impl Shared {
         call: &Call,
         args: Vec<u8>,
         wait: bool,
+        emits: Option<Arc<EmitState>>,
     ) -> Result<(TaskId, Arc<FutureState>), SubmitError> {
         let limit = call.hosted.limits.arguments as usize;
         if args.len() > limit {
@@ -244,7 +255,7 @@ impl Shared {
         if let Some(by) = core.closed {
             return Err(SubmitError::Closed { by });
         }
-        Ok(self.with_locked(core, |core| core.submit(call, args, &self.poller)))
+        Ok(self.with_locked(core, |core| core.submit(call, args, emits, &self.poller)))
     }
 
     /// Has something happen, and does what follows.
@@ -293,6 +304,7 @@ impl Shared {
             core.closed.get_or_insert("a bug in wpool");
             core.workers.clear();
             core.open_maps = 0;
+            core.outbox.extend(core.emits.drain().filter_map(|(_, state)| state.end()).map(Delivery::Wake));
             for job in core.jobs.drain().map(|(_, job)| job) {
                 match job {
                     Job::Single { future, .. } => {
@@ -300,6 +312,7 @@ impl Shared {
                         core.outbox.push(Delivery::Future(future, completed));
                     }
                     Job::Map(map) => map.state.give_up(),
+                    Job::Sub { .. } => {}
                 }
             }
         });
@@ -426,12 +439,39 @@ impl Core {
         JobId(self.next_job)
     }
 
-    fn submit(&mut self, call: &Call, args: Vec<u8>, poller: &Poller) -> (TaskId, Arc<FutureState>) {
-        let (job, future, now) = (self.new_job(), FutureState::new(), Instant::now());
-        self.jobs.insert(job, Job::Single { args, future: Arc::clone(&future), submitted: now });
-        let terms = call.terms(now);
-        let first = self.submit_range(self.range(job, call, 0, 1, terms), now, poller);
-        (first, future)
+    fn submit(
+        &mut self,
+        call: &Call,
+        args: Vec<u8>,
+        emits: Option<Arc<EmitState>>,
+        poller: &Poller,
+    ) -> (TaskId, Arc<FutureState>) {
+        let future = FutureState::new();
+        let job = Job::Single { args, future: Arc::clone(&future), submitted: Instant::now() };
+        let window = emits.as_ref().map(|state| state.window());
+        // The dispatcher may send it at once, so its reader must be known before.
+        self.emits.extend(emits.map(|state| (TaskId(self.next_task), state)));
+        (self.submit_job(call, job, 0, window, poller), future)
+    }
+
+    /// The number that the next task gets.
+    pub(super) fn next_task(&self) -> TaskId {
+        TaskId(self.next_task)
+    }
+
+    /// Submits a job of one task.
+    pub(super) fn submit_job(
+        &mut self,
+        call: &Call,
+        job: Job,
+        depth: u8,
+        emits: Option<u64>,
+        poller: &Poller,
+    ) -> TaskId {
+        let (id, now) = (self.new_job(), Instant::now());
+        self.jobs.insert(id, job);
+        let terms = Terms { depth, emits, ..call.terms(now) };
+        self.submit_range(self.range(id, call, 0, 1, terms), now, poller)
     }
 
     fn range(&self, job: JobId, call: &Call, index: u64, count: u32, terms: Terms) -> Range {
@@ -489,7 +529,7 @@ impl Core {
                     let pending = map.pending.lock().unwrap_or_else(PoisonError::into_inner);
                     (!pending.is_empty()).then_some(*job)
                 }
-                Job::Map(_) | Job::Single { .. } => None,
+                Job::Map(_) | Job::Single { .. } | Job::Sub { .. } => None,
             });
             match waiting {
                 Some(job) => self.publish(job, &shared.poller),
@@ -569,7 +609,7 @@ impl Core {
                 }
                 None => drop(self.doomed.insert(worker)),
             },
-            Action::Complete { nth, job, index, worker, attempts, end } => {
+            Action::Complete { nth, task, job, index, worker, attempts, end } => {
                 let Some(mut completed) = self.current.get_mut(nth).and_then(Option::take) else { return };
                 match (&mut completed.result, end.reason, end.timeout) {
                     (Err(error @ TaskError::Killed), Some(reason), _) => *error = reason,
@@ -578,13 +618,15 @@ impl Core {
                 }
                 completed.figures.worker = Some(worker);
                 completed.figures.attempts = attempts;
-                self.settle(job, index, completed, now);
+                self.settle(job, index, completed, now, poller);
+                self.bury(task, follow);
             }
             Action::Fail { range, error } => {
                 for n in 0..u64::from(range.count) {
                     let mut completed = Completed::failed(error.clone());
                     completed.figures.attempts = range.past.begun();
-                    self.settle(range.job, range.index + n, completed, now);
+                    self.settle(range.job, range.index + n, completed, now, poller);
+                    self.bury(range.first.plus(n), follow);
                 }
             }
             Action::Violation { worker, what } => self.violation(worker, what.to_owned()),
@@ -600,7 +642,18 @@ impl Core {
         }
     }
 
-    fn settle(&mut self, job: JobId, index: u64, mut completed: Completed, now: Instant) {
+    /// A task has ended: what it emitted is all there is, and what it has submitted and not waited for is killed.
+    fn bury(&mut self, task: TaskId, follow: &mut VecDeque<Event>) {
+        if !self.emits.is_empty() {
+            let waker = self.emits.remove(&task).and_then(|state| state.end());
+            self.outbox.extend(waker.map(Delivery::Wake));
+        }
+        if !self.families.is_empty() {
+            follow.extend(self.families.remove(task).into_iter().map(Event::Kill));
+        }
+    }
+
+    fn settle(&mut self, job: JobId, index: u64, mut completed: Completed, now: Instant, poller: &Poller) {
         match completed.result {
             Ok(_) => self.stats.succeeded += 1,
             Err(_) => self.stats.failed += 1,
@@ -613,6 +666,10 @@ impl Core {
             Job::Single { future, .. } => {
                 self.outbox.push(Delivery::Future(Arc::clone(future), completed));
                 self.jobs.remove(&job);
+            }
+            &mut Job::Sub { parent, number, .. } => {
+                self.jobs.remove(&job);
+                self.sub_task_ended(parent, number, completed, poller);
             }
             Job::Map(map) => {
                 self.outbox.push(Delivery::Map(Arc::clone(&map.state), index, completed));
@@ -645,6 +702,7 @@ impl Core {
                 claim: claim + done,
                 task: range.function,
                 timeout: range.terms.run,
+                emits: range.terms.emits,
             };
             connection.out.frame(to_worker::CALL, |out| {
                 encode(&header, out);

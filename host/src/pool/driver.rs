@@ -16,11 +16,12 @@ use super::connection::{Connection, KIND_PROCESS, KIND_SOCKET, Poller, token, wo
 use super::core::Shared;
 use super::future::{Completed, Figures, TaskLog};
 use super::hosted::Hosted;
+use super::requests::requests;
 use crate::child;
 use crate::dispatch::Event;
 use crate::error::SpawnError;
 use crate::ids::{TaskId, WorkerId};
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_EMITTED};
 use crate::process::{ChildProcess, send_with_descriptors};
 use crate::wire::codec::{FrameReader, FrameWriter};
 use crate::wire::control::ControlPage;
@@ -268,6 +269,8 @@ impl Ears {
                 }
                 (from_worker::DONE, false) => done(shared, worker, frame.payload, &reader.hosted.limits),
                 (from_worker::SUSPENDED, false) => suspended(shared, worker, frame.payload),
+                (from_worker::RESUMED, false) => resumed(shared, worker, frame.payload),
+                (from_worker::REQUEST, false) => requests(shared, worker, frame.payload),
                 (from_worker::FATAL, _) => fatal(shared, worker, frame.payload),
                 (kind, _) => Err(BadMessage(format!("a frame of kind {kind} out of turn"))),
             };
@@ -319,7 +322,8 @@ impl Ears {
 
 /// The longest honest frame: gathered records, of which one may be as large as a record can be.
 fn max_frame(limits: &Limits) -> usize {
-    limits.result as usize + limits.log as usize + RECORD_OVERHEAD
+    let record = limits.result as usize + limits.log as usize;
+    record.max(limits.arguments as usize).max(MAX_EMITTED as usize) + RECORD_OVERHEAD
 }
 
 fn ready(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
@@ -351,6 +355,12 @@ fn ready(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMes
 fn suspended(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
     let task = decode(payload)?;
     shared.tell(Event::Suspended { worker, task });
+    Ok(())
+}
+
+fn resumed(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
+    let task = decode(payload)?;
+    shared.tell(Event::Resumed { worker, task });
     Ok(())
 }
 

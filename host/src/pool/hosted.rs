@@ -56,6 +56,7 @@ impl Call {
             reruns: self.options.retries,
             grace: self.hosted.limits.grace,
             chunk: self.options.chunk,
+            ..Terms::default()
         }
     }
 }

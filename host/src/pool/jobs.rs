@@ -2,16 +2,29 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::future::{Completed, FutureState};
 use super::hosted::Call;
 use super::map::{MapState, Pending};
+use crate::ids::TaskId;
 
 /// What belongs to the tasks of one submit or one map.
 pub(super) enum Job {
-    Single { args: Vec<u8>, future: Arc<FutureState>, submitted: Instant },
+    Single {
+        args: Vec<u8>,
+        future: Arc<FutureState>,
+        submitted: Instant,
+    },
     Map(MapJob),
+    /// A sub-task, its parent's `number`th.
+    Sub {
+        args: Vec<u8>,
+        parent: TaskId,
+        number: u32,
+        submitted: Instant,
+    },
 }
 
 pub(super) struct MapJob {
@@ -41,19 +54,21 @@ pub(super) struct Batch {
 pub(super) enum Delivery {
     Future(Arc<FutureState>, Completed),
     Map(Arc<MapState>, u64, Completed),
+    /// Somebody who awaits what a task emits.
+    Wake(Waker),
 }
 
 impl Job {
     pub(super) fn arguments(&self, index: u64) -> &[u8] {
         match self {
-            Job::Single { args, .. } => args,
+            Job::Single { args, .. } | Job::Sub { args, .. } => args,
             Job::Map(map) => map.batch(index).map_or(&[], |batch| batch.arguments(index)),
         }
     }
 
     pub(super) fn submitted(&self, index: u64) -> Option<Instant> {
         match self {
-            Job::Single { submitted, .. } => Some(*submitted),
+            Job::Single { submitted, .. } | Job::Sub { submitted, .. } => Some(*submitted),
             Job::Map(map) => map.batch(index).map(|batch| batch.published),
         }
     }

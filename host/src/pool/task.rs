@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use wpool_schema::Schema;
 
 use super::core::Shared;
+use super::emitted::{EmitBuffer, EmitState, Emitted};
 use super::future::{TaskFuture, Undecoded};
 use super::gather::{self, MapError, MapFuture};
 use super::hosted::{Call, Hosted};
@@ -150,8 +151,18 @@ impl RawTask {
     }
 
     fn submit_as<R>(&self, arguments: Vec<u8>, wait: bool) -> Result<TaskFuture<R>, SubmitError> {
-        let (id, state) = self.shared.submit(&self.call, arguments, wait)?;
+        let (id, state) = self.shared.submit(&self.call, arguments, wait, None)?;
         Ok(TaskFuture::new(id, state, &self.shared))
+    }
+
+    fn submit_emitting<R, E>(
+        &self,
+        arguments: Vec<u8>,
+        buffer: EmitBuffer,
+    ) -> Result<(TaskFuture<R>, Emitted<E>), SubmitError> {
+        let emits = EmitState::new(buffer);
+        let (id, state) = self.shared.submit(&self.call, arguments, true, Some(Arc::clone(&emits)))?;
+        Ok((TaskFuture::new(id, state, &self.shared), Emitted::new(id, emits, &self.shared)))
     }
 
     /// Calls the task for each input, and gives the results in the order of the inputs. An input that is
@@ -216,6 +227,32 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
     /// If the pool is closed, or the arguments cannot be encoded or are larger than they may be.
     pub fn submit(&self, arguments: &A) -> Result<TaskFuture<R>, SubmitError> {
         self.raw.submit_as(encode(arguments)?, true)
+    }
+
+    /// Submits one call, and reads the values of type `E` that the task emits while it runs. While the queue is full,
+    /// it waits. Such a task does not run again if its worker is ended from outside after it has emitted something.
+    ///
+    /// ```no_run
+    /// use wpool::EmitBuffer;
+    /// # let guest = wpool::Guest::from_file("guest.wasm")?;
+    /// # let pool = wpool::Pool::builder(guest).build()?;
+    /// let count = pool.task::<u64, u64>("count")?;
+    /// let (future, progress) = count.submit_emitting::<u64>(&1_000, EmitBuffer::default())?;
+    /// for reached in progress {
+    ///     println!("{}", reached?);
+    /// }
+    /// println!("{}", future.result()?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub fn submit_emitting<E: DeserializeOwned + Schema>(
+        &self,
+        arguments: &A,
+        buffer: EmitBuffer,
+    ) -> Result<(TaskFuture<R>, Emitted<E>), SubmitError> {
+        self.raw.submit_emitting(encode(arguments)?, buffer)
     }
 
     /// Submits one call, unless the queue is full.

@@ -21,6 +21,9 @@ use crate::ids::TaskId;
 /// How many tasks can be on their way to one worker, or running there, at a time.
 pub(crate) const CLAIMS: u32 = 1024;
 
+/// How many tasks can have begun in one worker: one runs, the others are suspended.
+pub(crate) const SEATS: u32 = 63;
+
 /// What a claim word says, in its lowest bits. The rest is the task's number.
 const PENDING: u64 = 0;
 const RUNNING: u64 = 1;

@@ -23,6 +23,10 @@ pub(crate) mod to_worker {
     /// Asks for the initializer to be run: its arguments. The hello has named it as the only task, and a file for the
     /// snapshot has come with it.
     pub(crate) const INIT: u8 = 5;
+    /// What a task that waits has asked for: an [`Answer`](super::Answer).
+    pub(crate) const ANSWER: u8 = 6;
+    /// A task may emit more: a [`Credit`](super::Credit).
+    pub(crate) const CREDIT: u8 = 7;
 }
 
 /// The kinds of frames from a worker to the parent.
@@ -39,6 +43,10 @@ pub(crate) mod from_worker {
     pub(crate) const SUSPENDED: u8 = 5;
     /// The initializer has run, and the snapshot is in the file; or why not: an [`Initialized`](super::Initialized).
     pub(crate) const INITIALIZED: u8 = 6;
+    /// What tasks ask for while they run: [`Request`](super::Request) records, one after the other.
+    pub(crate) const REQUEST: u8 = 7;
+    /// A task that was suspended goes on: its [`TaskId`](super::TaskId).
+    pub(crate) const RESUMED: u8 = 8;
 }
 
 /// The kinds of frames between the parent and a compiler.
@@ -100,6 +108,41 @@ pub(crate) struct CallHeader {
     pub(crate) task: u32,
     /// How long each of them may run.
     pub(crate) timeout: Option<Duration>,
+    /// How many values each of them may emit until it hears more; none if nobody wants any.
+    pub(crate) emits: Option<u64>,
+}
+
+/// What a task asks for while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Request<'a> {
+    pub(crate) task: TaskId,
+    #[serde(borrow)]
+    pub(crate) ask: Ask<'a>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Ask<'a> {
+    /// A value for the task's owner, in postcard, and the fingerprint of its type. No answer.
+    Emit { of: u64, value: &'a [u8] },
+    /// A sub-task, the task's `number`th: its name, the fingerprints of what it takes and returns, its arguments
+    /// in postcard. No answer.
+    Submit { number: u32, name: &'a str, takes: u64, returns: u64, arguments: &'a [u8] },
+    /// The outcome of a sub-task. The answer is a `wpool_abi::SubTaskOutcome` in postcard.
+    Outcome { number: u32 },
+}
+
+/// What a task has asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answer<'a> {
+    pub(crate) task: TaskId,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// How many values a task may have emitted by now, all in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Credit {
+    pub(crate) task: TaskId,
+    pub(crate) emits: u64,
 }
 
 /// One task that ended.
@@ -142,6 +185,9 @@ pub(crate) enum Outcome<'a> {
         asked: u64,
     },
     OutputLimit {
+        size: u64,
+    },
+    EmitLimit {
         size: u64,
     },
     BadArguments(&'a str),
@@ -275,6 +321,7 @@ mod tests {
         fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _any = decode::<Done<'_>>(&bytes);
             let _any = decode::<Ready>(&bytes);
+            let _any = decode::<Request<'_>>(&bytes);
             let _any = decode::<Described<'_>>(&bytes);
             let _any = decode::<Fatal>(&bytes);
             let _any = decode::<CompileReply>(&bytes);

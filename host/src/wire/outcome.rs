@@ -4,7 +4,7 @@ use wpool_abi::ErrorPayload;
 
 use super::message::{Outcome, decode};
 use crate::error::{Clock, Frame, GuestError, TaskError};
-use crate::limits::Limits;
+use crate::limits::{Limits, MAX_EMITTED};
 use crate::trap::Trap;
 
 /// The value of a task, or its error with the limits filled in.
@@ -44,6 +44,7 @@ pub(crate) fn task_error(outcome: Outcome<'_>, limits: &Limits) -> TaskError {
         Outcome::MemoryLimit { asked } => TaskError::MemoryLimit { limit: limits.memory_bytes(), asked },
         Outcome::TableLimit { asked } => TaskError::TableLimit { limit: u64::from(limits.table), asked },
         Outcome::OutputLimit { size } => TaskError::OutputLimit { limit: u64::from(limits.result), size },
+        Outcome::EmitLimit { size } => TaskError::EmitLimit { limit: u64::from(MAX_EMITTED), size },
         Outcome::BadArguments(message) => TaskError::BadArguments { message: message.to_owned() },
         Outcome::BadResult(message) => TaskError::BadResult { message: message.to_owned() },
         Outcome::BadGuest(message) => TaskError::BadGuest { message: message.to_owned() },

@@ -11,9 +11,11 @@ use wasmtime::{
 };
 
 use crate::limits::Limits;
+use crate::wire::control::SEATS;
 
-/// How many tasks can have begun in one worker: one runs, the others are suspended.
-pub(super) const INSTANCES: u32 = 64;
+/// How many instances there can be in one worker: one for each task that can have begun, and one that is made ahead
+/// or being compared.
+pub(super) const INSTANCES: u32 = SEATS + 1;
 
 /// How often the epoch advances while tasks run: the grain of timeouts.
 pub(super) const TICK: Duration = Duration::from_millis(5);

@@ -12,6 +12,8 @@ pub(super) enum Refused {
     Memory { asked: u64 },
     #[error("{asked} elements of a table")]
     Table { asked: u64 },
+    #[error("an emitted value of {size} bytes")]
+    Emitted { size: u64 },
 }
 
 /// The guest called WASI's `proc_exit`.

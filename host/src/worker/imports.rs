@@ -5,10 +5,19 @@ use wpool_abi::{import, level};
 
 use super::faults::BadGuest;
 use super::guest_mem::GuestSlice;
+use super::requests;
 use super::state::{Panic, TaskState};
 
 /// The names that a guest can import.
-pub(crate) const NAMES: [&str; 3] = [import::LOG, import::PANIC, import::CANCELLED];
+pub(crate) const NAMES: [&str; 7] = [
+    import::LOG,
+    import::PANIC,
+    import::CANCELLED,
+    import::EMIT,
+    import::SUBMIT,
+    import::OUTCOME,
+    import::ANSWER,
+];
 
 /// A panic's message is cut here; the log has room for more.
 const LONGEST_PANIC: usize = 4096;
@@ -18,7 +27,7 @@ pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
     linker.func_wrap(import::MODULE, import::LOG, log)?;
     linker.func_wrap(import::MODULE, import::PANIC, panic)?;
     linker.func_wrap(import::MODULE, import::CANCELLED, cancelled)?;
-    Ok(())
+    requests::define(linker)
 }
 
 /// The guest's memory and the task's state, side by side.

@@ -192,6 +192,7 @@ impl Guest {
             Err(error) => (Err(error), None),
         };
         let left = self.fuel.map(|fuel| fuel - store.get_fuel().unwrap_or(0));
+        store.data_mut().go_on();
         let state = store.data();
         let figures = Figures {
             run_ns: u64::try_from(state.clock.elapsed().as_nanos()).unwrap_or(u64::MAX),
@@ -342,6 +343,7 @@ fn report_failure<R>(
         let outcome = match *refused {
             Refused::Memory { asked } => Outcome::MemoryLimit { asked },
             Refused::Table { asked } => Outcome::TableLimit { asked },
+            Refused::Emitted { size } => Outcome::EmitLimit { size },
         };
         return report(outcome, figures);
     }

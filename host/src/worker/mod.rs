@@ -7,6 +7,7 @@ mod guest_mem;
 mod imports;
 mod instance;
 mod output;
+mod requests;
 mod serve;
 mod snapshot;
 mod state;
@@ -98,8 +99,9 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
         limits: hello.limits,
         output,
         control: Arc::new(control),
-        wake_at: Arc::default(),
+        turns: Arc::default(),
         budget: Arc::new(Budget::new(budget)),
+        desk: Arc::default(),
     };
     let tasks = u32::try_from(hello.tasks.len())?;
     let spare = RefCell::default();

@@ -4,9 +4,11 @@ use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
+
 use crate::ids::TaskId;
 use crate::wire::codec::FrameWriter;
-use crate::wire::message::{Done, encode, from_worker};
+use crate::wire::message::{Done, Request, encode, from_worker};
 
 /// Records are sent when there are so many bytes of them, at the latest.
 const FULL: usize = 32 * 1024;
@@ -21,8 +23,8 @@ pub(super) struct Output {
 struct Inner {
     socket: UnixStream,
     writer: FrameWriter,
-    /// Where the frame starts that records are being added to.
-    open: Option<usize>,
+    /// Where the frame starts that records are being added to, and its kind.
+    open: Option<(usize, u8)>,
 }
 
 impl Output {
@@ -37,9 +39,20 @@ impl Output {
 
     /// Adds one record.
     pub(super) fn done(&self, record: &Done<'_>) -> io::Result<()> {
+        self.add(from_worker::DONE, record)
+    }
+
+    /// Adds what a task asks for.
+    pub(super) fn request(&self, request: &Request<'_>) -> io::Result<()> {
+        self.add(from_worker::REQUEST, request)
+    }
+
+    /// Adds a record to those of its kind.
+    fn add(&self, kind: u8, record: &impl Serialize) -> io::Result<()> {
         let mut inner = self.lock();
-        if inner.open.is_none() {
-            inner.open = Some(inner.writer.begin(from_worker::DONE));
+        if inner.open.is_none_or(|(_, open)| open != kind) {
+            inner.close_frame();
+            inner.open = Some((inner.writer.begin(kind), kind));
         }
         encode(record, inner.writer.bytes_mut());
         if inner.writer.len() >= FULL { inner.flush() } else { Ok(()) }
@@ -47,9 +60,18 @@ impl Output {
 
     /// Adds the news that a task waits for something.
     pub(super) fn suspended(&self, task: TaskId) -> io::Result<()> {
+        self.news(from_worker::SUSPENDED, task)
+    }
+
+    /// Adds the news that a task that was suspended goes on.
+    pub(super) fn resumed(&self, task: TaskId) -> io::Result<()> {
+        self.news(from_worker::RESUMED, task)
+    }
+
+    fn news(&self, kind: u8, task: TaskId) -> io::Result<()> {
         let mut inner = self.lock();
         inner.close_frame();
-        inner.writer.frame(from_worker::SUSPENDED, |out| encode(&task, out));
+        inner.writer.frame(kind, |out| encode(&task, out));
         if inner.writer.len() >= FULL { inner.flush() } else { Ok(()) }
     }
 
@@ -69,7 +91,7 @@ impl Output {
 
 impl Inner {
     fn close_frame(&mut self) {
-        if let Some(header) = self.open.take() {
+        if let Some((header, _)) = self.open.take() {
             self.writer.finish(header);
         }
     }

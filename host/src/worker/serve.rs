@@ -16,14 +16,16 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::engine::{INSTANCES, Ticker};
+use super::engine::Ticker;
 use super::instance::{Figures, Fresh, Guest};
-use super::state::{Duty, InstanceShare, TaskState};
+use super::state::{Duty, InstanceShare, Pause, TaskState};
 use crate::ids::TaskId;
 use crate::limits::Isolation;
 use crate::wire::codec::{Frame, FrameError, FrameReader};
+use crate::wire::control::SEATS;
 use crate::wire::message::{
-    BadMessage, CallHeader, Described, Done, Initialized, Outcome, decode, encode, from_worker, to_worker,
+    Answer, BadMessage, CallHeader, Credit, Described, Done, Initialized, Outcome, decode, encode,
+    from_worker, to_worker,
 };
 
 /// Why a worker stops serving.
@@ -43,8 +45,17 @@ pub(super) enum ServeError {
 struct Suspended<'a> {
     id: TaskId,
     future: Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>,
-    /// When it wants to go on.
-    wake_at: Option<Instant>,
+    pause: Pause,
+}
+
+impl Suspended<'_> {
+    fn is_due(&self, now: Instant) -> bool {
+        match self.pause {
+            Pause::Turn => true,
+            Pause::Time(at) => at <= now,
+            Pause::News => false,
+        }
+    }
 }
 
 /// A call frame whose tasks are run one by one.
@@ -91,6 +102,13 @@ impl<'a> Worker<'a> {
         session.read_frames()?;
         loop {
             session.resume_due()?;
+            if !session.suspended.is_empty() {
+                session.read_arrived(socket)?;
+            }
+            if session.suspended.iter().any(|task| task.pause == Pause::Turn) {
+                // It had begun before those that have not.
+                continue;
+            }
             if let Some(call) = session.next_call()? {
                 session.start(call)?;
                 continue;
@@ -226,20 +244,25 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Whether another task may begin: one instance stays free for it. An instance that several tasks use serves
+    /// Whether another task may begin: there is a seat for it. An instance that several tasks use serves
     /// one at a time.
     fn may_begin(&self) -> bool {
         match self.worker.isolation {
-            Isolation::Task => self.suspended.len() + 1 < INSTANCES as usize,
+            Isolation::Task => self.suspended.len() < SEATS as usize,
             Isolation::Batch | Isolation::Worker => self.suspended.is_empty(),
         }
     }
 
-    /// The parent wants a task to end. If it waits, it goes on at once, and sees that.
-    fn call_back(&mut self, task: TaskId) {
-        if let Some(suspended) = self.suspended.iter_mut().find(|suspended| suspended.id == task) {
-            suspended.wake_at = Some(Instant::now());
+    /// There is news for a task. If it waits, it goes on at once, and sees what it is.
+    fn call_back(&mut self, task: TaskId) -> bool {
+        let waits = self.suspended.iter_mut().find(|suspended| suspended.id == task);
+        if let Some(suspended) = waits {
+            if suspended.pause != Pause::Turn {
+                suspended.pause = Pause::Time(Instant::now());
+            }
+            return true;
         }
+        false
     }
 
     /// Takes every whole frame that has arrived.
@@ -262,6 +285,20 @@ impl<'a> Session<'a> {
                 to_worker::END => {
                     let task = decode(payload)?;
                     self.call_back(task);
+                }
+                to_worker::ANSWER => {
+                    let Answer { task, bytes } = decode(payload)?;
+                    let bytes = bytes.to_vec();
+                    // One that does not wait has ended meanwhile.
+                    if self.call_back(task) {
+                        self.worker.share.desk.answer(task, bytes);
+                    }
+                }
+                to_worker::CREDIT => {
+                    let Credit { task, emits } = decode(payload)?;
+                    if self.call_back(task) {
+                        self.worker.share.desk.credit(task, emits);
+                    }
                 }
                 other => return Err(ServeError::UnknownFrame(other)),
             }
@@ -299,6 +336,7 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         control.set_running(Some(id));
+        worker.share.turns.begin(!self.suspended.is_empty());
         let last = self.has_begun_all();
         let mut future = Box::pin(worker.run(call, last));
         let polled = poll_once(future.as_mut());
@@ -306,11 +344,21 @@ impl<'a> Session<'a> {
         match polled {
             Poll::Ready(ended) => ended,
             Poll::Pending => {
-                let wake_at = worker.share.wake_at.take();
-                self.suspended.push(Suspended { id, future, wake_at });
-                worker.share.output.suspended(id)
+                let pause = worker.share.turns.pause();
+                self.suspended.push(Suspended { id, future, pause });
+                self.tell_suspended(id, pause)
             }
         }
+    }
+
+    /// Tells the parent of a task that waits for more than its turn, and with it what the task has asked for.
+    fn tell_suspended(&self, id: TaskId, pause: Pause) -> io::Result<()> {
+        if pause == Pause::Turn {
+            return Ok(());
+        }
+        let output = &self.worker.share.output;
+        output.suspended(id)?;
+        output.flush()
     }
 
     /// Goes on with the tasks whose time has come.
@@ -319,23 +367,32 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let now = Instant::now();
+        let others = self.suspended.len() > 1;
         let mut place = 0;
         while place < self.suspended.len() {
             let task = &mut self.suspended[place];
-            if task.wake_at.is_none_or(|at| at > now) {
+            if !task.is_due(now) {
                 place += 1;
                 continue;
             }
-            self.worker.share.control.set_running(Some(task.id));
+            let share = &self.worker.share;
+            if task.pause != Pause::Turn {
+                share.output.resumed(task.id)?;
+            }
+            share.turns.begin(others);
+            share.control.set_running(Some(task.id));
             let polled = poll_once(task.future.as_mut());
-            self.worker.share.control.set_running(None);
+            share.control.set_running(None);
             match polled {
                 Poll::Ready(ended) => {
-                    drop(self.suspended.swap_remove(place));
+                    let task = self.suspended.swap_remove(place);
+                    share.desk.clear(task.id);
                     ended?;
                 }
                 Poll::Pending => {
-                    task.wake_at = self.worker.share.wake_at.take();
+                    task.pause = share.turns.pause();
+                    let (id, pause) = (task.id, task.pause);
+                    self.tell_suspended(id, pause)?;
                     place += 1;
                 }
             }
@@ -343,9 +400,25 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Takes the frames that have arrived, without waiting: a task that waits need not wait for all that could begin.
+    fn read_arrived(&mut self, socket: &UnixStream) -> Result<(), ServeError> {
+        while readable_before(socket, Instant::now())? {
+            if self.reader.fill(socket)? == 0 {
+                // The end of the stream is found again when there is nothing left to do.
+                return Ok(());
+            }
+            self.read_frames()?;
+        }
+        Ok(())
+    }
+
     /// Waits for frames or for the first suspended task. False if the parent has closed the connection.
     fn wait(&mut self, socket: &UnixStream) -> Result<bool, ServeError> {
-        let first = self.suspended.iter().filter_map(|task| task.wake_at).min();
+        let times = self.suspended.iter().filter_map(|task| match task.pause {
+            Pause::Time(at) => Some(at),
+            Pause::Turn | Pause::News => None,
+        });
+        let first = times.min();
         if let Some(at) = first
             && !readable_before(socket, at)?
         {
@@ -371,6 +444,7 @@ impl Batch {
                 id: self.header.first.plus(u64::from(self.taken)),
                 claim: self.header.claim.wrapping_add(self.taken),
                 timeout: self.header.timeout,
+                emits: self.header.emits,
             },
             task: self.header.task,
             arguments: Rc::clone(&self.arguments),
@@ -458,8 +532,9 @@ mod tests {
                     limits,
                     output: Arc::new(Output::new(theirs.try_clone().unwrap())),
                     control: Arc::new(ControlPage::open(&control_file.into()).unwrap()),
-                    wake_at: Arc::default(),
+                    turns: Arc::default(),
                     budget: Arc::new(Budget::new(1 << 30)),
+                    desk: Arc::default(),
                 };
                 let ticker = Ticker::start(&engine).unwrap();
                 let spare = RefCell::default();
@@ -478,7 +553,8 @@ mod tests {
                 assert!(!recalled.contains(&id.0) || self.control.recall(n, id));
             }
             let mut writer = FrameWriter::default();
-            let header = CallHeader { first: TaskId(first), count, claim: 0, task: 0, timeout: None };
+            let header =
+                CallHeader { first: TaskId(first), count, claim: 0, task: 0, timeout: None, emits: None };
             writer.frame(to_worker::CALL, |out| {
                 encode(&header, out);
                 (0..count).for_each(|_| encode(&&b"arguments"[..], out));

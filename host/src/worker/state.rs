@@ -1,13 +1,14 @@
 //! What belongs to one task while it runs: its limits, its clock, its log, and what went wrong.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use wasmtime::{Memory, ResourceLimiter, UpdateDeadline};
 
 use super::faults::Refused;
 use super::output::Output;
+use super::requests::{Desk, Requests};
 use crate::ids::TaskId;
 use crate::limits::{Grow, Limits};
 use crate::wire::control::ControlPage;
@@ -18,10 +19,11 @@ pub(super) struct TaskState {
     pub(super) usage: MemoryUsage,
     /// The guest's memory, once there is an instance.
     pub(super) memory: Option<Memory>,
-    /// Where a task that sleeps says when it wants to go on.
-    pub(super) wake_at: Arc<WakeAt>,
-    output: Arc<Output>,
+    /// Where a task that waits says what for.
+    pub(super) turns: Arc<Turns>,
+    pub(super) output: Arc<Output>,
     pub(super) order: Order,
+    pub(super) requests: Requests,
     timeout: Option<Duration>,
     pub(super) clock: RunClock,
     pub(super) log: Log,
@@ -36,6 +38,8 @@ pub(super) struct Duty {
     pub(super) id: TaskId,
     pub(super) claim: u32,
     pub(super) timeout: Option<Duration>,
+    /// How many values it may emit until it hears more; none if nobody wants any.
+    pub(super) emits: Option<u64>,
 }
 
 /// Where the parent says that the task that runs is to end.
@@ -47,6 +51,11 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// The task that runs; none for a description or an initializer.
+    pub(super) fn task(&self) -> Option<TaskId> {
+        self.duty.map(|duty| duty.id)
+    }
+
     /// Whether the parent has asked for the task's end.
     pub(super) fn is_to_end(&self) -> bool {
         self.duty.is_some_and(|duty| self.control.is_to_end(duty.claim, duty.id))
@@ -65,9 +74,10 @@ impl TaskState {
             limits: shared.limits,
             usage: MemoryUsage::new(Arc::clone(&shared.budget)),
             memory: None,
-            wake_at: Arc::clone(&shared.wake_at),
+            turns: Arc::clone(&shared.turns),
             output: Arc::clone(&shared.output),
             order: Order { control: Arc::clone(&shared.control), duty: None },
+            requests: Requests::new(&shared.desk),
             timeout: shared.limits.timeout,
             clock: RunClock::start(),
             log: Log::new(shared.limits.log as usize),
@@ -79,6 +89,7 @@ impl TaskState {
     /// A task begins: nothing is left of what an earlier one was told or said.
     pub(super) fn begin(&mut self, duty: Duty) {
         self.order.duty = Some(duty);
+        self.requests.begin(duty.emits);
         self.timeout = duty.timeout;
         self.clock = RunClock::start();
         self.log.clear();
@@ -89,6 +100,7 @@ impl TaskState {
     /// Whether the task is to end, by order or because its time is over. From the first time that this is true
     /// its grace counts.
     pub(super) fn is_over(&mut self) -> bool {
+        self.go_on();
         let over =
             self.order.is_to_end() || self.timeout.is_some_and(|timeout| self.clock.elapsed() >= timeout);
         if over {
@@ -98,13 +110,22 @@ impl TaskState {
     }
 
     /// What happens at each tick of the epoch while the task runs. Records of earlier tasks do not wait
-    /// for it to end.
+    /// for it to end, nor do tasks that have begun and may have what they waited for.
     pub(super) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
         self.output.flush()?;
         if self.is_over() && self.warned.is_some_and(|at| at.elapsed() >= self.limits.grace) {
             return Ok(UpdateDeadline::Interrupt);
         }
+        if self.turns.give_way() {
+            self.clock.stop();
+            return Ok(UpdateDeadline::Yield(1));
+        }
         Ok(UpdateDeadline::Continue(1))
+    }
+
+    /// Has the clock know since when the task has its turn again, if it had let others go first.
+    pub(super) fn go_on(&mut self) {
+        self.clock.go_on(self.turns.since());
     }
 }
 
@@ -114,8 +135,9 @@ pub(super) struct InstanceShare {
     pub(super) limits: Limits,
     pub(super) output: Arc<Output>,
     pub(super) control: Arc<ControlPage>,
-    pub(super) wake_at: Arc<WakeAt>,
+    pub(super) turns: Arc<Turns>,
     pub(super) budget: Arc<Budget>,
+    pub(super) desk: Arc<Desk>,
 }
 
 /// The time that a task has run; it stands still while the task is suspended.
@@ -123,11 +145,13 @@ pub(super) struct InstanceShare {
 pub(super) struct RunClock {
     since: Instant,
     before: Duration,
+    /// It was stopped in the midst of the guest's code, and nobody has said yet when it went on.
+    stopped: bool,
 }
 
 impl RunClock {
     pub(super) fn start() -> Self {
-        Self { since: Instant::now(), before: Duration::ZERO }
+        Self { since: Instant::now(), before: Duration::ZERO, stopped: false }
     }
 
     pub(super) fn elapsed(&self) -> Duration {
@@ -142,20 +166,84 @@ impl RunClock {
     pub(super) fn resume(&mut self) {
         self.since = Instant::now();
     }
-}
 
-/// Where a task that suspends itself leaves the point in time that it waits for. Only one task runs at a
-/// time, so one place serves a worker.
-#[derive(Debug, Default)]
-pub(super) struct WakeAt(Mutex<Option<Instant>>);
-
-impl WakeAt {
-    pub(super) fn set(&self, at: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    /// The task lets others go first.
+    fn stop(&mut self) {
+        self.pause();
+        self.stopped = true;
     }
 
-    pub(super) fn take(&self) -> Option<Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// The task has its turn again since then, if it had let others go first.
+    fn go_on(&mut self, since: Instant) {
+        if std::mem::take(&mut self.stopped) {
+            self.since = since;
+        }
+    }
+}
+
+/// What a suspended task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// Its turn: it would go on at once.
+    Turn,
+    Time(Instant),
+    /// Something from the parent.
+    News,
+}
+
+/// Where the worker's loop and the task that runs tell each other about turns. Only one task runs at a time, so one
+/// place serves a worker.
+#[derive(Debug)]
+pub(super) struct Turns(Mutex<TurnsState>);
+
+#[derive(Debug)]
+struct TurnsState {
+    /// What the task waits for that is about to suspend itself.
+    pause: Pause,
+    /// Since when the task runs that runs now.
+    since: Instant,
+    /// Whether others have begun and wait.
+    others: bool,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Mutex::new(TurnsState { pause: Pause::News, since: Instant::now(), others: false }))
+    }
+}
+
+impl Turns {
+    fn lock(&self) -> MutexGuard<'_, TurnsState> {
+        // Whoever panics here ends the process, so a poisoned lock has no reader.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task has its turn; `others` if there are some that wait.
+    pub(super) fn begin(&self, others: bool) {
+        *self.lock() = TurnsState { pause: Pause::News, since: Instant::now(), others };
+    }
+
+    /// The task that runs waits until then.
+    pub(super) fn wait_until(&self, at: Instant) {
+        self.lock().pause = Pause::Time(at);
+    }
+
+    /// What the task waits for that has just suspended itself.
+    pub(super) fn pause(&self) -> Pause {
+        self.lock().pause
+    }
+
+    fn since(&self) -> Instant {
+        self.lock().since
+    }
+
+    /// Whether the task that runs lets others go first.
+    fn give_way(&self) -> bool {
+        let mut state = self.lock();
+        if state.others {
+            state.pause = Pause::Turn;
+        }
+        state.others
     }
 }
 

@@ -18,7 +18,7 @@ use wpool_abi::import::WASI;
 use super::faults::{BadGuest, Ended, Exited};
 use super::guest_mem::{GuestSlice, read_u32, write_u32, write_u64};
 use super::imports::memory_and_state;
-use super::state::{Order, TaskState, WakeAt};
+use super::state::{Order, TaskState, Turns};
 
 const SUCCESS: i32 = 0;
 const BADF: i32 = BADF_EVENT as i32;
@@ -282,7 +282,7 @@ async fn poll(
     if let Some(Some(first)) = wait.min() {
         state.clock.pause();
         let order = state.order.clone();
-        Sleep { until: first, wake_at: Arc::clone(&state.wake_at), order: &order }.await;
+        Sleep { until: first, turns: Arc::clone(&state.turns), order: &order }.await;
         caller.data_mut().clock.resume();
         if order.is_to_end() {
             return Err(Ended.into());
@@ -333,10 +333,10 @@ fn parse_subscription(record: &[u8; 48]) -> Option<(u64, Subscription)> {
     Some((userdata, subscription))
 }
 
-/// Waits for a point in time, or for the order to end. The worker's loop looks at `wake_at` and polls again when it has come.
+/// Waits for a point in time, or for the order to end. The worker's loop polls again when it has come.
 struct Sleep<'a> {
     until: Instant,
-    wake_at: Arc<WakeAt>,
+    turns: Arc<Turns>,
     order: &'a Order,
 }
 
@@ -347,7 +347,7 @@ impl Future for Sleep<'_> {
         if Instant::now() >= self.until || self.order.is_to_end() {
             return Poll::Ready(());
         }
-        self.wake_at.set(self.until);
+        self.turns.wait_until(self.until);
         Poll::Pending
     }
 }

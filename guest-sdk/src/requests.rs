@@ -1,0 +1,141 @@
+//! What a task asks of the pool while it runs: to pass on a value, to run another task.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use wpool_abi::{SubTaskFailure, SubTaskOutcome};
+use wpool_schema::Schema;
+
+use crate::glue;
+
+/// Gives a value to whoever reads what this task emits: how far it is, or what it has found so far. If nobody does it
+/// is lost; if the reader is slow, and wants all of them, the task waits. A value may have a megabyte in postcard.
+/// Natively, in a test, nothing happens.
+///
+/// ```
+/// #[wpool_guest::task]
+/// fn count(to: u64) -> u64 {
+///     (1..=to).inspect(|n| wpool_guest::emit(n)).sum()
+/// }
+/// # fn main() { assert_eq!(count(4), 10); }
+/// ```
+///
+/// # Panics
+/// If serde cannot write the value.
+pub fn emit<T: Serialize + Schema + ?Sized>(value: &T) {
+    let bytes = encode(value, "an emitted value");
+    glue::host_emit(wpool_schema::fingerprint::<T>(), &bytes);
+}
+
+/// Submits a task of this guest: it runs beside this one, in an instance of its own, on whichever worker is free. The
+/// arguments are the parameter itself if it has one, a tuple of several, `()` of none. Returns at once; whatever is
+/// wrong with it, [`SubTask::result`] says so.
+///
+/// The host must allow it (`GuestSettings::sub_tasks`). When this task ends, those that it has submitted and that have
+/// not ended are killed.
+///
+/// ```
+/// use wpool_guest::{SubTaskError, submit};
+///
+/// #[wpool_guest::task]
+/// fn fibonacci(n: u32) -> Result<u64, SubTaskError> {
+///     if n < 2 {
+///         return Ok(n.into());
+///     }
+///     let (left, right) = (submit::<u64>("fibonacci", &(n - 1)), submit::<u64>("fibonacci", &(n - 2)));
+///     Ok(left.result()? + right.result()?)
+/// }
+/// # fn main() { assert!(fibonacci(1).is_ok() && fibonacci(2).is_err(), "natively there is no pool"); }
+/// ```
+///
+/// # Panics
+/// If serde cannot write the arguments.
+pub fn submit<R: DeserializeOwned + Schema>(
+    task: &str,
+    arguments: &(impl Serialize + Schema + ?Sized),
+) -> SubTask<R> {
+    let bytes = encode(arguments, "the arguments of a sub-task");
+    let (takes, returns) = (fingerprint_of(arguments), wpool_schema::fingerprint::<R>());
+    SubTask { number: glue::host_submit(task, takes, returns, &bytes), value: PhantomData }
+}
+
+fn fingerprint_of<T: Schema + ?Sized>(_: &T) -> u64 {
+    wpool_schema::fingerprint::<T>()
+}
+
+fn encode(value: &(impl Serialize + ?Sized), what: &str) -> Vec<u8> {
+    postcard::to_allocvec(value).unwrap_or_else(|error| panic!("{what} cannot be encoded: {error}"))
+}
+
+/// A task that this one has submitted.
+#[derive(Debug)]
+#[must_use = "when this task ends, a sub-task that has not is killed"]
+pub struct SubTask<R> {
+    number: u32,
+    value: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> SubTask<R> {
+    /// Waits for the end of the sub-task, and returns its value. That time does not count as running.
+    ///
+    /// # Errors
+    /// Why it has no value: its own error, how it ended, or why it was not submitted at all.
+    pub fn result(self) -> Result<R, SubTaskError> {
+        let malformed = |message: String| {
+            SubTaskError(SubTaskFailure { kind: "bad_result".to_owned(), message, value: None })
+        };
+        match postcard::from_bytes(&glue::host_outcome(self.number)) {
+            Ok(SubTaskOutcome::Value(bytes)) => {
+                postcard::from_bytes(&bytes).map_err(|error| malformed(error.to_string()))
+            }
+            Ok(SubTaskOutcome::Failed(failure)) => Err(SubTaskError(failure)),
+            Err(error) => Err(malformed(error.to_string())),
+        }
+    }
+}
+
+/// Why a sub-task has no value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubTaskError(SubTaskFailure);
+
+impl SubTaskError {
+    /// A short name in snake case: `guest` for an error of its own, `panic`, `trap`, `timeout`, `cancelled` …, or why
+    /// it was not submitted: `not_allowed`, `quota`, `unknown_task`, `wrong_type`.
+    pub fn kind(&self) -> &str {
+        &self.0.kind
+    }
+
+    /// The same for people.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The sub-task's own error. None if it had none, or one of another type.
+    pub fn decode<E: DeserializeOwned>(&self) -> Option<E> {
+        postcard::from_bytes(self.0.value.as_deref()?).ok()
+    }
+}
+
+impl fmt::Display for SubTaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl std::error::Error for SubTaskError {}
+
+/// As it is written: the failure itself.
+impl Schema for SubTaskError {
+    fn describe(types: &mut wpool_schema::TypeTable) -> wpool_abi::TypeIndex {
+        types.named::<Self>(|types| wpool_abi::Type::Struct {
+            name: "SubTaskError".to_owned(),
+            fields: vec![
+                wpool_schema::field::<String>(types, "kind", "A short name in snake case."),
+                wpool_schema::field::<String>(types, "message", "The same for people."),
+                wpool_schema::field::<Option<Vec<u8>>>(types, "value", "The sub-task's own error."),
+            ],
+        })
+    }
+}

@@ -1,0 +1,23 @@
+//! Emits values while it runs.
+#![no_main]
+
+/// Emits the numbers up to one, and returns how many those are.
+#[wpool_guest::task]
+fn count(to: u64) -> u64 {
+    (1..=to).inspect(|n| wpool_guest::emit(n)).count() as u64
+}
+
+/// Emits a number, and then runs until it is ended.
+#[wpool_guest::task]
+fn emit_and_stay(number: u64) {
+    wpool_guest::emit(&number);
+    loop {
+        std::hint::black_box(number);
+    }
+}
+
+/// Emits so many bytes at once.
+#[wpool_guest::task]
+fn emit_bytes(size: usize) {
+    wpool_guest::emit(&vec![7u8; size]);
+}
