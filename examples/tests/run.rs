@@ -86,6 +86,14 @@ fn the_tour_says_what_it_is_to_say() {
             env!("CARGO_BIN_EXE_t10_death"),
             "value: 4\npanic: attempt to divide by zero\nvalue: 2\nworkers lost: 0\n",
         ),
+        (
+            env!("CARGO_BIN_EXE_t11_progress"),
+            "1 of 4\n2 of 4\n3 of 4\n4 of 4\nit has counted to 4\n999 were not looked at\nthe newest of all: [1000]\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t12_sub_tasks"),
+            "the twelfth: 144\ntasks for that: 465\nthe fourteenth: sub-tasks may lie 12 deep\n",
+        ),
     ] {
         assert_eq!(run(program, &[]), expected, "{program}");
     }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use wpool::{BuildError, Guest, Isolation, Pool, TaskError};
-use wpool_tests::{bounded, load};
+use wpool_tests::{bounded, load, loader};
 
 use crate::WPOOL;
 
@@ -109,5 +109,39 @@ fn its_argument_is_checked_before_anything_runs() {
         assert!(matches!(large, BuildError::Init(TaskError::BadArguments { .. })), "{large:?}");
         let none = load(WPOOL, wpool_tests::OK_SQUARE).initialized_with(&()).unwrap_err();
         assert_eq!(none.to_string(), "the guest has no initializer");
+    });
+}
+
+#[test]
+fn without_a_parameter_it_runs_once_for_ever() {
+    bounded(|| {
+        let looked = |loader: wpool::Loader, fuel: Option<u64>| {
+            let guest = loader.file(wpool_tests::WASI_INIT).unwrap();
+            let pool = Pool::builder(guest).workers(2).fuel(fuel).build().unwrap();
+            let looks = pool.task::<(), (u64, u32)>("look").unwrap().map(std::iter::repeat_n((), 50));
+            let mut seen: Vec<_> = looks.map(Result::unwrap).collect();
+            seen.dedup();
+            let [(drawn, 1)] = seen[..] else { panic!("each task starts from the same: {seen:?}") };
+            drawn
+        };
+        let first = looked(loader(WPOOL), None);
+        assert_eq!(looked(loader(WPOOL), None), first, "it was kept, and did not run again");
+        let counting = looked(loader(WPOOL), Some(1 << 40));
+        assert_eq!(looked(loader(WPOOL), Some(1 << 40)), counting, "code that counts fuel is kept, too");
+        assert_ne!(
+            looked(loader(WPOOL).cache(wpool::Cache::none()), None),
+            first,
+            "where nothing is kept it runs"
+        );
+    });
+}
+
+#[test]
+fn what_it_left_may_need_more_memory_than_a_pool_allows() {
+    bounded(|| {
+        let guest = load(WPOOL, wpool_tests::WASI_INIT);
+        drop(Pool::builder(guest.clone()).build().unwrap());
+        let small = Pool::builder(guest).memory(64 << 10).build().unwrap_err();
+        assert!(matches!(small, BuildError::Load(wpool::LoadError::MemoryLimit { .. })), "{small:?}");
     });
 }

@@ -72,6 +72,7 @@ mod tested {
         ok_submit in subtasks;
         slow_end in deadlines;
         slow_work in workers;
+        wasi_init in init;
         wasi_std in values;
     }
 }

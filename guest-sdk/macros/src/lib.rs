@@ -33,7 +33,9 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// Makes a function the guest's initializer: it runs once, before any task, and every task starts from what it
-/// leaves behind. A guest has at most one; its parameters are what the host gives it, as a task's are.
+/// leaves behind. A guest has at most one; its parameters are what the host gives it, as a task's are. What one without
+/// parameters leaves is kept with the compiled guest, so that it does not run again in the next program; what it has
+/// read of clocks and random numbers stays as it was.
 ///
 /// ```ignore
 /// static WORDS: OnceLock<HashSet<String>> = OnceLock::new();

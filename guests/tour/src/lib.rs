@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use wpool_guest::{SubTaskError, submit};
+
 static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// The square of a number.
@@ -43,4 +45,21 @@ fn measure(message: &str) -> usize {
 #[wpool_guest::task]
 fn divide(number: i64, by: i64) -> i64 {
     number / by
+}
+
+/// Counts to a number, and emits each that it reaches.
+#[wpool_guest::task]
+fn count(to: u32) -> u32 {
+    (1..=to).for_each(|reached| wpool_guest::emit(&reached));
+    to
+}
+
+/// A Fibonacci number, by two tasks of its own for each but the first two.
+#[wpool_guest::task]
+fn fibonacci(n: u32) -> Result<u64, SubTaskError> {
+    if n < 2 {
+        return Ok(n.into());
+    }
+    let (left, right) = (submit::<u64>("fibonacci", &(n - 1)), submit::<u64>("fibonacci", &(n - 2)));
+    Ok(left.result()? + right.result()?)
 }

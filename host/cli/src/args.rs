@@ -99,6 +99,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) retries: u8,
 
+    /// Let tasks submit tasks of the guest, so deep below a task of the run
+    #[arg(long, value_name = "DEPTH", default_value_t = 0,
+          value_parser = clap::value_parser!(u8).range(0..=i64::from(wpool::SubTasks::MAX_DEPTH)))]
+    pub(crate) sub_tasks: u8,
+
     /// Tasks of higher priority go first
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,

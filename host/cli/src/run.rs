@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use wpool::{Completed, Guest, Pool, RawMap, RawTask, Signature, TaskError};
+use wpool::{Completed, Guest, Pool, RawMap, RawTask, Signature, SubTasks, TaskError};
 
 use crate::args::{Format, OnError, RunArgs};
 use crate::exit_code::{BAD_INPUT, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
@@ -144,7 +144,8 @@ fn start_pool(args: &RunArgs, guest: Guest) -> Result<Pool, Failure> {
         .max_log(args.max_log)
         .isolation(args.isolation.into())
         .retries(args.retries)
-        .max_tasks_per_worker(args.max_tasks_per_worker);
+        .max_tasks_per_worker(args.max_tasks_per_worker)
+        .sub_tasks((args.sub_tasks > 0).then(|| SubTasks { depth: args.sub_tasks, ..SubTasks::default() }));
     if let Some(workers) = args.workers {
         builder = builder.workers(workers);
     }
@@ -163,7 +164,7 @@ fn task_of(pool: &Pool, name: &str, args: &RunArgs) -> Result<RawTask, Failure> 
 /// The journal of a run that may be resumed. What an entry is worth depends on the guest, the task and the limits.
 fn open_journal(args: &RunArgs, guest: &Guest, task: &str) -> Result<Option<Journal>, Failure> {
     let Some(path) = &args.resume else { return Ok(None) };
-    let limits = (&args.timeout, &args.memory, args.fuel, args.max_result, args.isolation);
+    let limits = (&args.timeout, &args.memory, args.fuel, args.max_result, args.isolation, args.sub_tasks);
     let context = format!("{} {task} {limits:?}", guest.identity());
     let journal = Journal::open(path, context.as_bytes());
     journal

@@ -6,8 +6,7 @@
 use wasmparser::{Operator, Parser, Payload, TypeRef};
 use wpool_abi::export;
 
-/// The number of the section of exports.
-const EXPORTS: u8 = 7;
+use super::binary::{EXPORTS, read_u32, write_section, write_u32};
 
 /// The same module with its mutable globals exported.
 pub(super) fn export_globals(module: &[u8]) -> Result<Vec<u8>, String> {
@@ -86,32 +85,6 @@ fn with_globals(section: &[u8], globals: &[u32]) -> Result<Vec<u8>, String> {
     Ok(out)
 }
 
-fn write_section(out: &mut Vec<u8>, id: u8, section: &[u8]) {
-    out.push(id);
-    write_u32(out, u32::try_from(section.len()).expect("a module is smaller than 4 GiB"));
-    out.extend_from_slice(section);
-}
-
-/// A number as WebAssembly writes it: seven bits a byte, the lowest first.
-fn write_u32(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.push(value.to_le_bytes()[0]);
-}
-
-fn read_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let mut value = 0u32;
-    for (place, byte) in bytes.iter().enumerate().take(5) {
-        value |= u32::from(byte & 0x7f) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((value, &bytes[place + 1..]));
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,14 +120,5 @@ mod tests {
         assert!(drops.unwrap_err().contains("data that can be dropped"));
         let refers = instrumented(r#"(module (global (mut funcref) (ref.null func)) (func (export "f")))"#);
         assert!(refers.unwrap_err().contains("refers to something"));
-    }
-
-    #[test]
-    fn numbers_survive() {
-        for value in [0, 1, 127, 128, 300, 65_535, u32::MAX] {
-            let mut bytes = Vec::new();
-            write_u32(&mut bytes, value);
-            assert_eq!(read_u32(&bytes), Some((value, &[][..])));
-        }
     }
 }

@@ -3,10 +3,12 @@
 //! It sees the module and nothing else: no cache, no key, no other guest. If it takes too long the
 //! parent kills it, and if it needs too much memory the kernel's limit ends it.
 
+mod bake;
+mod binary;
 mod instrument;
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ use crate::wire::message::{
     CompileFailure, CompileReply, CompileRequest, ModuleInfo, compiler, decode, encode,
 };
 use crate::wire::{BUILD, PROTOCOL_VERSION};
-use crate::worker;
+use crate::worker::{self, Snapshot};
 
 /// A request is a few numbers and a version.
 const MAX_REQUEST: usize = 4096;
@@ -48,19 +50,32 @@ fn compile_for(socket: &UnixStream) -> wasmtime::Result<CompileReply> {
     if (request.protocol, request.build.as_str()) != (PROTOCOL_VERSION, BUILD) {
         return Ok(CompileReply::Mismatch { protocol: PROTOCOL_VERSION, build: BUILD.to_owned() });
     }
-    let [module, image] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|got| {
-        std::io::Error::other(format!("{} descriptors came with the request, not 2", got.len()))
-    })?;
+    let got = descriptors.len();
+    let mut descriptors = descriptors.into_iter().map(File::from);
+    let (Some(module), Some(mut image), snapshot) =
+        (descriptors.next(), descriptors.next(), descriptors.next().filter(|_| request.snapshot))
+    else {
+        return Err(std::io::Error::other(format!("{got} descriptors came with the request")).into());
+    };
     sandbox::seal(request.limits.memory)?;
     let mut bytes = Vec::new();
-    File::from(module).take(request.limits.module).read_to_end(&mut bytes)?;
-    match compile(&bytes, request.fuel) {
+    module.take(request.limits.module).read_to_end(&mut bytes)?;
+    let snapshot = snapshot.map(read_snapshot).transpose()?;
+    match compile(&bytes, request.fuel, snapshot.as_ref()) {
         Ok((code, info)) => {
-            File::from(image).write_all(&code)?;
+            image.write_all(&code)?;
             Ok(CompileReply::Compiled(info))
         }
         Err(failure) => Ok(CompileReply::Failed(failure)),
     }
+}
+
+/// A snapshot that a worker has left. It may be anything.
+fn read_snapshot(mut file: File) -> wasmtime::Result<Snapshot> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(Snapshot::from_bytes(&bytes)?)
 }
 
 fn receive(socket: &UnixStream) -> wasmtime::Result<(CompileRequest, Vec<OwnedFd>)> {
@@ -97,9 +112,18 @@ fn report_panics(socket: &UnixStream) {
     }));
 }
 
-/// Checks a module, compiles it, and says what it is like.
-fn compile(bytes: &[u8], fuel: bool) -> Result<(Vec<u8>, ModuleInfo), CompileFailure> {
-    let bytes = wat::Parser::new().parse_bytes(None, bytes).map_err(|error| text_error(&error))?;
+/// Checks a module, compiles it, and says what it is like. With a snapshot it is the module that starts from there.
+fn compile(
+    bytes: &[u8],
+    fuel: bool,
+    snapshot: Option<&Snapshot>,
+) -> Result<(Vec<u8>, ModuleInfo), CompileFailure> {
+    let mut bytes = wat::Parser::new().parse_bytes(None, bytes).map_err(|error| text_error(&error))?;
+    if let Some(snapshot) = snapshot {
+        let baked = bake::bake(&bytes, snapshot);
+        let refused = |message: String| CompileFailure::Invalid { message: shortened(&message) };
+        bytes = baked.map_err(refused)?.into();
+    }
     let engine = Engine::new(&worker::code_config(fuel)).map_err(|error| invalid(&error))?;
     let mut module = Module::new(&engine, &bytes).map_err(|error| invalid(&error))?;
     check_imports(&module)?;

@@ -1,5 +1,7 @@
 //! The dispatcher under a clock of the test's own: single stories, then random ones with invariants.
 
+mod families;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::{ProptestConfig, any, prop, proptest};

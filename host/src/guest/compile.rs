@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::fs::MemfdFlags;
 
-use super::Image;
+use super::{Image, Snapshot};
 use crate::child;
 use crate::error::{LoadError, SpawnError, WorkerExit};
 use crate::limits::CompileLimits;
@@ -26,17 +26,25 @@ const MAX_IMAGE: u64 = 1 << 30;
 /// A compiler that somebody else has ended is started again so many times.
 const ATTEMPTS: u32 = 3;
 
+/// What is to be compiled, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub(super) source: &'a [u8],
+    pub(super) fuel: bool,
+    /// What the module is to start from, if it is something else than itself.
+    pub(super) snapshot: Option<&'a Snapshot>,
+}
+
 /// Compiles a module. The time and the memory that it takes are limited by the kernel and the clock.
 pub(super) fn compile(
     executable: &Executable,
     limits: &CompileLimits,
-    source: &[u8],
-    fuel: bool,
+    job: Job<'_>,
 ) -> Result<(ModuleInfo, Image), LoadError> {
-    let module = sealed_file("wpool-module", &[source])?;
+    let module = sealed_file("wpool-module", &[job.source])?;
     let mut attempt = 1;
     loop {
-        match compile_once(executable, limits, &module, fuel) {
+        match compile_once(executable, limits, &module, job) {
             Err(LoadError::CompilerLost { cause }) if cause.is_external() && attempt < ATTEMPTS => {
                 attempt += 1;
             }
@@ -49,18 +57,25 @@ fn compile_once(
     executable: &Executable,
     limits: &CompileLimits,
     module: &OwnedFd,
-    fuel: bool,
+    job: Job<'_>,
 ) -> Result<(ModuleInfo, Image), LoadError> {
     let deadline = Instant::now() + limits.time;
     let (mut process, socket) = ChildProcess::spawn(executable, child::COMPILER)?;
     let output = rustix::fs::memfd_create("wpool-image", MemfdFlags::CLOEXEC)
         .map_err(|error| SpawnError::System { what: "a file in memory", message: error.to_string() })?;
-    let request =
-        CompileRequest { protocol: PROTOCOL_VERSION, build: BUILD.to_owned(), limits: *limits, fuel };
+    let request = CompileRequest {
+        protocol: PROTOCOL_VERSION,
+        build: BUILD.to_owned(),
+        limits: *limits,
+        fuel: job.fuel,
+        snapshot: job.snapshot.is_some(),
+    };
+    let mut descriptors = vec![module.as_fd(), output.as_fd()];
+    descriptors.extend(job.snapshot.map(|snapshot| snapshot.0.as_fd()));
     let mut writer = FrameWriter::default();
     writer.frame(compiler::REQUEST, |out| encode(&request, out));
     // If this fails the child is gone, and how it ended says more.
-    let _gone = send_with_descriptors(&socket, writer.bytes(), &[module.as_fd(), output.as_fd()]);
+    let _gone = send_with_descriptors(&socket, writer.bytes(), &descriptors);
     let reply = receive(&socket, deadline);
     drop(socket);
     // Nobody else may write to the image when it is taken.

@@ -26,6 +26,13 @@ const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot(pub(crate) Image);
 
+impl Snapshot {
+    /// Its size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        rustix::fs::fstat(self.0.as_fd()).map_or(u64::MAX, |stat| stat.st_size.cast_unsigned())
+    }
+}
+
 /// Runs the initializer with these arguments.
 pub(super) fn initialize(
     guest: &Guest,

@@ -31,6 +31,9 @@ use crate::process::Executable;
 use crate::wire::BUILD;
 use crate::wire::message::ModuleInfo;
 
+/// What an initializer leaves is compiled into the guest's code if it has no more bytes than this.
+const MAX_BAKED: u64 = 64 << 20;
+
 /// A WebAssembly module that has been compiled and has described its tasks, ready for pools.
 ///
 /// It is cheap to clone, and clones share everything.
@@ -52,11 +55,30 @@ pub struct Guest {
 struct Init {
     arguments: Vec<u8>,
     snapshot: Mutex<Option<Snapshot>>,
+    /// The guest's code that starts from the snapshot, without and with fuel counted: none as long as nobody has
+    /// tried, nothing if it cannot be made.
+    baked: Mutex<[Option<Option<Baked>>; 2]>,
+}
+
+/// Code in which the initializer's work is done, and bytes of memory that it starts with.
+#[derive(Clone)]
+struct Baked {
+    image: Image,
+    memory: u64,
+}
+
+/// What workers make instances of.
+pub(crate) struct Start {
+    pub(crate) image: Image,
+    /// What is laid over each instance.
+    pub(crate) snapshot: Option<Snapshot>,
+    /// Whether code of the guest runs when an instance is made.
+    pub(crate) has_start: bool,
 }
 
 impl Init {
     fn new(arguments: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self { arguments, snapshot: Mutex::new(None) })
+        Arc::new(Self { arguments, snapshot: Mutex::new(None), baked: Mutex::default() })
     }
 }
 
@@ -169,7 +191,7 @@ impl Loader {
     fn load(&self, source: Arc<[u8]>) -> Result<Guest, LoadError> {
         source::check(&source, self.limits.module)?;
         let identity = Identity::of(&source);
-        let key = self.key(identity, false)?;
+        let key = self.key(identity, false, "as it is")?;
         // Whoever loads the same guest at the same time waits here, and finds it made.
         let slot = loading_slot(&key);
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,17 +216,19 @@ impl Loader {
         if let Some(entry) = self.cache.get(key) {
             return Ok(entry);
         }
-        let (info, image) = compile::compile(&self.executable, &self.limits, source, fuel)?;
+        let job = compile::Job { source, fuel, snapshot: None };
+        let (info, image) = compile::compile(&self.executable, &self.limits, job)?;
         let descriptions = describe::describe(&self.executable, &info, &image, fuel)?;
         self.cache.put(key, &info, &descriptions, &image);
         Ok((info, descriptions, image))
     }
 
-    /// Names what an image was made of: the module, this build, the processor, the engine's settings.
-    fn key(&self, identity: Identity, fuel: bool) -> Result<String, LoadError> {
+    /// Names what an image was made of: the module and where it starts, this build, the processor, the engine's
+    /// settings.
+    fn key(&self, identity: Identity, fuel: bool, start: &str) -> Result<String, LoadError> {
         let program = self.executable.fingerprint()?;
         let features = processor_features();
-        let text = format!("{identity} {BUILD} {program} {features} fuel={fuel}");
+        let text = format!("{identity} {BUILD} {program} {features} fuel={fuel} {start}");
         Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
     }
 }
@@ -304,8 +328,60 @@ impl Guest {
         Ok(Self { inner: Arc::clone(&self.inner), init: Some(Init::new(arguments)) })
     }
 
+    /// What workers make instances of, under these limits. The initializer is run for it if it has not.
+    pub(crate) fn start(&self, limits: &Limits) -> Result<Start, BuildError> {
+        let bakes = self.inner.init.as_ref().is_some_and(|init| init.params().is_empty());
+        if let Some(init) = self.init.as_ref().filter(|_| bakes)
+            && let Some(Baked { image, memory }) = self.baked(init, limits)?
+        {
+            check_memory(memory, limits)?;
+            return Ok(Start { image, snapshot: None, has_start: false });
+        }
+        let image = self.image(limits)?;
+        let snapshot = self.snapshot(&image, limits)?;
+        Ok(Start { image, snapshot, has_start: self.inner.info.has_start })
+    }
+
+    /// The code that starts where the initializer has ended, from the cache or made now; none if it cannot be made.
+    fn baked(&self, init: &Init, limits: &Limits) -> Result<Option<Baked>, BuildError> {
+        let fuel = limits.fuel.is_some();
+        // Whoever builds another pool of this guest meanwhile waits here, and finds it done.
+        let mut baked = init.baked.lock().unwrap_or_else(PoisonError::into_inner);
+        let baked = &mut baked[usize::from(fuel)];
+        if let Some(baked) = baked {
+            return Ok(baked.clone());
+        }
+        let made = self.bake(fuel, limits)?;
+        *baked = Some(made.clone());
+        Ok(made)
+    }
+
+    fn bake(&self, fuel: bool, limits: &Limits) -> Result<Option<Baked>, BuildError> {
+        let Inner { loader, identity, source, .. } = &*self.inner;
+        let key = loader.key(*identity, fuel, "initialized")?;
+        if let Some((info, _, image)) = loader.cache.get(&key) {
+            return Ok(Some(Baked { image, memory: info.memory_min }));
+        }
+        let image = self.image(limits)?;
+        let Some(snapshot) = self.snapshot(&image, limits)? else { return Ok(None) };
+        if snapshot.size() > MAX_BAKED {
+            return Ok(None);
+        }
+        let job = compile::Job { source, fuel, snapshot: Some(&snapshot) };
+        match compile::compile(&loader.executable, &loader.limits, job) {
+            Ok((info, image)) => {
+                loader.cache.put(&key, &info, &[], &image);
+                Ok(Some(Baked { image, memory: info.memory_min }))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what the initializer left cannot be compiled in; it is laid over each instance");
+                Ok(None)
+            }
+        }
+    }
+
     /// What the initializer leaves behind; it is run if it has not. None for a guest without one.
-    pub(crate) fn snapshot(&self, image: &Image, limits: &Limits) -> Result<Option<Snapshot>, BuildError> {
+    fn snapshot(&self, image: &Image, limits: &Limits) -> Result<Option<Snapshot>, BuildError> {
         let Some(signature) = &self.inner.init else { return Ok(None) };
         let Some(init) = &self.init else {
             let parameters: Vec<String> =
@@ -387,11 +463,8 @@ impl Guest {
     }
 
     /// The image for these limits. One that counts fuel is made when it is first wanted.
-    pub(crate) fn image(&self, limits: &Limits) -> Result<Image, LoadError> {
-        let needed = self.inner.info.memory_min;
-        if needed > limits.memory_bytes() {
-            return Err(LoadError::MemoryLimit { needed, limit: limits.memory_bytes() });
-        }
+    fn image(&self, limits: &Limits) -> Result<Image, LoadError> {
+        check_memory(self.inner.info.memory_min, limits)?;
         if limits.fuel.is_none() {
             return Ok(self.inner.plain.clone());
         }
@@ -399,7 +472,7 @@ impl Guest {
         if let Some(image) = &*counting {
             return Ok(image.clone());
         }
-        let key = self.inner.loader.key(self.inner.identity, true)?;
+        let key = self.inner.loader.key(self.inner.identity, true, "as it is")?;
         let (_, _, image) = self.inner.loader.image(&self.inner.source, &key, true)?;
         *counting = Some(image.clone());
         Ok(image)
@@ -413,6 +486,11 @@ impl fmt::Debug for Guest {
             .field("tasks", &self.inner.tasks.iter().map(Signature::name).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
+}
+
+fn check_memory(needed: u64, limits: &Limits) -> Result<(), LoadError> {
+    let limit = limits.memory_bytes();
+    if needed > limit { Err(LoadError::MemoryLimit { needed, limit }) } else { Ok(()) }
 }
 
 /// The name that is most likely meant: the fewest letters to change, and not nearly all of them.

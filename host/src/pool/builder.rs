@@ -190,8 +190,7 @@ impl GuestSettings {
         guest: Guest,
     ) -> Result<impl FnOnce(GuestKey) -> Hosted + use<>, BuildError> {
         self.check()?;
-        let image = guest.image(&self.limits)?;
-        let snapshot = guest.snapshot(&image, &self.limits)?;
+        let start = guest.start(&self.limits)?;
         let (limits, isolation, weight) = (self.limits, self.isolation, self.weight);
         let options = TaskOptions {
             timeout: limits.timeout,
@@ -203,7 +202,7 @@ impl GuestSettings {
             chunk: None,
             buffer: None,
         };
-        Ok(move |key| Hosted { key, guest, image, snapshot, limits, isolation, weight, options })
+        Ok(move |key| Hosted { key, guest, start, limits, isolation, weight, options })
     }
 }
 

@@ -157,14 +157,14 @@ impl Driver<'_> {
             build: BUILD.to_owned(),
             limits: hosted.limits,
             tasks: hosted.guest.task_exports(),
-            has_start: hosted.guest.has_start(),
+            has_start: hosted.start.has_start,
             isolation: hosted.isolation,
-            from_snapshot: hosted.snapshot.is_some(),
+            from_snapshot: hosted.start.snapshot.is_some(),
         };
         let mut writer = FrameWriter::default();
         writer.frame(to_worker::HELLO, |out| encode(&hello, out));
-        let mut descriptors = vec![control_file.as_fd(), hosted.image.as_fd()];
-        descriptors.extend(hosted.snapshot.as_ref().map(|snapshot| snapshot.0.as_fd()));
+        let mut descriptors = vec![control_file.as_fd(), hosted.start.image.as_fd()];
+        descriptors.extend(hosted.start.snapshot.as_ref().map(|snapshot| snapshot.0.as_fd()));
         send_with_descriptors(&socket, writer.bytes(), &descriptors).map_err(system("a connection"))?;
         socket.set_nonblocking(true).map_err(system("a connection"))?;
         let watch = |fd, kind| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::dispatch::Terms;
-use crate::guest::{Guest, Image, Snapshot};
+use crate::guest::{Guest, Start};
 use crate::ids::GuestKey;
 use crate::limits::{Isolation, Limits};
 
@@ -12,9 +12,7 @@ use crate::limits::{Isolation, Limits};
 pub(super) struct Hosted {
     pub(super) key: GuestKey,
     pub(super) guest: Guest,
-    pub(super) image: Image,
-    /// What every instance starts from, if the guest has an initializer.
-    pub(super) snapshot: Option<Snapshot>,
+    pub(super) start: Start,
     pub(super) limits: Limits,
     pub(super) isolation: Isolation,
     pub(super) weight: u32,

@@ -51,8 +51,8 @@ pub(crate) mod from_worker {
 
 /// The kinds of frames between the parent and a compiler.
 pub(crate) mod compiler {
-    /// Parent to compiler: a [`CompileRequest`](super::CompileRequest). The module's bytes and the file
-    /// for the image travel with it as file descriptors, in this order.
+    /// Parent to compiler: a [`CompileRequest`](super::CompileRequest). The module's bytes, the file
+    /// for the image and, if the request has one, a snapshot travel with it as file descriptors, in this order.
     pub(crate) const REQUEST: u8 = 1;
     /// Compiler to parent: a [`CompileReply`](super::CompileReply).
     pub(crate) const REPLY: u8 = 1;
@@ -225,6 +225,8 @@ pub(crate) struct CompileRequest {
     pub(crate) limits: CompileLimits,
     /// Whether the code counts fuel.
     pub(crate) fuel: bool,
+    /// Whether the third descriptor is a snapshot that the module is to start from.
+    pub(crate) snapshot: bool,
 }
 
 /// What became of a compilation.

@@ -3,7 +3,7 @@
 /// A rule of the interface that the guest broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct BadGuest(pub(super) String);
+pub(crate) struct BadGuest(pub(super) String);
 
 /// A request for more than a task may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 pub(crate) use engine::code_config;
 pub(crate) use imports::NAMES as IMPORTS;
+pub(crate) use snapshot::{Snapshot, Value as SnapshotValue};
 pub(crate) use wasi::is_known as is_known_wasi_import;
 
 use crate::limits::Limits;
@@ -36,7 +37,6 @@ use self::engine::{Ticker, serving_engine};
 use self::instance::Guest;
 use self::output::Output;
 use self::serve::Worker;
-use self::snapshot::Snapshot;
 use self::state::{Budget, InstanceShare};
 
 /// All instances of a worker together may have as much memory as so many tasks.

@@ -15,7 +15,7 @@ const PAGE: usize = 4096;
 
 /// A value of a global.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-enum Value {
+pub(crate) enum Value {
     I32(i32),
     I64(i64),
     F32(u32),
@@ -40,7 +40,7 @@ struct Header {
 
 /// A snapshot that fits together.
 #[derive(Debug, Default)]
-pub(super) struct Snapshot {
+pub(crate) struct Snapshot {
     header: Header,
     /// The pages of all runs.
     pages: Vec<u8>,
@@ -48,7 +48,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// What is different from a fresh instance.
-    pub(super) fn capture(fresh: &[u8], now: &[u8], globals: &[Val]) -> Result<Self, BadGuest> {
+    pub(crate) fn capture(fresh: &[u8], now: &[u8], globals: &[Val]) -> Result<Self, BadGuest> {
         let zero = [0; PAGE];
         let mut snapshot = Self::default();
         snapshot.header.memory = now.len() as u64;
@@ -79,7 +79,7 @@ impl Snapshot {
     }
 
     /// A snapshot out of bytes that may be anything.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, BadGuest> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, BadGuest> {
         let bad = || BadGuest("its snapshot is damaged".to_owned());
         let (len, rest) = bytes.split_first_chunk::<8>().ok_or_else(bad)?;
         let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|_| bad())?;
@@ -92,6 +92,26 @@ impl Snapshot {
             return Err(bad());
         }
         Ok(Self { header, pages: pages.to_vec() })
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn memory(&self) -> u64 {
+        self.header.memory
+    }
+
+    /// The values of the mutable globals, in their order.
+    pub(crate) fn globals(&self) -> impl Iterator<Item = Value> {
+        self.header.globals.iter().copied()
+    }
+
+    /// The addresses of consecutive pages that are different, and the pages.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let mut at = 0;
+        self.header.runs.iter().map(move |run| {
+            let pages = &self.pages[at..at + run.count as usize * PAGE];
+            at += pages.len();
+            (run.page as usize * PAGE, pages)
+        })
     }
 
     /// Lays the snapshot over an instance in which nothing has run.
@@ -107,16 +127,11 @@ impl Snapshot {
             memory.grow(&mut *store, missing.div_ceil(WASM_PAGE))?;
         }
         let data = memory.data_mut(&mut *store);
-        let mut pages = self.pages.as_slice();
-        for run in &self.header.runs {
-            let len = run.count as usize * PAGE;
-            let (now, later) = pages.split_at_checked(len).unwrap_or((pages, &[]));
-            let start = run.page as usize * PAGE;
-            let place = data.get_mut(start..start + now.len());
+        for (start, pages) in self.runs() {
+            let place = data.get_mut(start..start + pages.len());
             place
                 .ok_or_else(|| BadGuest("its snapshot is larger than its memory".to_owned()))?
-                .copy_from_slice(now);
-            pages = later;
+                .copy_from_slice(pages);
         }
         if globals.len() != self.header.globals.len() {
             return Err(BadGuest("its snapshot has other globals".to_owned()).into());

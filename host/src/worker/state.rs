@@ -125,7 +125,7 @@ impl TaskState {
 
     /// Has the clock know since when the task has its turn again, if it had let others go first.
     pub(super) fn go_on(&mut self) {
-        self.clock.go_on(self.turns.since());
+        self.clock.go_on(|| self.turns.since());
     }
 }
 
@@ -174,9 +174,9 @@ impl RunClock {
     }
 
     /// The task has its turn again since then, if it had let others go first.
-    fn go_on(&mut self, since: Instant) {
+    fn go_on(&mut self, since: impl FnOnce() -> Instant) {
         if std::mem::take(&mut self.stopped) {
-            self.since = since;
+            self.since = since();
         }
     }
 }
@@ -220,7 +220,12 @@ impl Turns {
 
     /// A task has its turn; `others` if there are some that wait.
     pub(super) fn begin(&self, others: bool) {
-        *self.lock() = TurnsState { pause: Pause::News, since: Instant::now(), others };
+        let mut state = self.lock();
+        (state.pause, state.others) = (Pause::News, others);
+        // Only who lets others go first needs to know.
+        if others {
+            state.since = Instant::now();
+        }
     }
 
     /// The task that runs waits until then.

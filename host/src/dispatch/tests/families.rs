@@ -1,0 +1,289 @@
+//! Tasks that wait for tasks: single stories, then random trees with invariants.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::wire::control::SEATS;
+
+/// A bench whose guest may have sub-tasks so deep.
+fn bench(workers: u16, depth: u8) -> Bench {
+    let mut bench = Bench::ready(workers);
+    bench.handle(Event::Load { guest: HOME, weight: 1, depth });
+    bench
+}
+
+fn at(depth: u8, first: u64, count: u32) -> Event {
+    let mut range = range(first, count);
+    range.terms.depth = depth;
+    Event::Submitted(range)
+}
+
+#[test]
+fn a_seat_stays_free_for_each_depth_below() {
+    let mut bench = bench(1, 3);
+    bench.submit(0, 1);
+    let actions = bench.done(0, 0, Duration::from_nanos(1));
+    assert_eq!(sent(actions, worker(0, 1)), []);
+    let actions = bench.submit(1, 1000);
+    assert_eq!(sent(actions, worker(0, 1)), [(1, SEATS - 3)]);
+    for (depth, first) in [(2, 2000), (1, 3000), (3, 4000)] {
+        let actions = bench.handle(at(depth, first, 9));
+        let fits = if depth == 2 {
+            vec![(first, 2)]
+        } else if depth == 3 {
+            vec![(first, 1)]
+        } else {
+            vec![]
+        };
+        assert_eq!(sent(actions, worker(0, 1)), fits, "depth {depth}");
+    }
+}
+
+#[test]
+fn who_is_to_go_gets_only_what_its_tasks_may_wait_for() {
+    let mut bench = Bench::new(Settings { max_tasks: Some(1), ..fixed(1) });
+    bench.handle(Event::Load { guest: HOME, weight: 1, depth: 2 });
+    bench.handle(Event::WorkerReady(worker(0, 1)));
+    bench.submit(0, 3);
+    bench.handle(at(1, 10, 1));
+    assert!(bench.actions.is_empty(), "it has its task, and nobody waits");
+    let actions = bench.handle(Event::Suspended { worker: worker(0, 1), task: TaskId(0) });
+    assert_eq!(sent(actions, worker(0, 1)), [(10, 1)]);
+    bench.done(0, 10, Duration::ZERO);
+    bench.handle(Event::Resumed { worker: worker(0, 1), task: TaskId(0) });
+    assert_eq!(bench.done(0, 0, Duration::ZERO).last(), Some(&Action::Stop(worker(0, 1))));
+}
+
+#[test]
+fn what_others_have_seen_does_not_run_again() {
+    let mut bench = bench(1, 1);
+    bench.submit(0, 1);
+    bench.handle(Event::Acted { worker: worker(0, 1), task: TaskId(0) });
+    let actions = bench.exited(worker(0, 1), OUTSIDE, &[0], Some(0));
+    assert!(matches!(failed(actions)[..], [(0, TaskError::WorkerLost { .. })]), "{actions:?}");
+}
+
+#[test]
+fn a_sub_task_that_brings_its_worker_down_is_not_run_alone() {
+    let mut bench = bench(2, 1);
+    bench.submit(0, 1);
+    bench.handle(at(1, 1, 1));
+    let actions = bench.exited(worker(1, 1), CRASH, &[1], Some(1));
+    assert!(matches!(failed(actions)[..], [(1, TaskError::WorkerLost { .. })]), "{actions:?}");
+}
+
+/// A task of a tree.
+#[derive(Debug, Clone)]
+struct Node {
+    parent: Option<u64>,
+    depth: u8,
+    /// Sub-tasks that have not ended.
+    left: BTreeSet<u64>,
+    settled: bool,
+}
+
+/// A worker: what it has not begun, in order, and what it has.
+#[derive(Debug, Default)]
+struct Place {
+    queue: VecDeque<u64>,
+    begun: BTreeSet<u64>,
+}
+
+/// A pool whose tasks submit others and wait for all of them.
+struct Forest {
+    dispatcher: Dispatcher,
+    now: Instant,
+    nodes: Vec<Node>,
+    places: BTreeMap<WorkerId, Place>,
+    starting: BTreeSet<WorkerId>,
+    ending: BTreeSet<WorkerId>,
+    /// How many sub-tasks the next tasks have that begin.
+    widths: VecDeque<u8>,
+    deepest: u8,
+}
+
+impl Forest {
+    fn run(&mut self, event: Event) {
+        let mut pending = VecDeque::from([event]);
+        while let Some(event) = pending.pop_front() {
+            let mut actions = Vec::new();
+            self.dispatcher.handle(event, self.now, &mut actions);
+            for action in actions {
+                self.apply(action, &mut pending);
+            }
+        }
+    }
+
+    fn apply(&mut self, action: Action, pending: &mut VecDeque<Event>) {
+        match action {
+            Action::Spawn { worker, .. } => drop(self.starting.insert(worker)),
+            Action::Send { worker, range, .. } => {
+                let place = self.places.get_mut(&worker).expect("only a ready worker is sent tasks");
+                place.queue.extend(range.tasks().map(|task| task.0));
+                assert!(place.queue.len() + place.begun.len() <= SEATS as usize, "there is a seat for each");
+            }
+            Action::Recall { worker, tasks, why } => {
+                let place = self.places.get_mut(&worker).expect("a ready worker");
+                let taken: Vec<TaskId> = tasks
+                    .into_iter()
+                    .map(|(task, _)| task)
+                    .filter(|task| place.queue.contains(&task.0))
+                    .collect();
+                place.queue.retain(|task| !taken.contains(&TaskId(*task)));
+                pending.push_back(Event::Recalled { worker, taken, why });
+            }
+            Action::EndTask { worker, task, .. } => {
+                if self.places.get_mut(&worker).is_some_and(|place| place.begun.remove(&task.0)) {
+                    pending.push_back(Event::Done { worker, tasks: vec![(task, Duration::ZERO)] });
+                }
+            }
+            Action::Complete { task, .. } => self.settle(task.0, pending),
+            Action::Fail { range, .. } => range.tasks().for_each(|task| self.settle(task.0, pending)),
+            Action::Kill(worker) | Action::Stop(worker) => drop(self.ending.insert(worker)),
+            Action::Probe(_) | Action::Unloaded(_) => {}
+            Action::Violation { worker, what } => panic!("worker {worker} is honest, but {what}"),
+        }
+    }
+
+    fn settle(&mut self, task: u64, pending: &mut VecDeque<Event>) {
+        let node = &mut self.nodes[usize::try_from(task).unwrap()];
+        assert!(!std::mem::replace(&mut node.settled, true), "task {task} ended twice");
+        let (parent, left) = (node.parent, std::mem::take(&mut node.left));
+        pending.extend(left.into_iter().map(|child| Event::Kill(TaskId(child))));
+        if let Some(parent) = parent {
+            self.nodes[usize::try_from(parent).unwrap()].left.remove(&task);
+        }
+    }
+
+    fn submit(&mut self, parent: Option<u64>, depth: u8) -> Event {
+        let task = self.nodes.len() as u64;
+        self.nodes.push(Node { parent, depth, left: BTreeSet::new(), settled: false });
+        if let Some(parent) = parent {
+            self.nodes[usize::try_from(parent).unwrap()].left.insert(task);
+        }
+        at(depth, task, 1)
+    }
+
+    /// A worker begins its next task, or ends one that waits for nothing.
+    fn turn(&mut self, worker: WorkerId, begins: bool) {
+        let Some(place) = self.places.get_mut(&worker) else { return };
+        if begins && let Some(task) = place.queue.pop_front() {
+            place.begun.insert(task);
+            let depth = self.nodes[usize::try_from(task).unwrap()].depth;
+            let width = if depth < self.deepest { self.widths.pop_front().unwrap_or(0) } else { 0 };
+            for _ in 0..width {
+                self.run(Event::Acted { worker, task: TaskId(task) });
+                let event = self.submit(Some(task), depth + 1);
+                self.run(event);
+            }
+            if width > 0 {
+                self.run(Event::Suspended { worker, task: TaskId(task) });
+            }
+            return;
+        }
+        let ready = place
+            .begun
+            .iter()
+            .copied()
+            .find(|task| self.nodes[usize::try_from(*task).unwrap()].left.is_empty());
+        if let Some(task) = ready {
+            place.begun.remove(&task);
+            self.run(Event::Resumed { worker, task: TaskId(task) });
+            self.run(Event::Done { worker, tasks: vec![(TaskId(task), Duration::from_micros(9))] });
+        }
+    }
+
+    fn ready(&mut self, worker: WorkerId) {
+        self.starting.remove(&worker);
+        if !self.ending.contains(&worker) {
+            self.places.insert(worker, Place::default());
+            self.run(Event::WorkerReady(worker));
+        }
+    }
+
+    fn exit(&mut self, worker: WorkerId, exit: WorkerExit) {
+        self.starting.remove(&worker);
+        self.ending.remove(&worker);
+        let place = self.places.remove(&worker).unwrap_or_default();
+        let begun: Vec<TaskId> = place.begun.into_iter().map(TaskId).collect();
+        let running = begun.last().copied();
+        self.run(Event::WorkerExited { worker, exit, begun, running, message: None });
+    }
+
+    /// Everybody behaves until everything has ended.
+    fn finish(&mut self) {
+        for _ in 0..100_000 {
+            if self.dispatcher.is_finished() {
+                return;
+            }
+            self.now += Duration::from_millis(1);
+            for worker in self.ending.clone() {
+                self.exit(worker, WorkerExit::Code(0));
+            }
+            for worker in self.starting.clone() {
+                self.ready(worker);
+            }
+            for worker in self.places.keys().copied().collect::<Vec<_>>() {
+                self.turn(worker, true);
+                self.turn(worker, false);
+            }
+            if let Some(at) = self.dispatcher.next_deadline() {
+                self.now = self.now.max(at);
+                self.run(Event::Tick);
+            }
+        }
+        panic!("nothing goes on any more: {:?}", self.dispatcher);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// However wide and deep the trees are, and whoever dies, nothing waits for ever.
+    #[test]
+    fn every_tree_comes_to_its_end(
+        workers in 1u16..4,
+        deepest in 1u8..7,
+        max_tasks in prop::option::of(1u32..20),
+        roots in 1usize..150,
+        widths in prop::collection::vec(0u8..7, 0..400),
+        steps in prop::collection::vec((0u8..12, any::<u16>()), 0..300),
+    ) {
+        let dispatcher = Dispatcher::new(Settings { max_tasks, ..fixed(workers) });
+        let mut forest = Forest {
+            dispatcher,
+            now: Instant::now(),
+            nodes: Vec::new(),
+            places: BTreeMap::new(),
+            starting: BTreeSet::new(),
+            ending: BTreeSet::new(),
+            widths: widths.into(),
+            deepest,
+        };
+        forest.run(Event::Load { guest: HOME, weight: 1, depth: deepest });
+        for _ in 0..roots {
+            let event = forest.submit(None, 0);
+            forest.run(event);
+        }
+        for (kind, pick) in steps {
+            forest.now += Duration::from_micros(u64::from(pick) % 2000);
+            let choose = |from: Vec<WorkerId>| from.get(usize::from(pick) % from.len().max(1)).copied();
+            let worker = choose(forest.places.keys().copied().collect());
+            match (kind, worker) {
+                (0..=7, Some(worker)) => forest.turn(worker, kind % 2 == 0),
+                (8, Some(worker)) if pick % 4 == 0 => {
+                    forest.exit(worker, if pick % 8 == 0 { CRASH } else { OUTSIDE });
+                }
+                (9, _) => forest.run(Event::Kill(TaskId(u64::from(pick) % forest.nodes.len() as u64))),
+                (10, _) => forest.run(Event::Resize { max: pick % 4 + 1 }),
+                _ => match choose(forest.starting.iter().copied().collect()) {
+                    Some(worker) => forest.ready(worker),
+                    None => forest.run(Event::Tick),
+                },
+            }
+        }
+        forest.run(Event::Close);
+        forest.finish();
+        assert!(forest.nodes.iter().all(|node| node.settled));
+    }
+}
