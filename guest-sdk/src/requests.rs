@@ -17,7 +17,7 @@ use crate::glue;
 /// ```
 /// #[wpool_guest::task]
 /// fn count(to: u64) -> u64 {
-///     (1..=to).inspect(|n| wpool_guest::emit(n)).sum()
+///     (1..=to).inspect(wpool_guest::emit).sum()
 /// }
 /// # fn main() { assert_eq!(count(4), 10); }
 /// ```

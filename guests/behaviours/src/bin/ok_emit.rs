@@ -4,7 +4,7 @@
 /// Emits the numbers up to one, and returns how many those are.
 #[wpool_guest::task]
 fn count(to: u64) -> u64 {
-    (1..=to).inspect(|n| wpool_guest::emit(n)).count() as u64
+    (1..=to).inspect(wpool_guest::emit).count() as u64
 }
 
 /// Emits a number, and then runs until it is ended.
