@@ -49,6 +49,7 @@ mod error;
 mod guest;
 mod ids;
 mod limits;
+mod manager;
 mod pool;
 mod process;
 #[cfg(feature = "worker")]

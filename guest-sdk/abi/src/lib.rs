@@ -8,6 +8,8 @@
 
 extern crate alloc;
 
+pub mod object;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 

@@ -1,0 +1,415 @@
+//! Shared objects: what can be asked of them, and what they answer.
+//!
+//! A call is a plain message. Whoever holds a handle sends it: a guest through its worker, the host directly. `I` is
+//! an item: bytes, and the handles that travel beside them.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    /// Values in the order in which they were put.
+    Queue,
+    /// One end of a pipe.
+    Pipe,
+    /// Held by one at a time.
+    Lock,
+    /// Held by one at a time, several times over.
+    RLock,
+    /// Held by so many at a time.
+    Semaphore,
+    /// A lock, and waiting for news.
+    Condition,
+    /// Set or not.
+    Event,
+    /// Passed by so many together.
+    Barrier,
+    /// Values by keys.
+    Dict,
+    /// Values of several types by names.
+    Namespace,
+    /// Values by their places; it grows and shrinks.
+    List,
+    /// Values by their places; it has a fixed length.
+    Array,
+    /// One value.
+    Value,
+}
+
+impl Kind {
+    /// A short name in snake case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Queue => "queue",
+            Kind::Pipe => "pipe",
+            Kind::Lock => "lock",
+            Kind::RLock => "rlock",
+            Kind::Semaphore => "semaphore",
+            Kind::Condition => "condition",
+            Kind::Event => "event",
+            Kind::Barrier => "barrier",
+            Kind::Dict => "dict",
+            Kind::Namespace => "namespace",
+            Kind::List => "list",
+            Kind::Array => "array",
+            Kind::Value => "value",
+        }
+    }
+}
+
+/// What a handle is good for: a set of [`READ`](Rights::READ) and [`WRITE`](Rights::WRITE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Rights(pub u8);
+
+impl Rights {
+    /// To get, to look, to wait.
+    pub const READ: Rights = Rights(1);
+    /// To put, to change.
+    pub const WRITE: Rights = Rights(2);
+    /// Both.
+    pub const ALL: Rights = Rights(3);
+
+    /// Whether these contain those.
+    #[must_use]
+    pub fn contain(self, others: Rights) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// What both have.
+    #[must_use]
+    pub fn and(self, others: Rights) -> Rights {
+        Rights(self.0 & others.0)
+    }
+}
+
+/// How long a call may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Patience {
+    /// Not at all.
+    Never,
+    /// So many nanoseconds.
+    For(u64),
+    /// As long as it takes.
+    Ever,
+}
+
+/// A value: its bytes in postcard, and the handles in it, which the bytes name by their places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Item<H = u32> {
+    /// The value.
+    #[serde(with = "bytes")]
+    pub bytes: Vec<u8>,
+    /// The handles.
+    pub handles: Vec<H>,
+}
+
+impl<H> Default for Item<H> {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), handles: Vec::new() }
+    }
+}
+
+/// What is asked of an object. Which calls an object understands depends on its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call<I = Item> {
+    /// Queue, pipe: puts values in, one after the other, and waits for room.
+    Put(Vec<I>),
+    /// Queue, pipe: takes at least one value, at most so many, and waits for the first.
+    Get(u32),
+    /// Pipe, queue: waits until there is something to get.
+    Poll,
+    /// Queue: so many values that were taken have been worked off.
+    TaskDone(u32),
+    /// Queue: waits until all values that were put have been worked off.
+    Join,
+    /// Queue, pipe: takes no more values.
+    Close,
+    /// How many values there are, and how many fit.
+    Size,
+    /// Lock, semaphore, condition: waits until it can be held.
+    Acquire,
+    /// Lock, semaphore, condition: so many times, it is held no more.
+    Release(u32),
+    /// Lock, condition: whether somebody holds it. Event: whether it is set. Barrier: whether it is broken.
+    State,
+    /// Lock: whoever left it in disorder has been tidied up after.
+    ClearPoison,
+    /// Condition, event, barrier: waits for news, for the flag, for the others.
+    Wait,
+    /// Condition: wakes so many who wait.
+    Notify(u32),
+    /// Event: sets the flag, or clears it.
+    Flag(bool),
+    /// Barrier: breaks it.
+    Abort,
+    /// Barrier: as new.
+    Reset,
+    /// Dict: the value of a key.
+    Look(#[serde(with = "bytes")] Vec<u8>),
+    /// Dict: gives a key a value, if it has none or whatever it has.
+    Insert {
+        /// The key.
+        #[serde(with = "bytes")]
+        key: Vec<u8>,
+        /// Its value.
+        value: I,
+        /// Whether a value that it has is replaced.
+        replace: bool,
+    },
+    /// Dict: takes a key out.
+    Remove(#[serde(with = "bytes")] Vec<u8>),
+    /// Dict, list, array: everything.
+    All,
+    /// Dict: all keys.
+    Keys,
+    /// Dict, list: takes everything out.
+    Clear,
+    /// List, array, value: what is at a place; from the end if it is negative.
+    At(i64),
+    /// List, array, value: puts something in a place, and tells what was there.
+    SetAt(i64, I),
+    /// Value, array: puts something in a place if that holds these bytes; tells what was there.
+    Swap {
+        /// The place.
+        at: i64,
+        /// What it must hold.
+        #[serde(with = "bytes")]
+        expected: Vec<u8>,
+        /// What it holds then.
+        value: I,
+    },
+    /// List: appends.
+    Extend(Vec<I>),
+    /// List: puts something before a place.
+    InsertAt(i64, I),
+    /// List: takes out what is at a place.
+    RemoveAt(i64),
+}
+
+impl<I> Call<I> {
+    /// What a handle must be good for.
+    #[must_use]
+    pub fn needs(&self) -> Rights {
+        match self {
+            Call::Get(_)
+            | Call::Poll
+            | Call::TaskDone(_)
+            | Call::Join
+            | Call::Size
+            | Call::State
+            | Call::Wait
+            | Call::Look(_)
+            | Call::All
+            | Call::Keys
+            | Call::At(_) => Rights::READ,
+            Call::Put(_)
+            | Call::Close
+            | Call::Notify(_)
+            | Call::Flag(_)
+            | Call::Abort
+            | Call::Reset
+            | Call::Insert { .. }
+            | Call::Clear
+            | Call::Extend(_)
+            | Call::InsertAt(..) => Rights::WRITE,
+            Call::Acquire
+            | Call::Release(_)
+            | Call::ClearPoison
+            | Call::Remove(_)
+            | Call::RemoveAt(_)
+            | Call::SetAt(..)
+            | Call::Swap { .. } => Rights::ALL,
+        }
+    }
+
+    /// The same call with other items, or the first reason why there is none.
+    ///
+    /// # Errors
+    /// Whatever `change` says.
+    pub fn try_map<J, E>(self, mut change: impl FnMut(I) -> Result<J, E>) -> Result<Call<J>, E> {
+        Ok(match self {
+            Call::Put(items) => Call::Put(items.into_iter().map(change).collect::<Result<_, E>>()?),
+            Call::Extend(items) => Call::Extend(items.into_iter().map(change).collect::<Result<_, E>>()?),
+            Call::Insert { key, value, replace } => Call::Insert { key, value: change(value)?, replace },
+            Call::SetAt(at, value) => Call::SetAt(at, change(value)?),
+            Call::Swap { at, expected, value } => Call::Swap { at, expected, value: change(value)? },
+            Call::InsertAt(at, value) => Call::InsertAt(at, change(value)?),
+            Call::Get(most) => Call::Get(most),
+            Call::Poll => Call::Poll,
+            Call::TaskDone(count) => Call::TaskDone(count),
+            Call::Join => Call::Join,
+            Call::Close => Call::Close,
+            Call::Size => Call::Size,
+            Call::Acquire => Call::Acquire,
+            Call::Release(count) => Call::Release(count),
+            Call::State => Call::State,
+            Call::ClearPoison => Call::ClearPoison,
+            Call::Wait => Call::Wait,
+            Call::Notify(most) => Call::Notify(most),
+            Call::Flag(set) => Call::Flag(set),
+            Call::Abort => Call::Abort,
+            Call::Reset => Call::Reset,
+            Call::Look(key) => Call::Look(key),
+            Call::Remove(key) => Call::Remove(key),
+            Call::All => Call::All,
+            Call::Keys => Call::Keys,
+            Call::Clear => Call::Clear,
+            Call::At(at) => Call::At(at),
+            Call::RemoveAt(at) => Call::RemoveAt(at),
+        })
+    }
+}
+
+/// What an object answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply<I = Item> {
+    /// It is done.
+    Done,
+    /// Yes or no.
+    Flag(bool),
+    /// A number.
+    Number(u64),
+    /// How many values there are, and how many fit.
+    Size(u64, Option<u64>),
+    /// Values; whether they were delivered before.
+    Items(Vec<I>, bool),
+    /// A value, if there is one.
+    Found(Option<I>),
+    /// Keys and values.
+    Entries(Vec<(Vec<u8>, I)>),
+    /// Keys.
+    Keys(Vec<Vec<u8>>),
+}
+
+impl<I> Reply<I> {
+    /// The same reply with other items.
+    pub fn map<J>(self, mut change: impl FnMut(I) -> J) -> Reply<J> {
+        match self {
+            Reply::Items(items, again) => Reply::Items(items.into_iter().map(change).collect(), again),
+            Reply::Found(found) => Reply::Found(found.map(change)),
+            Reply::Entries(entries) => {
+                Reply::Entries(entries.into_iter().map(|(key, value)| (key, change(value))).collect())
+            }
+            Reply::Done => Reply::Done,
+            Reply::Flag(flag) => Reply::Flag(flag),
+            Reply::Number(number) => Reply::Number(number),
+            Reply::Size(len, capacity) => Reply::Size(len, capacity),
+            Reply::Keys(keys) => Reply::Keys(keys),
+        }
+    }
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ObjectError {
+    /// There is no room, and the call was not to wait.
+    Full,
+    /// There is nothing, and the call was not to wait.
+    Empty,
+    /// It is held by somebody else, and the call was not to wait.
+    Held,
+    /// What the call waited for did not come in time.
+    TimedOut,
+    /// The object takes no more values, or has no more and never will.
+    Closed,
+    /// The barrier is broken.
+    Broken,
+    /// Whoever calls does not hold it.
+    NotHeld,
+    /// More was released, or worked off, than there was.
+    TooOften,
+    /// There is no such key or place.
+    NotFound,
+    /// The handle was never granted, or is not any more.
+    BadHandle,
+    /// The handle is not good for that.
+    NoRight,
+    /// The object does not understand that.
+    WrongKind,
+    /// The value is of another type than the object's.
+    WrongType,
+    /// The value cannot be written or read.
+    BadValue(String),
+    /// A limit was reached: which one.
+    Quota(String),
+    /// The call would have closed a ring of calls that wait for each other: who is in it.
+    Deadlock(String),
+    /// The pool is gone, or is going.
+    PoolClosed,
+    /// An earlier call without an answer has failed: why.
+    Earlier(alloc::boxed::Box<ObjectError>),
+}
+
+impl fmt::Display for ObjectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ObjectError::Full => "it is full",
+            ObjectError::Empty => "it is empty",
+            ObjectError::Held => "somebody else holds it",
+            ObjectError::TimedOut => "it did not happen in time",
+            ObjectError::Closed => "it is closed",
+            ObjectError::Broken => "the barrier is broken",
+            ObjectError::NotHeld => "it is not held by who releases it or waits with it",
+            ObjectError::TooOften => "more was released or worked off than there was",
+            ObjectError::NotFound => "there is no such key or place",
+            ObjectError::BadHandle => "the handle was not granted",
+            ObjectError::NoRight => "the handle is not good for that",
+            ObjectError::WrongKind => "the object does not understand that",
+            ObjectError::WrongType => "the value is of another type",
+            ObjectError::PoolClosed => "the pool is closed",
+            ObjectError::BadValue(message) => return write!(f, "the value cannot be passed on: {message}"),
+            ObjectError::Quota(what) => return write!(f, "a limit was reached: {what}"),
+            ObjectError::Deadlock(who) => return write!(f, "deadlock: {who}"),
+            ObjectError::Earlier(earlier) => return write!(f, "an earlier call failed: {earlier}"),
+        })
+    }
+}
+
+impl core::error::Error for ObjectError {}
+
+/// Bytes as bytes, not one by one.
+mod bytes {
+    use alloc::vec::Vec;
+    use core::fmt;
+
+    use serde::de::{SeqAccess, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Vec<u8>, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = parts.next_element()? {
+                    bytes.push(byte);
+                }
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}

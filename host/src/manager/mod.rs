@@ -1,0 +1,110 @@
+//! Shared objects: queues, locks, dictionaries and the rest, which live in the parent and are reached by handles.
+//!
+//! `store` is all of them, pure. `objects` is what each kind does. Whoever has a [`Grant`] may use an object as far as
+//! its rights go; when nobody has one any more, the object is gone.
+
+mod objects;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wpool_abi::object::{Item, Rights};
+
+pub(crate) use self::objects::Shape;
+pub(crate) use self::store::{Answer, Called, Store};
+
+use crate::ids::TaskId;
+
+/// Bytes of values that one object may hold.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// One object of one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ObjectId(u64);
+
+/// A call that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(u64);
+
+/// Who calls, waits and holds. Of two the greater is the younger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Owner {
+    /// Somebody in the host's program: a thread, or an `.await`.
+    Host(u64),
+    Task(TaskId),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Host(number) => write!(f, "the host's caller {number}"),
+            Owner::Task(task) => write!(f, "task {task}"),
+        }
+    }
+}
+
+/// A value with the grants that travel with it.
+pub(crate) type Stored = Item<Grant>;
+
+/// The right to use an object. What has one keeps the object.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    object: Arc<Kept>,
+    pub(crate) rights: Rights,
+}
+
+impl PartialEq for Grant {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id() && self.rights == other.rights
+    }
+}
+
+impl Grant {
+    /// The first grant on an object. When it and all that come of it are gone, the object's number is left with
+    /// `abandoned`.
+    pub(crate) fn new(id: ObjectId, abandoned: &Arc<Abandoned>) -> Self {
+        let object = Arc::new(Kept { id, abandoned: Arc::clone(abandoned) });
+        Self { object, rights: Rights::ALL }
+    }
+
+    pub(crate) fn id(&self) -> ObjectId {
+        self.object.id
+    }
+
+    /// The same object with no more rights than these.
+    pub(crate) fn narrowed(&self, rights: Rights) -> Self {
+        Self { object: Arc::clone(&self.object), rights: self.rights.and(rights) }
+    }
+}
+
+#[derive(Debug)]
+struct Kept {
+    id: ObjectId,
+    abandoned: Arc<Abandoned>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.abandoned.lock().push(self.id);
+    }
+}
+
+/// Objects that nobody has a grant on any more. They are removed where that is safe: a grant may go while the store
+/// itself is at work.
+#[derive(Debug, Default)]
+pub(crate) struct Abandoned(Mutex<Vec<ObjectId>>);
+
+impl Abandoned {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<ObjectId>> {
+        // Nothing that can panic runs under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes all of them.
+    pub(crate) fn take(&self) -> Vec<ObjectId> {
+        std::mem::take(&mut self.lock())
+    }
+}

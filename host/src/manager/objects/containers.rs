@@ -1,0 +1,182 @@
+//! What holds values without waiting: dictionaries, lists, arrays, single values.
+
+use std::collections::BTreeMap;
+
+use wpool_abi::object::{Call, Kind, ObjectError, Reply};
+
+use super::Attempt;
+use super::queue::size;
+use crate::manager::{MAX_BYTES, Stored};
+
+/// Values by keys, which are bytes.
+#[derive(Debug)]
+pub(in crate::manager) struct Dict {
+    kind: Kind,
+    of: u64,
+    values: BTreeMap<Vec<u8>, Stored>,
+    bytes: u64,
+}
+
+impl Dict {
+    pub(super) fn new(kind: Kind, of: u64) -> Self {
+        Self { kind, of, values: BTreeMap::new(), bytes: 0 }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn of(&self) -> u64 {
+        self.of
+    }
+
+    pub(super) fn attempt(&mut self, call: &mut Call<Stored>) -> Attempt {
+        match call {
+            Call::Look(key) => Attempt::reply(Reply::Found(self.values.get(key).cloned())),
+            Call::Insert { key, value, replace } => {
+                let (key, value) = (std::mem::take(key), std::mem::take(value));
+                self.insert(key, value, *replace)
+            }
+            Call::Remove(key) => {
+                let removed = self.values.remove(key);
+                if let Some(value) = &removed {
+                    self.bytes -= key.len() as u64 + size(value);
+                }
+                Attempt::reply(Reply::Found(removed))
+            }
+            Call::Size => Attempt::reply(Reply::Size(self.values.len() as u64, None)),
+            Call::Keys => Attempt::reply(Reply::Keys(self.values.keys().cloned().collect())),
+            Call::All => {
+                let entries = self.values.iter().map(|(key, value)| (key.clone(), value.clone()));
+                Attempt::reply(Reply::Entries(entries.collect()))
+            }
+            Call::Clear => {
+                self.values.clear();
+                self.bytes = 0;
+                Attempt::reply(Reply::Done)
+            }
+            _ => Attempt::Never(ObjectError::WrongKind),
+        }
+    }
+
+    /// The value that the key has had.
+    fn insert(&mut self, key: Vec<u8>, value: Stored, replace: bool) -> Attempt {
+        let before = self.values.get(&key);
+        if before.is_some() && !replace {
+            return Attempt::reply(Reply::Found(before.cloned()));
+        }
+        let entry = key.len() as u64;
+        let freed = before.map_or(0, |before| entry + size(before));
+        let bytes = self.bytes - freed + entry + size(&value);
+        if bytes > MAX_BYTES {
+            return Attempt::Never(ObjectError::Quota(format!("{MAX_BYTES} bytes in one object")));
+        }
+        self.bytes = bytes;
+        Attempt::reply(Reply::Found(self.values.insert(key, value)))
+    }
+}
+
+/// Values by their places. Only a list grows and shrinks.
+#[derive(Debug)]
+pub(in crate::manager) struct Sequence {
+    kind: Kind,
+    of: u64,
+    values: Vec<Stored>,
+    bytes: u64,
+}
+
+impl Sequence {
+    pub(super) fn new(kind: Kind, of: u64, values: Vec<Stored>) -> Self {
+        let bytes = values.iter().map(size).sum();
+        Self { kind, of, values, bytes }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    pub(super) fn of(&self) -> u64 {
+        self.of
+    }
+
+    pub(super) fn attempt(&mut self, call: &mut Call<Stored>) -> Attempt {
+        let grows = matches!(
+            call,
+            Call::Extend(_) | Call::InsertAt(..) | Call::RemoveAt(_) | Call::Clear
+        );
+        if grows && self.kind != Kind::List {
+            return Attempt::Never(ObjectError::WrongKind);
+        }
+        let done = match call {
+            Call::At(at) => self.place(*at).map(|place| Reply::Found(Some(self.values[place].clone()))),
+            Call::SetAt(at, value) => self.set(*at, value),
+            Call::Swap { at, expected, value } => self.swap(*at, expected, value),
+            Call::Extend(values) => self.extend(std::mem::take(values)),
+            Call::InsertAt(at, value) => self.insert(*at, std::mem::take(value)),
+            Call::RemoveAt(at) => self.place(*at).map(|place| {
+                let removed = self.values.remove(place);
+                self.bytes -= size(&removed);
+                Reply::Found(Some(removed))
+            }),
+            Call::All => Ok(Reply::Items(self.values.clone(), false)),
+            Call::Size => Ok(Reply::Size(self.values.len() as u64, None)),
+            Call::Clear => {
+                self.values.clear();
+                self.bytes = 0;
+                Ok(Reply::Done)
+            }
+            _ => Err(ObjectError::WrongKind),
+        };
+        match done {
+            Ok(reply) => Attempt::reply(reply),
+            Err(error) => Attempt::Never(error),
+        }
+    }
+
+    /// A place from the beginning, or from the end if it is negative.
+    fn place(&self, at: i64) -> Result<usize, ObjectError> {
+        let len = i64::try_from(self.values.len()).map_err(|_| ObjectError::NotFound)?;
+        let place = if at < 0 { at.saturating_add(len) } else { at };
+        usize::try_from(place).ok().filter(|place| *place < self.values.len()).ok_or(ObjectError::NotFound)
+    }
+
+    fn make_room(&mut self, freed: u64, added: u64) -> Result<(), ObjectError> {
+        let bytes = (self.bytes - freed).saturating_add(added);
+        if bytes > MAX_BYTES {
+            return Err(ObjectError::Quota(format!("{MAX_BYTES} bytes in one object")));
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn set(&mut self, at: i64, value: &mut Stored) -> Result<super::Reply<Stored>, ObjectError> {
+        let place = self.place(at)?;
+        self.make_room(size(&self.values[place]), size(value))?;
+        Ok(Reply::Found(Some(std::mem::replace(&mut self.values[place], std::mem::take(value)))))
+    }
+
+    fn swap(
+        &mut self,
+        at: i64,
+        expected: &[u8],
+        value: &mut Stored,
+    ) -> Result<super::Reply<Stored>, ObjectError> {
+        let place = self.place(at)?;
+        if self.values[place].bytes == expected { self.set(at, value) } else { Ok(Reply::Found(None)) }
+    }
+
+    fn extend(&mut self, values: Vec<Stored>) -> Result<super::Reply<Stored>, ObjectError> {
+        self.make_room(0, values.iter().map(size).sum())?;
+        self.values.extend(values);
+        Ok(Reply::Done)
+    }
+
+    /// Before a place; beyond either end it is that end, as in Python.
+    fn insert(&mut self, at: i64, value: Stored) -> Result<super::Reply<Stored>, ObjectError> {
+        let len = i64::try_from(self.values.len()).map_err(|_| ObjectError::NotFound)?;
+        let place = if at < 0 { at.saturating_add(len).max(0) } else { at.min(len) };
+        self.make_room(0, size(&value))?;
+        self.values.insert(usize::try_from(place).map_err(|_| ObjectError::NotFound)?, value);
+        Ok(Reply::Done)
+    }
+}

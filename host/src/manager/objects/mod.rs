@@ -1,0 +1,209 @@
+//! The objects: what each answers to what, and when a call has to wait.
+
+mod containers;
+mod locks;
+mod queue;
+
+use wpool_abi::object::{Call, Kind, ObjectError, Reply};
+
+use self::containers::{Dict, Sequence};
+use self::locks::{Barrier, Condition, Event, Lock, Semaphore};
+use self::queue::Queue;
+use super::store::Answer;
+use super::{ObjectId, Owner, Stored};
+
+/// What came of an attempt.
+#[derive(Debug, PartialEq)]
+pub(super) enum Attempt {
+    Done(Answer),
+    /// It never will be.
+    Never(ObjectError),
+    /// Not now; this is the error for who does not wait.
+    Wait(ObjectError),
+}
+
+impl Attempt {
+    fn reply(reply: Reply<Stored>) -> Self {
+        Attempt::Done(Ok(reply))
+    }
+
+    fn flag(flag: bool) -> Self {
+        Self::reply(Reply::Flag(flag))
+    }
+}
+
+/// What an object remembers of a call that waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Memo {
+    /// The number under which it waits, once it does.
+    number: Option<u64>,
+    /// Its time is over, and it only has to get its lock back.
+    late: bool,
+}
+
+/// What an object is made as.
+#[derive(Debug, Clone)]
+pub(crate) enum Shape {
+    /// Of a type; with room for so many values; whether what a task took comes back if the task fails.
+    Queue { of: u64, capacity: Option<u64>, requeue: bool },
+    Lock { reentrant: bool },
+    /// How many can hold it, and whether there can never be more.
+    Semaphore { count: u64, bounded: bool },
+    Condition,
+    Event,
+    Barrier { parties: u32 },
+    Dict { of: u64 },
+    Namespace,
+    List { of: u64 },
+    /// Its values, as many as it will ever have.
+    Array { of: u64, values: Vec<Stored> },
+    Value { of: u64, value: Stored },
+}
+
+#[derive(Debug)]
+pub(super) enum Object {
+    Queue(Queue),
+    Pipe { queue: Queue, peer: ObjectId, may_put: bool },
+    Lock(Lock),
+    Semaphore(Semaphore),
+    Condition(Condition),
+    Event(Event),
+    Barrier(Barrier),
+    Dict(Dict),
+    Sequence(Sequence),
+}
+
+/// So many messages wait in a pipe before who sends has to.
+const PIPE: u64 = 64;
+
+impl Object {
+    pub(super) fn new(shape: Shape) -> Self {
+        match shape {
+            Shape::Queue { of, capacity, requeue } => Object::Queue(Queue::new(of, capacity, requeue)),
+            Shape::Lock { reentrant } => Object::Lock(Lock::new(reentrant)),
+            Shape::Semaphore { count, bounded } => Object::Semaphore(Semaphore::new(count, bounded)),
+            Shape::Condition => Object::Condition(Condition::default()),
+            Shape::Event => Object::Event(Event::default()),
+            Shape::Barrier { parties } => Object::Barrier(Barrier::new(parties)),
+            Shape::Dict { of } => Object::Dict(Dict::new(Kind::Dict, of)),
+            Shape::Namespace => Object::Dict(Dict::new(Kind::Namespace, 0)),
+            Shape::List { of } => Object::Sequence(Sequence::new(Kind::List, of, Vec::new())),
+            Shape::Array { of, values } => Object::Sequence(Sequence::new(Kind::Array, of, values)),
+            Shape::Value { of, value } => Object::Sequence(Sequence::new(Kind::Value, of, vec![value])),
+        }
+    }
+
+    pub(super) fn pipe_end(peer: ObjectId, of: u64, may_put: bool) -> Self {
+        Object::Pipe { queue: Queue::new(of, Some(PIPE), false), peer, may_put }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Object::Queue(_) => Kind::Queue,
+            Object::Pipe { .. } => Kind::Pipe,
+            Object::Lock(lock) => lock.kind(),
+            Object::Semaphore(_) => Kind::Semaphore,
+            Object::Condition(_) => Kind::Condition,
+            Object::Event(_) => Kind::Event,
+            Object::Barrier(_) => Kind::Barrier,
+            Object::Dict(dict) => dict.kind(),
+            Object::Sequence(sequence) => sequence.kind(),
+        }
+    }
+
+    /// The fingerprint of the type of what it holds; zero for nothing, and for anything.
+    pub(super) fn fingerprint(&self) -> u64 {
+        match self {
+            Object::Queue(queue) | Object::Pipe { queue, .. } => queue.of(),
+            Object::Dict(dict) => dict.of(),
+            Object::Sequence(sequence) => sequence.of(),
+            _ => 0,
+        }
+    }
+
+    /// The other end of a pipe.
+    pub(super) fn peer(&self) -> Option<ObjectId> {
+        match self {
+            Object::Pipe { peer, .. } => Some(*peer),
+            _ => None,
+        }
+    }
+
+    /// The other end of a pipe is gone: nothing more comes, and what is put goes nowhere.
+    pub(super) fn peer_is_gone(&mut self) {
+        if let Object::Pipe { queue, .. } = self {
+            queue.close();
+        }
+    }
+
+    /// Whether the first who waits for something is the only one who could go on.
+    pub(super) fn is_fifo(&self) -> bool {
+        !matches!(self, Object::Condition(_) | Object::Barrier(_))
+    }
+
+    /// Who has to let go before anybody else goes on, if there is one.
+    pub(super) fn holder(&self) -> Option<Owner> {
+        match self {
+            Object::Lock(lock) => lock.holder(),
+            Object::Condition(condition) => condition.holder(),
+            _ => None,
+        }
+    }
+
+    /// Whether the end of an owner would matter here.
+    pub(super) fn is_held_by(&self, owner: Owner) -> bool {
+        match self {
+            Object::Lock(lock) => lock.holder() == Some(owner),
+            Object::Condition(condition) => condition.holder() == Some(owner),
+            Object::Semaphore(semaphore) => semaphore.is_held_by(owner),
+            Object::Queue(queue) => queue.is_held_by(owner),
+            _ => false,
+        }
+    }
+
+    /// An owner who held something has ended.
+    pub(super) fn owner_ended(&mut self, owner: Owner, success: bool) {
+        match self {
+            Object::Lock(lock) => lock.owner_ended(owner, success),
+            Object::Condition(condition) => condition.owner_ended(owner, success),
+            Object::Semaphore(semaphore) => semaphore.owner_ended(owner),
+            Object::Queue(queue) => queue.owner_ended(owner, success),
+            _ => {}
+        }
+    }
+
+    /// A call that waits is not interested any more.
+    pub(super) fn gave_up(&mut self, memo: &Memo) {
+        match self {
+            Object::Condition(condition) => condition.gave_up(memo),
+            Object::Barrier(barrier) => barrier.gave_up(memo),
+            _ => {}
+        }
+    }
+
+    /// A call's time is over. Whether it still has to wait, for its lock.
+    pub(super) fn comes_back(&mut self, memo: &mut Memo) -> bool {
+        match self {
+            Object::Condition(condition) => condition.comes_back(memo),
+            _ => false,
+        }
+    }
+
+    pub(super) fn attempt(&mut self, owner: Owner, call: &mut Call<Stored>, memo: &mut Memo) -> Attempt {
+        match self {
+            Object::Queue(queue) => queue.attempt(owner, call),
+            Object::Pipe { queue, may_put, .. } => match call {
+                Call::Put(_) if !*may_put => Attempt::Never(ObjectError::NoRight),
+                Call::TaskDone(_) | Call::Join => Attempt::Never(ObjectError::WrongKind),
+                call => queue.attempt(owner, call),
+            },
+            Object::Lock(lock) => lock.attempt(owner, call),
+            Object::Semaphore(semaphore) => semaphore.attempt(owner, call),
+            Object::Condition(condition) => condition.attempt(owner, call, memo),
+            Object::Event(event) => event.attempt(call),
+            Object::Barrier(barrier) => barrier.attempt(call, memo),
+            Object::Dict(dict) => dict.attempt(call),
+            Object::Sequence(sequence) => sequence.attempt(call),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A queue: values in the order in which they were put, taken by one each.
+
+use std::collections::{HashMap, VecDeque};
+
+use wpool_abi::object::{Call, ObjectError, Reply};
+
+use super::Attempt;
+use crate::manager::{MAX_BYTES, Owner, Stored};
+
+/// A value, and whether it was delivered before to somebody who failed.
+#[derive(Debug, Clone)]
+struct Entry {
+    value: Stored,
+    again: bool,
+}
+
+#[derive(Debug)]
+pub(in crate::manager) struct Queue {
+    of: u64,
+    capacity: Option<u64>,
+    values: VecDeque<Entry>,
+    bytes: u64,
+    closed: bool,
+    /// Values that were put and not worked off.
+    unfinished: u64,
+    /// What each owner has taken, if that comes back when the owner fails.
+    taken: Option<HashMap<Owner, Vec<Entry>>>,
+}
+
+impl Queue {
+    pub(super) fn new(of: u64, capacity: Option<u64>, requeue: bool) -> Self {
+        Self {
+            of,
+            capacity,
+            values: VecDeque::new(),
+            bytes: 0,
+            closed: false,
+            unfinished: 0,
+            taken: requeue.then(HashMap::new),
+        }
+    }
+
+    pub(super) fn of(&self) -> u64 {
+        self.of
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(super) fn is_held_by(&self, owner: Owner) -> bool {
+        self.taken.as_ref().is_some_and(|taken| taken.contains_key(&owner))
+    }
+
+    /// Who has failed gives back what it took; the next one who takes it is told.
+    pub(super) fn owner_ended(&mut self, owner: Owner, success: bool) {
+        let held = self.taken.as_mut().and_then(|taken| taken.remove(&owner)).unwrap_or_default();
+        if !success {
+            for entry in held.into_iter().rev() {
+                self.bytes += size(&entry.value);
+                self.values.push_front(Entry { again: true, ..entry });
+            }
+        }
+    }
+
+    pub(super) fn attempt(&mut self, owner: Owner, call: &mut Call<Stored>) -> Attempt {
+        match call {
+            Call::Put(values) => self.put(values),
+            Call::Get(most) => self.get(owner, *most),
+            Call::Poll if self.values.is_empty() && !self.closed => Attempt::Wait(ObjectError::Empty),
+            Call::Poll => Attempt::flag(true),
+            Call::Size => Attempt::reply(Reply::Size(self.values.len() as u64, self.capacity)),
+            Call::Close => {
+                self.closed = true;
+                Attempt::reply(Reply::Done)
+            }
+            Call::TaskDone(count) if u64::from(*count) > self.unfinished => {
+                Attempt::Never(ObjectError::TooOften)
+            }
+            Call::TaskDone(count) => {
+                self.unfinished -= u64::from(*count);
+                Attempt::reply(Reply::Done)
+            }
+            Call::Join if self.unfinished > 0 => Attempt::Wait(ObjectError::TimedOut),
+            Call::Join => Attempt::reply(Reply::Done),
+            _ => Attempt::Never(ObjectError::WrongKind),
+        }
+    }
+
+    /// Puts as many values in as fit, and takes those out of the call.
+    fn put(&mut self, values: &mut Vec<Stored>) -> Attempt {
+        if self.closed {
+            return Attempt::Never(ObjectError::Closed);
+        }
+        let fits = values.iter_mut().position(|value| !self.take_in(value)).unwrap_or(values.len());
+        drop(values.drain(..fits));
+        if values.is_empty() { Attempt::reply(Reply::Done) } else { Attempt::Wait(ObjectError::Full) }
+    }
+
+    /// Takes a value in, if there is room.
+    fn take_in(&mut self, value: &mut Stored) -> bool {
+        let full = self.capacity.is_some_and(|capacity| self.values.len() as u64 >= capacity);
+        let fits = !full && (self.values.is_empty() || self.bytes.saturating_add(size(value)) <= MAX_BYTES);
+        if fits {
+            self.bytes += size(value);
+            self.unfinished += 1;
+            self.values.push_back(Entry { value: std::mem::take(value), again: false });
+        }
+        fits
+    }
+
+    fn get(&mut self, owner: Owner, most: u32) -> Attempt {
+        if self.values.is_empty() {
+            return if self.closed { Attempt::Never(ObjectError::Closed) } else { Attempt::Wait(ObjectError::Empty) };
+        }
+        let count = self.values.len().min(most.max(1) as usize);
+        let entries: Vec<Entry> = self.values.drain(..count).collect();
+        self.bytes -= entries.iter().map(|entry| size(&entry.value)).sum::<u64>();
+        if let Some(taken) = &mut self.taken {
+            taken.entry(owner).or_default().extend(entries.iter().cloned());
+        }
+        let again = entries.iter().any(|entry| entry.again);
+        Attempt::reply(Reply::Items(entries.into_iter().map(|entry| entry.value).collect(), again))
+    }
+}
+
+pub(super) fn size(value: &Stored) -> u64 {
+    value.bytes.len() as u64
+}

@@ -1,0 +1,351 @@
+//! All shared objects of a pool, pure: what is asked, who waits, who hears of it, and what the end of somebody means.
+//!
+//! No clock, thread or socket is used here. A call is answered at once, or it waits under a ticket; whatever happens
+//! later may answer tickets, which whoever made it happen then hands out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Instant;
+
+use wpool_abi::object::{Call, Kind, ObjectError, Reply};
+
+use super::objects::{Attempt, Memo, Object, Shape};
+use super::{ObjectId, Owner, Stored, Ticket};
+
+/// Everybody who may wait at one object.
+const MAX_WAITERS: usize = 100_000;
+
+/// How a call ended.
+pub(crate) type Answer = Result<Reply<Stored>, ObjectError>;
+
+/// The objects, and who waits at them.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    objects: HashMap<ObjectId, Entry>,
+    next_object: u64,
+    next_ticket: u64,
+    /// Where each ticket waits.
+    tickets: HashMap<Ticket, Place>,
+    deadlines: BTreeSet<(Instant, Ticket)>,
+    /// What each owner waits for. One thing at a time.
+    waiting: HashMap<Owner, Ticket>,
+    /// Objects that an owner holds something of.
+    holdings: HashMap<Owner, HashSet<ObjectId>>,
+    /// Tickets that were answered, for whoever hands them out.
+    answered: Vec<(Ticket, Owner, Answer)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    object: Object,
+    /// Who waits, by what they wait for, in the order of their coming.
+    waiters: BTreeMap<u8, VecDeque<Waiter>>,
+    count: usize,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: Ticket,
+    owner: Owner,
+    call: Call<Stored>,
+    memo: Memo,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    object: ObjectId,
+    class: u8,
+    owner: Owner,
+    deadline: Option<Instant>,
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub(crate) enum Called {
+    Answered(Answer),
+    Waits(Ticket),
+}
+
+impl Store {
+    /// Makes an object.
+    pub(crate) fn make(&mut self, shape: Shape) -> ObjectId {
+        self.next_object += 1;
+        let id = ObjectId(self.next_object);
+        let entry = Entry { object: Object::new(shape), waiters: BTreeMap::new(), count: 0 };
+        self.objects.insert(id, entry);
+        id
+    }
+
+    /// Makes the two ends of a pipe. `both` ways, or from the second to the first.
+    pub(crate) fn make_pipe(&mut self, fingerprint: u64, both: bool) -> [ObjectId; 2] {
+        let [a, b] = [1, 2].map(|n| ObjectId(self.next_object + n));
+        self.next_object += 2;
+        for (end, other) in [(a, b), (b, a)] {
+            let object = Object::pipe_end(other, fingerprint, both || end == a);
+            self.objects.insert(end, Entry { object, waiters: BTreeMap::new(), count: 0 });
+        }
+        [a, b]
+    }
+
+    /// What an object is, and the fingerprint of what it holds.
+    pub(crate) fn kind(&self, id: ObjectId) -> Option<(Kind, u64)> {
+        self.objects.get(&id).map(|entry| (entry.object.kind(), entry.object.fingerprint()))
+    }
+
+    /// Asks something of an object. If that must wait, it waits until then at most.
+    pub(crate) fn call(
+        &mut self,
+        owner: Owner,
+        id: ObjectId,
+        mut call: Call<Stored>,
+        may_wait: Option<Option<Instant>>,
+    ) -> Called {
+        let target = match (&call, self.objects.get(&id)) {
+            (_, None) => return Called::Answered(Err(ObjectError::BadHandle)),
+            // What goes into one end of a pipe comes out of the other.
+            (Call::Put(_) | Call::Close, Some(entry)) => entry.object.peer().unwrap_or(id),
+            (_, Some(_)) => id,
+        };
+        if let Call::Close = call
+            && target != id
+        {
+            // An end that says goodbye is closed, and the other hears of it.
+            self.hang_up(target);
+            return Called::Answered(Ok(Reply::Done));
+        }
+        let Some(entry) = self.objects.get_mut(&target) else {
+            return Called::Answered(Err(ObjectError::Closed));
+        };
+        let class = class_of(&call);
+        // Nobody overtakes those who wait for the same.
+        let behind = entry.object.is_fifo() && entry.waiters.get(&class).is_some_and(|line| !line.is_empty());
+        let mut memo = Memo::default();
+        if !behind || may_wait.is_none() {
+            match entry.object.attempt(owner, &mut call, &mut memo) {
+                Attempt::Done(answer) => {
+                    self.note(owner, target);
+                    self.settle(target);
+                    return Called::Answered(answer);
+                }
+                Attempt::Never(error) => return Called::Answered(Err(error)),
+                Attempt::Wait(or) if may_wait.is_none() => return Called::Answered(Err(or)),
+                Attempt::Wait(_) => {}
+            }
+        }
+        let deadline = may_wait.flatten();
+        let Some(entry) = self.objects.get_mut(&target) else {
+            return Called::Answered(Err(ObjectError::Closed));
+        };
+        if entry.count >= MAX_WAITERS {
+            return Called::Answered(Err(ObjectError::Quota(format!("{MAX_WAITERS} wait already"))));
+        }
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        entry.count += 1;
+        entry.waiters.entry(class).or_default().push_back(Waiter { ticket, owner, call, memo });
+        self.tickets.insert(ticket, Place { object: target, class, owner, deadline });
+        self.waiting.insert(owner, ticket);
+        self.deadlines.extend(deadline.map(|at| (at, ticket)));
+        // It may have let go of something before it waits, as a condition does.
+        self.settle(target);
+        self.break_ring(owner);
+        Called::Waits(ticket)
+    }
+
+    /// The other end of a pipe gets nothing more.
+    fn hang_up(&mut self, peer: ObjectId) {
+        if let Some(entry) = self.objects.get_mut(&peer) {
+            entry.object.peer_is_gone();
+            self.settle(peer);
+        }
+    }
+
+    /// Lets all those go on at an object who can now.
+    fn settle(&mut self, id: ObjectId) {
+        let Some(mut entry) = self.objects.remove(&id) else { return };
+        let fifo = entry.object.is_fifo();
+        let mut progress = true;
+        while progress {
+            progress = false;
+            for line in entry.waiters.values_mut() {
+                let mut place = 0;
+                while let Some(waiter) = line.get_mut(place) {
+                    let answer = match entry.object.attempt(waiter.owner, &mut waiter.call, &mut waiter.memo) {
+                        Attempt::Done(answer) => answer,
+                        Attempt::Never(error) => Err(error),
+                        Attempt::Wait(_) if fifo => break,
+                        Attempt::Wait(_) => {
+                            place += 1;
+                            continue;
+                        }
+                    };
+                    progress = true;
+                    entry.count -= 1;
+                    let Some(waiter) = line.remove(place) else { break };
+                    if answer.is_ok() && entry.object.is_held_by(waiter.owner) {
+                        self.holdings.entry(waiter.owner).or_default().insert(id);
+                    }
+                    if let Some(Place { deadline: Some(at), .. }) = self.tickets.remove(&waiter.ticket) {
+                        self.deadlines.remove(&(at, waiter.ticket));
+                    }
+                    self.waiting.remove(&waiter.owner);
+                    self.answered.push((waiter.ticket, waiter.owner, answer));
+                }
+            }
+        }
+        self.objects.insert(id, entry);
+    }
+
+    /// Remembers whether an owner holds something of an object.
+    fn note(&mut self, owner: Owner, id: ObjectId) {
+        let held = self.objects.get(&id).is_some_and(|entry| entry.object.is_held_by(owner));
+        if held {
+            self.holdings.entry(owner).or_default().insert(id);
+        } else if let Some(holdings) = self.holdings.get_mut(&owner) {
+            holdings.remove(&id);
+            if holdings.is_empty() {
+                self.holdings.remove(&owner);
+            }
+        }
+    }
+
+    /// If the owner's wait has closed a ring of owners that wait for each other, the youngest of them fails.
+    fn break_ring(&mut self, owner: Owner) {
+        let mut ring = vec![owner];
+        let mut at = owner;
+        loop {
+            let Some(place) = self.waiting.get(&at).and_then(|ticket| self.tickets.get(ticket)) else { return };
+            let Some(entry) = self.objects.get(&place.object) else { return };
+            let Some(holder) = entry.object.holder() else { return };
+            if holder == owner {
+                break;
+            }
+            if ring.contains(&holder) {
+                // A ring that this owner is not in: whoever closed it has seen it.
+                return;
+            }
+            ring.push(holder);
+            at = holder;
+        }
+        let members: Vec<String> = ring.iter().map(ToString::to_string).collect();
+        let youngest = ring.into_iter().max().unwrap_or(owner);
+        if let Some(ticket) = self.waiting.get(&youngest).copied() {
+            let error = ObjectError::Deadlock(format!("{} wait for each other", members.join(", ")));
+            self.fail(ticket, error);
+        }
+    }
+
+    /// Ends a wait with an error, unless its object wants to go on with it.
+    fn fail(&mut self, ticket: Ticket, error: ObjectError) {
+        let Some(waiter) = self.take_waiter(ticket) else { return };
+        self.answered.push((ticket, waiter.owner, Err(error)));
+    }
+
+    /// A ticket waits no more.
+    fn forget(&mut self, ticket: Ticket) -> Option<Place> {
+        let place = self.tickets.remove(&ticket)?;
+        if let Some(at) = place.deadline {
+            self.deadlines.remove(&(at, ticket));
+        }
+        self.waiting.remove(&place.owner);
+        Some(place)
+    }
+
+    fn take_waiter(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let place = self.forget(ticket)?;
+        let entry = self.objects.get_mut(&place.object)?;
+        let line = entry.waiters.get_mut(&place.class)?;
+        let at = line.iter().position(|waiter| waiter.ticket == ticket)?;
+        let waiter = line.remove(at)?;
+        entry.count -= 1;
+        entry.object.gave_up(&waiter.memo);
+        self.settle(place.object);
+        Some(waiter)
+    }
+
+    /// Somebody does not wait any more. False if the answer is on its way.
+    pub(crate) fn abandon(&mut self, ticket: Ticket) -> bool {
+        self.take_waiter(ticket).is_some()
+    }
+
+    /// Ends the waits whose time is over.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        while let Some(&(at, ticket)) = self.deadlines.first()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            self.time_is_over(ticket);
+        }
+    }
+
+    /// A wait's time is over. Who waits with a lock has to get that back first, and is told then.
+    pub(crate) fn time_is_over(&mut self, ticket: Ticket) {
+        let Some(place) = self.tickets.get_mut(&ticket) else { return };
+        place.deadline = None;
+        let (object, class) = (place.object, place.class);
+        let Some(entry) = self.objects.get_mut(&object) else { return };
+        let line = entry.waiters.entry(class).or_default();
+        let Some(waiter) = line.iter_mut().find(|waiter| waiter.ticket == ticket) else { return };
+        if entry.object.comes_back(&mut waiter.memo) {
+            self.settle(object);
+        } else {
+            self.fail(ticket, ObjectError::TimedOut);
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Who was answered since this was asked last.
+    pub(crate) fn take_answered(&mut self) -> Vec<(Ticket, Owner, Answer)> {
+        std::mem::take(&mut self.answered)
+    }
+
+    /// An owner has ended. What it held is released; if it failed, what it left is marked.
+    pub(crate) fn end(&mut self, owner: Owner, success: bool) {
+        if let Some(ticket) = self.waiting.get(&owner).copied() {
+            self.take_waiter(ticket);
+        }
+        for id in self.holdings.remove(&owner).unwrap_or_default() {
+            if let Some(entry) = self.objects.get_mut(&id) {
+                entry.object.owner_ended(owner, success);
+                self.settle(id);
+            }
+        }
+    }
+
+    /// Nobody has a handle on an object any more.
+    pub(crate) fn remove(&mut self, id: ObjectId) {
+        let Some(entry) = self.objects.remove(&id) else { return };
+        let waiters = entry.waiters.into_values().flatten().map(|waiter| waiter.ticket).collect::<Vec<_>>();
+        for ticket in waiters {
+            if let Some(place) = self.forget(ticket) {
+                self.answered.push((ticket, place.owner, Err(ObjectError::Closed)));
+            }
+        }
+        if let Some(peer) = entry.object.peer() {
+            // Nobody is left who could answer.
+            self.hang_up(peer);
+        }
+    }
+
+    /// The pool is going: whoever waits is told, and nobody will wait again.
+    pub(crate) fn close(&mut self) {
+        let tickets: Vec<Ticket> = self.tickets.keys().copied().collect();
+        for ticket in tickets {
+            self.fail(ticket, ObjectError::PoolClosed);
+        }
+    }
+}
+
+/// What somebody waits for, as far as it decides who goes first.
+fn class_of(call: &Call<Stored>) -> u8 {
+    match call {
+        Call::Put(_) => 0,
+        Call::Get(_) => 1,
+        Call::Poll => 2,
+        Call::Join => 3,
+        Call::Acquire => 4,
+        _ => 5,
+    }
+}

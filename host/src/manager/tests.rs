@@ -1,0 +1,486 @@
+//! The store under a clock of the test's own: single stories, then random ones beside a simple reference.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::{ProptestConfig, any, prop, proptest};
+use wpool_abi::object::{Call, ObjectError, Reply};
+
+use super::*;
+use crate::manager::store::{Answer, Called};
+
+const ANY: u64 = 1;
+
+/// A store, its clock, and its answers to those who waited.
+struct Bench {
+    store: Store,
+    now: Instant,
+    answers: HashMap<Ticket, Answer>,
+}
+
+fn host(n: u64) -> Owner {
+    Owner::Host(n)
+}
+
+fn task(n: u64) -> Owner {
+    Owner::Task(TaskId(n))
+}
+
+fn value(text: &str) -> Stored {
+    Item { bytes: text.as_bytes().to_vec(), handles: Vec::new() }
+}
+
+fn put(text: &str) -> Call<Stored> {
+    Call::Put(vec![value(text)])
+}
+
+fn items(answer: &Answer) -> Vec<String> {
+    let Ok(Reply::Items(items, _)) = answer else { panic!("{answer:?}") };
+    items.iter().map(|item| String::from_utf8(item.bytes.clone()).unwrap()).collect()
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { store: Store::default(), now: Instant::now(), answers: HashMap::new() }
+    }
+
+    fn queue(&mut self, capacity: Option<u64>, requeue: bool) -> ObjectId {
+        self.store.make(Shape::Queue { of: ANY, capacity, requeue })
+    }
+
+    fn gather(&mut self) {
+        for (ticket, _, answer) in self.store.take_answered() {
+            assert!(self.answers.insert(ticket, answer).is_none(), "a ticket is answered once");
+        }
+    }
+
+    /// Asks and does not wait.
+    fn now(&mut self, owner: Owner, id: ObjectId, call: Call<Stored>) -> Answer {
+        let called = self.store.call(owner, id, call, None);
+        self.gather();
+        match called {
+            Called::Answered(answer) => answer,
+            Called::Waits(_) => panic!("it was not to wait"),
+        }
+    }
+
+    /// Asks, and must wait, at most so long.
+    fn waits(&mut self, owner: Owner, id: ObjectId, call: Call<Stored>, time: Option<u64>) -> Ticket {
+        let deadline = time.map(|time| self.now + Duration::from_millis(time));
+        let called = self.store.call(owner, id, call, Some(deadline));
+        self.gather();
+        match called {
+            Called::Waits(ticket) => ticket,
+            Called::Answered(answer) => panic!("it need not wait: {answer:?}"),
+        }
+    }
+
+    fn end(&mut self, owner: Owner, success: bool) {
+        self.store.end(owner, success);
+        self.gather();
+    }
+
+    fn later(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+        self.store.expire(self.now);
+        self.gather();
+    }
+
+    fn answer(&mut self, ticket: Ticket) -> Option<Answer> {
+        self.answers.remove(&ticket)
+    }
+}
+
+#[test]
+fn a_queue_is_first_in_first_out_and_full_at_its_capacity() {
+    let mut bench = Bench::new();
+    let queue = bench.queue(Some(2), false);
+    assert_eq!(bench.now(host(1), queue, Call::Get(1)), Err(ObjectError::Empty));
+    for text in ["a", "b"] {
+        assert_eq!(bench.now(host(1), queue, put(text)), Ok(Reply::Done));
+    }
+    assert_eq!(bench.now(host(1), queue, put("c")), Err(ObjectError::Full));
+    let (c, d) = (bench.waits(task(1), queue, put("c"), None), bench.waits(task(2), queue, put("d"), Some(5)));
+    assert_eq!(items(&bench.now(host(1), queue, Call::Get(1))), ["a"]);
+    assert_eq!((bench.answer(c), bench.answer(d)), (Some(Ok(Reply::Done)), None));
+    bench.later(4);
+    assert_eq!(bench.answer(d), None);
+    bench.later(1);
+    assert_eq!(bench.answer(d), Some(Err(ObjectError::TimedOut)));
+    assert_eq!(items(&bench.now(host(1), queue, Call::Get(9))), ["b", "c"]);
+    assert_eq!(bench.now(host(1), queue, Call::Size), Ok(Reply::Size(0, Some(2))));
+}
+
+#[test]
+fn who_waits_longest_gets_first_and_nobody_overtakes() {
+    let mut bench = Bench::new();
+    let queue = bench.queue(None, false);
+    let waiting: Vec<Ticket> = (0..3).map(|n| bench.waits(task(n), queue, Call::Get(1), None)).collect();
+    bench.now(host(1), queue, Call::Put(vec![value("a"), value("b")])).unwrap();
+    let got: Vec<_> = waiting.iter().map(|ticket| bench.answer(*ticket)).collect();
+    assert_eq!(items(got[0].as_ref().unwrap()), ["a"]);
+    assert_eq!(items(got[1].as_ref().unwrap()), ["b"]);
+    assert_eq!(got[2], None);
+    assert_eq!(bench.now(host(1), queue, Call::Close), Ok(Reply::Done));
+    assert_eq!(bench.answer(waiting[2]), Some(Err(ObjectError::Closed)));
+    assert_eq!(bench.now(host(1), queue, put("c")), Err(ObjectError::Closed));
+}
+
+#[test]
+fn join_waits_for_what_was_put_to_be_worked_off() {
+    let mut bench = Bench::new();
+    let queue = bench.queue(None, false);
+    assert_eq!(bench.now(host(1), queue, Call::Join), Ok(Reply::Done));
+    bench.now(host(1), queue, Call::Put(vec![value("a"), value("b")])).unwrap();
+    let join = bench.waits(host(2), queue, Call::Join, None);
+    bench.now(task(1), queue, Call::Get(2)).unwrap();
+    bench.now(task(1), queue, Call::TaskDone(1)).unwrap();
+    assert_eq!(bench.answer(join), None);
+    bench.now(task(1), queue, Call::TaskDone(1)).unwrap();
+    assert_eq!(bench.answer(join), Some(Ok(Reply::Done)));
+    assert_eq!(bench.now(task(1), queue, Call::TaskDone(1)), Err(ObjectError::TooOften));
+}
+
+#[test]
+fn what_a_failed_task_took_comes_back_marked_if_the_queue_requeues() {
+    let mut bench = Bench::new();
+    let queue = bench.queue(None, true);
+    bench.now(host(1), queue, Call::Put(vec![value("a"), value("b"), value("c")])).unwrap();
+    bench.now(task(1), queue, Call::Get(2)).unwrap();
+    bench.end(task(1), false);
+    let Ok(Reply::Items(again, true)) = bench.now(task(2), queue, Call::Get(2)) else { panic!("not marked") };
+    assert_eq!(again, [value("a"), value("b")]);
+    bench.end(task(2), true);
+    assert_eq!(bench.now(task(3), queue, Call::Get(9)), Ok(Reply::Items(vec![value("c")], false)));
+    let plain = bench.queue(None, false);
+    bench.now(host(1), plain, put("a")).unwrap();
+    bench.now(task(1), plain, Call::Get(1)).unwrap();
+    bench.end(task(1), false);
+    assert_eq!(bench.now(task(2), plain, Call::Get(1)), Err(ObjectError::Empty), "at most once");
+}
+
+#[test]
+fn a_lock_is_one_owners_and_the_next_one_learns_how_it_was_left() {
+    let mut bench = Bench::new();
+    let lock = bench.store.make(Shape::Lock { reentrant: false });
+    assert_eq!(bench.now(task(1), lock, Call::Release(1)), Err(ObjectError::NotHeld));
+    assert_eq!(bench.now(task(1), lock, Call::Acquire), Ok(Reply::Flag(false)));
+    assert_eq!(bench.now(task(2), lock, Call::Acquire), Err(ObjectError::Held));
+    assert_eq!(bench.now(task(2), lock, Call::Release(1)), Err(ObjectError::NotHeld), "a stranger");
+    assert_eq!(bench.now(host(1), lock, Call::State), Ok(Reply::Flag(true)));
+    let next = bench.waits(task(2), lock, Call::Acquire, None);
+    bench.end(task(1), false);
+    assert_eq!(bench.answer(next), Some(Ok(Reply::Flag(true))), "it is poisoned");
+    bench.now(task(2), lock, Call::ClearPoison).unwrap();
+    bench.end(task(2), true);
+    assert_eq!(bench.now(task(3), lock, Call::Acquire), Ok(Reply::Flag(false)));
+}
+
+#[test]
+fn a_reentrant_lock_wants_as_many_releases() {
+    let mut bench = Bench::new();
+    let lock = bench.store.make(Shape::Lock { reentrant: true });
+    for _ in 0..3 {
+        assert_eq!(bench.now(task(1), lock, Call::Acquire), Ok(Reply::Flag(false)));
+    }
+    let other = bench.waits(task(2), lock, Call::Acquire, None);
+    bench.now(task(1), lock, Call::Release(2)).unwrap();
+    assert_eq!(bench.answer(other), None);
+    bench.now(task(1), lock, Call::Release(1)).unwrap();
+    assert_eq!(bench.answer(other), Some(Ok(Reply::Flag(false))));
+    assert_eq!(bench.now(task(1), lock, Call::Release(1)), Err(ObjectError::NotHeld));
+}
+
+#[test]
+fn a_semaphore_counts_and_a_bounded_one_has_an_end() {
+    let mut bench = Bench::new();
+    let [free, bounded] = [false, true].map(|bounded| bench.store.make(Shape::Semaphore { count: 1, bounded }));
+    for semaphore in [free, bounded] {
+        assert_eq!(bench.now(task(1), semaphore, Call::Acquire), Ok(Reply::Flag(false)));
+        assert_eq!(bench.now(task(2), semaphore, Call::Acquire), Err(ObjectError::Held));
+        let waits = bench.waits(task(2), semaphore, Call::Acquire, None);
+        bench.end(task(1), false);
+        assert_eq!(bench.answer(waits), Some(Ok(Reply::Flag(false))), "what a dead task held is free");
+        assert_eq!(bench.now(task(2), semaphore, Call::Release(1)), Ok(Reply::Done));
+    }
+    assert_eq!(bench.now(host(1), bounded, Call::Release(1)), Err(ObjectError::TooOften));
+    assert_eq!(bench.now(host(1), free, Call::Release(2)), Ok(Reply::Done));
+    assert_eq!(bench.now(host(1), free, Call::Size), Ok(Reply::Size(3, None)));
+}
+
+#[test]
+fn a_condition_gives_the_lock_away_and_back() {
+    let mut bench = Bench::new();
+    let condition = bench.store.make(Shape::Condition);
+    assert_eq!(bench.now(task(1), condition, Call::Wait), Err(ObjectError::NotHeld));
+    assert_eq!(bench.now(task(1), condition, Call::Notify(1)), Err(ObjectError::NotHeld));
+    let mut wait = |bench: &mut Bench, n: u64, time: Option<u64>| {
+        bench.now(task(n), condition, Call::Acquire).unwrap();
+        bench.waits(task(n), condition, Call::Wait, time)
+    };
+    let asleep: Vec<Ticket> = (1..=3).map(|n| wait(&mut bench, n, None)).collect();
+    let late = wait(&mut bench, 4, Some(10));
+    bench.now(host(1), condition, Call::Acquire).unwrap();
+    assert_eq!(bench.now(host(1), condition, Call::Notify(2)), Ok(Reply::Number(2)));
+    bench.later(10);
+    assert!(bench.answers.is_empty(), "the lock is held");
+    bench.now(host(1), condition, Call::Release(1)).unwrap();
+    assert_eq!(bench.answer(asleep[0]), Some(Ok(Reply::Flag(true))));
+    assert!(bench.answers.is_empty(), "one at a time");
+    bench.now(task(1), condition, Call::Release(1)).unwrap();
+    assert_eq!(bench.answer(asleep[1]), Some(Ok(Reply::Flag(true))));
+    bench.now(task(2), condition, Call::Release(1)).unwrap();
+    assert_eq!(bench.answer(late), Some(Ok(Reply::Flag(false))), "in vain, and with the lock");
+    assert_eq!(bench.now(task(4), condition, Call::Notify(u32::MAX)), Ok(Reply::Number(1)));
+    bench.end(task(4), true);
+    assert_eq!(bench.answer(asleep[2]), Some(Ok(Reply::Flag(true))));
+}
+
+#[test]
+fn an_event_wakes_all_and_can_be_cleared() {
+    let mut bench = Bench::new();
+    let event = bench.store.make(Shape::Event);
+    let waiting: Vec<Ticket> = (0..5).map(|n| bench.waits(task(n), event, Call::Wait, None)).collect();
+    bench.now(host(1), event, Call::Flag(true)).unwrap();
+    assert!(waiting.iter().all(|ticket| bench.answer(*ticket) == Some(Ok(Reply::Flag(true)))));
+    assert_eq!(bench.now(task(9), event, Call::Wait), Ok(Reply::Flag(true)));
+    bench.now(host(1), event, Call::Flag(false)).unwrap();
+    assert_eq!(bench.now(host(1), event, Call::State), Ok(Reply::Flag(false)));
+    assert_eq!(bench.now(task(9), event, Call::Wait), Err(ObjectError::TimedOut));
+}
+
+#[test]
+fn a_barrier_is_passed_together_and_broken_by_who_goes_away() {
+    let mut bench = Bench::new();
+    let barrier = bench.store.make(Shape::Barrier { parties: 3 });
+    let two = |bench: &mut Bench| [1, 2].map(|n| bench.waits(task(n), barrier, Call::Wait, Some(50)));
+    for _ in 0..10 {
+        let inside = two(&mut bench);
+        let last = bench.now(task(3), barrier, Call::Wait);
+        let places = inside.map(|ticket| bench.answer(ticket).unwrap());
+        assert_eq!(places, [Ok(Reply::Number(0)), Ok(Reply::Number(1))]);
+        assert_eq!(last, Ok(Reply::Number(2)));
+    }
+    let broken = |bench: &mut Bench, inside: [Ticket; 2]| {
+        let answers = inside.map(|ticket| bench.answer(ticket));
+        assert!(answers.contains(&Some(Err(ObjectError::Broken))), "{answers:?}");
+        assert_eq!(bench.now(host(1), barrier, Call::State), Ok(Reply::Flag(true)));
+        assert_eq!(bench.now(task(3), barrier, Call::Wait), Err(ObjectError::Broken));
+        bench.now(host(1), barrier, Call::Reset).unwrap();
+    };
+    let inside = two(&mut bench);
+    bench.end(task(1), false);
+    broken(&mut bench, inside);
+    let inside = two(&mut bench);
+    bench.later(50);
+    broken(&mut bench, inside);
+    let inside = two(&mut bench);
+    bench.now(host(1), barrier, Call::Abort).unwrap();
+    broken(&mut bench, inside);
+    let inside = two(&mut bench);
+    bench.now(host(1), barrier, Call::Reset).unwrap();
+    assert_eq!(inside.map(|ticket| bench.answer(ticket)), [1, 2].map(|_| Some(Err(ObjectError::Broken))));
+    assert_eq!(bench.now(host(1), barrier, Call::State), Ok(Reply::Flag(false)), "as new");
+    let alone = bench.store.make(Shape::Barrier { parties: 1 });
+    assert_eq!(bench.now(task(1), alone, Call::Wait), Ok(Reply::Number(0)));
+}
+
+#[test]
+fn what_goes_into_one_end_of_a_pipe_comes_out_of_the_other() {
+    let mut bench = Bench::new();
+    let [a, b] = bench.store.make_pipe(ANY, true);
+    bench.now(host(1), a, put("there")).unwrap();
+    bench.now(task(1), b, put("")).unwrap();
+    assert_eq!(items(&bench.now(task(1), b, Call::Get(1))), ["there"]);
+    assert_eq!(items(&bench.now(host(1), a, Call::Get(1))), [""]);
+    assert_eq!(bench.now(host(1), a, Call::Poll), Err(ObjectError::Empty));
+    bench.now(host(1), a, put("last")).unwrap();
+    bench.store.remove(a);
+    assert_eq!(bench.now(task(1), b, Call::Poll), Ok(Reply::Flag(true)));
+    assert_eq!(items(&bench.now(task(1), b, Call::Get(1))), ["last"]);
+    assert_eq!(bench.now(task(1), b, Call::Get(1)), Err(ObjectError::Closed), "the end of the file");
+    assert_eq!(bench.now(task(1), b, put("anybody?")), Err(ObjectError::Closed));
+    let [reader, writer] = bench.store.make_pipe(ANY, false);
+    assert_eq!(bench.now(task(1), reader, put("back")), Err(ObjectError::NoRight));
+    bench.now(task(1), writer, put("on")).unwrap();
+    let waits = bench.waits(task(1), writer, Call::Get(1), None);
+    bench.now(task(2), reader, Call::Close).unwrap();
+    assert_eq!(bench.answer(waits), Some(Err(ObjectError::Closed)), "who hangs up is heard");
+}
+
+#[test]
+fn a_dictionary_does_what_dictionaries_do() {
+    let mut bench = Bench::new();
+    let dict = bench.store.make(Shape::Dict { of: ANY });
+    let insert = |key: &str, text: &str, replace| Call::Insert { key: key.into(), value: value(text), replace };
+    assert_eq!(bench.now(task(1), dict, insert("k", "1", true)), Ok(Reply::Found(None)));
+    assert_eq!(bench.now(task(1), dict, insert("k", "2", false)), Ok(Reply::Found(Some(value("1")))));
+    assert_eq!(bench.now(task(1), dict, insert("k", "3", true)), Ok(Reply::Found(Some(value("1")))));
+    assert_eq!(bench.now(task(1), dict, Call::Look("k".into())), Ok(Reply::Found(Some(value("3")))));
+    assert_eq!(bench.now(task(1), dict, Call::Keys), Ok(Reply::Keys(vec!["k".into()])));
+    assert_eq!(bench.now(task(1), dict, Call::Remove("k".into())), Ok(Reply::Found(Some(value("3")))));
+    assert_eq!(bench.now(task(1), dict, Call::Size), Ok(Reply::Size(0, None)));
+    assert_eq!(bench.now(task(1), dict, Call::Acquire), Err(ObjectError::WrongKind));
+    let huge = Item { bytes: vec![0; 65 << 20], handles: Vec::new() };
+    let huge = Call::Insert { key: "k".into(), value: huge, replace: true };
+    assert!(matches!(bench.now(task(1), dict, huge), Err(ObjectError::Quota(_))));
+}
+
+#[test]
+fn a_list_grows_and_an_array_does_not() {
+    let mut bench = Bench::new();
+    let list = bench.store.make(Shape::List { of: ANY });
+    bench.now(task(1), list, Call::Extend(vec![value("a"), value("c")])).unwrap();
+    bench.now(task(1), list, Call::InsertAt(1, value("b"))).unwrap();
+    assert_eq!(bench.now(task(1), list, Call::At(-1)), Ok(Reply::Found(Some(value("c")))));
+    assert_eq!(bench.now(task(1), list, Call::SetAt(0, value("A"))), Ok(Reply::Found(Some(value("a")))));
+    assert_eq!(bench.now(task(1), list, Call::At(3)), Err(ObjectError::NotFound));
+    assert_eq!(bench.now(task(1), list, Call::RemoveAt(0)), Ok(Reply::Found(Some(value("A")))));
+    assert_eq!(items(&bench.now(task(1), list, Call::All)), ["b", "c"]);
+    let array = bench.store.make(Shape::Array { of: ANY, values: vec![value("x"); 2] });
+    assert_eq!(bench.now(task(1), array, Call::Extend(vec![value("y")])), Err(ObjectError::WrongKind));
+    let swap = |expected: &str| Call::Swap { at: 1, expected: expected.into(), value: value("y") };
+    assert_eq!(bench.now(task(1), array, swap("x")), Ok(Reply::Found(Some(value("x")))));
+    assert_eq!(bench.now(task(1), array, swap("x")), Ok(Reply::Found(None)), "somebody was quicker");
+}
+
+#[test]
+fn a_ring_of_waits_is_found_and_the_youngest_fails() {
+    for members in [2, 5] {
+        let mut bench = Bench::new();
+        let locks: Vec<ObjectId> =
+            (0..members).map(|_| bench.store.make(Shape::Lock { reentrant: false })).collect();
+        for (n, lock) in (0..members).zip(&locks) {
+            bench.now(task(n), *lock, Call::Acquire).unwrap();
+        }
+        let next = |n: u64| locks[usize::try_from((n + 1) % members).unwrap()];
+        // The youngest is not the one that closes the ring.
+        let waits: Vec<Ticket> = (1..members).map(|n| bench.waits(task(n), next(n), Call::Acquire, None)).collect();
+        assert!(bench.answers.is_empty());
+        let closes = bench.store.call(task(0), next(0), Call::Acquire, Some(None));
+        bench.gather();
+        let Called::Waits(oldest) = closes else { panic!("{closes:?}") };
+        let youngest = bench.answer(*waits.last().unwrap());
+        let Some(Err(ObjectError::Deadlock(who))) = youngest else { panic!("{youngest:?}") };
+        assert!((0..members).all(|n| who.contains(&format!("task {n}"))), "{who}");
+        // When the youngest is gone the others go on, one after the other.
+        for n in (1..members).rev() {
+            bench.end(task(n), false);
+        }
+        assert_eq!(bench.answer(oldest), Some(Ok(Reply::Flag(true))));
+    }
+}
+
+#[test]
+fn who_waits_for_itself_is_a_ring_too() {
+    let mut bench = Bench::new();
+    let lock = bench.store.make(Shape::Lock { reentrant: false });
+    bench.now(task(1), lock, Call::Acquire).unwrap();
+    let again = bench.waits(task(1), lock, Call::Acquire, None);
+    assert!(matches!(bench.answer(again), Some(Err(ObjectError::Deadlock(_)))));
+}
+
+#[test]
+fn an_object_that_nobody_can_reach_is_gone() {
+    let mut bench = Bench::new();
+    let abandoned = Arc::new(Abandoned::default());
+    let (outer, inner) = (bench.queue(None, false), bench.queue(None, false));
+    let grants = [outer, inner].map(|id| Grant::new(id, &abandoned));
+    let carries = Item { bytes: Vec::new(), handles: vec![grants[1].narrowed(Rights::READ)] };
+    bench.now(host(1), outer, Call::Put(vec![carries])).unwrap();
+    drop(grants);
+    assert_eq!(abandoned.take(), [outer]);
+    bench.store.remove(outer);
+    assert_eq!(abandoned.take(), [inner], "what was in it goes with it");
+    bench.store.remove(inner);
+    assert_eq!(bench.now(host(1), inner, Call::Size), Err(ObjectError::BadHandle));
+}
+
+#[test]
+fn ten_thousand_who_wait_are_woken_by_one() {
+    let mut bench = Bench::new();
+    let event = bench.store.make(Shape::Event);
+    let waiting: Vec<Ticket> = (0..10_000).map(|n| bench.waits(host(n), event, Call::Wait, Some(1000))).collect();
+    bench.now(task(1), event, Call::Flag(true)).unwrap();
+    assert!(waiting.iter().all(|ticket| bench.answer(*ticket) == Some(Ok(Reply::Flag(true)))));
+    assert_eq!(bench.store.next_deadline(), None);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever happens, each value is taken once and in order, each wait is answered once, and nobody waits for
+    /// what is there.
+    #[test]
+    fn a_queue_is_like_a_simple_one(
+        capacity in prop::option::of(1u64..5),
+        steps in prop::collection::vec((0u8..8, any::<u8>(), 0u64..20), 1..200),
+    ) {
+        let mut bench = Bench::new();
+        let queue = bench.queue(capacity, false);
+        let (mut inside, mut next) = (VecDeque::<u64>::new(), 0u64);
+        // Who waits to put what, and who waits to get.
+        let mut putting: VecDeque<(Owner, Ticket, u64)> = VecDeque::new();
+        let mut getting: VecDeque<(Owner, Ticket)> = VecDeque::new();
+        let number = |answer: &Answer| items(answer)[0].parse::<u64>().unwrap();
+        for (step, (kind, pick, time)) in steps.into_iter().enumerate() {
+            let owner = task(step as u64);
+            match kind {
+                0..=2 => {
+                    let call = put(&next.to_string());
+                    match bench.store.call(owner, queue, call, Some(None)) {
+                        Called::Answered(answer) => {
+                            assert_eq!(answer, Ok(Reply::Done));
+                            assert!(putting.is_empty() && capacity.is_none_or(|most| (inside.len() as u64) < most));
+                            inside.push_back(next);
+                        }
+                        Called::Waits(ticket) => putting.push_back((owner, ticket, next)),
+                    }
+                    next += 1;
+                }
+                3..=5 => {
+                    let deadline = (kind == 5).then(|| bench.now + Duration::from_millis(time));
+                    match bench.store.call(owner, queue, Call::Get(1), Some(deadline)) {
+                        Called::Answered(answer) => assert_eq!(Some(number(&answer)), inside.pop_front()),
+                        Called::Waits(ticket) => getting.push_back((owner, ticket)),
+                    }
+                }
+                6 => {
+                    let all: Vec<Owner> = putting.iter().map(|(owner, ..)| *owner).chain(getting.iter().map(|(owner, _)| *owner)).collect();
+                    if let Some(owner) = all.get(usize::from(pick) % all.len().max(1)) {
+                        bench.store.end(*owner, false);
+                        putting.retain(|(other, ..)| other != owner);
+                        getting.retain(|(other, _)| other != owner);
+                    }
+                }
+                _ => {
+                    bench.now += Duration::from_millis(time);
+                    bench.store.expire(bench.now);
+                }
+            }
+            bench.gather();
+            // The reference: whoever can go on does, in order.
+            while let Some(&(_, ticket)) = getting.front() {
+                match bench.answer(ticket) {
+                    Some(Err(ObjectError::TimedOut)) => drop(getting.pop_front()),
+                    Some(answer) => {
+                        let expected = inside.pop_front().unwrap();
+                        assert_eq!(number(&answer), expected);
+                        getting.pop_front();
+                    }
+                    None => break,
+                }
+            }
+            getting.retain(|(_, ticket)| bench.answer(*ticket) != Some(Err(ObjectError::TimedOut)));
+            while let Some(&(_, ticket, text)) = putting.front() {
+                let Some(answer) = bench.answer(ticket) else { break };
+                assert_eq!(answer, Ok(Reply::Done));
+                inside.push_back(text);
+                putting.pop_front();
+            }
+            assert!(bench.answers.is_empty(), "answers that nobody expects: {:?}", bench.answers);
+            assert!(getting.is_empty() || inside.is_empty(), "somebody waits for what is there");
+            assert!(putting.is_empty() || capacity.is_some_and(|most| inside.len() as u64 >= most), "there is room");
+        }
+    }
+}
