@@ -7,6 +7,7 @@ use serde::Deserialize;
 use wpool_abi::status;
 
 use crate::log::Level;
+use crate::objects::Handle;
 use wpool_schema::TypeTable;
 
 /// Handles are 4 bytes, and what a task makes of its arguments may want 8.
@@ -81,7 +82,10 @@ pub unsafe fn run<A: Deserialize<'static>, R>(
         Ok(arguments) => {
             let mut bytes = Vec::new();
             let status = encode(call(arguments), &mut bytes);
-            (status, bytes)
+            match crate::objects::flush() {
+                Ok(()) => (status, bytes),
+                Err(error) => failed(&format!("the task ended, but {error}")),
+            }
         }
         Err(message) => (status::BAD_ARGUMENTS, message.into_bytes()),
     };
@@ -92,17 +96,32 @@ pub unsafe fn run<A: Deserialize<'static>, R>(
     leave(status, bytes)
 }
 
+/// The outcome of a task that returned too early to know what went wrong.
+fn failed(message: &str) -> (u32, Vec<u8>) {
+    let payload = wpool_abi::ErrorPayload { message: message.to_owned(), value: None };
+    match postcard::to_allocvec(&payload) {
+        Ok(bytes) => (status::ERROR, bytes),
+        Err(error) => (status::BAD_RESULT, error.to_string().into_bytes()),
+    }
+}
+
 /// Reads the arguments behind the handles, all of them and nothing more.
 fn decode<A: Deserialize<'static>>(block: &'static [u8], handles: usize) -> Result<A, String> {
-    let bytes = handles
+    let (numbers, bytes) = handles
         .checked_mul(4)
-        .and_then(|start| block.get(start..))
+        .and_then(|start| block.split_at_checked(start))
         .ok_or_else(|| format!("a block of {} bytes cannot start with {handles} handles", block.len()))?;
-    match postcard::take_from_bytes(bytes) {
+    let read = || match postcard::take_from_bytes(bytes) {
         Ok((arguments, [])) => Ok(arguments),
         Ok((_, rest)) => Err(format!("{} bytes are left over", rest.len())),
         Err(error) => Err(error.to_string()),
+    };
+    if numbers.is_empty() {
+        return read();
     }
+    let (numbers, _) = numbers.as_chunks::<4>();
+    let handles = numbers.iter().map(|number| Handle::from_number(u32::from_le_bytes(*number))).collect();
+    <Handle as wpool_objects::Handle>::receiving(handles, read)
 }
 
 /// Leaves a task's description.
@@ -152,6 +171,9 @@ mod wasm {
         ) -> u32;
         fn outcome(number: u32) -> usize;
         fn answer(ptr: *mut u8);
+        fn call(handle: u32, patience: i64, ptr: *const u8, len: usize) -> usize;
+        fn post(handle: u32, ptr: *const u8, len: usize);
+        fn flush() -> usize;
         fn panic(message: *const u8, message_len: usize, location: *const u8, location_len: usize);
     }
 
@@ -189,9 +211,28 @@ mod wasm {
 
     pub(super) fn host_outcome(number: u32) -> Vec<u8> {
         // SAFETY: it takes and returns numbers.
-        let len = unsafe { outcome(number) };
+        take_answer(unsafe { outcome(number) })
+    }
+
+    pub(super) fn host_call(handle: u32, patience: i64, question: &[u8]) -> Vec<u8> {
+        // SAFETY: the host reads the question before it returns.
+        take_answer(unsafe { call(handle, patience, question.as_ptr(), question.len()) })
+    }
+
+    pub(super) fn host_post(handle: u32, question: &[u8]) {
+        // SAFETY: the host reads the question before it returns.
+        unsafe { post(handle, question.as_ptr(), question.len()) }
+    }
+
+    pub(super) fn host_flush() -> Vec<u8> {
+        // SAFETY: it takes nothing and returns a number.
+        take_answer(unsafe { flush() })
+    }
+
+    /// The answer, whose length the host has just told.
+    fn take_answer(len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        // SAFETY: the host writes the answer that it has just told the length of.
+        // SAFETY: the host writes as many bytes as it has said.
         unsafe { answer(bytes.as_mut_ptr()) };
         bytes
     }
@@ -271,6 +312,39 @@ pub(crate) fn host_outcome(_: u32) -> Vec<u8> {
         value: None,
     };
     postcard::to_allocvec(&wpool_abi::SubTaskOutcome::Failed(failure)).expect("text can be encoded")
+}
+
+/// Asks something of a shared object, and waits for the answer.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_call(handle: u32, patience: i64, call: &[u8]) -> Vec<u8> {
+    wasm::host_call(handle, patience, call)
+}
+
+/// In a native test there are no handles.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_call(_: u32, _: i64, _: &[u8]) -> Vec<u8> {
+    let none: Result<wpool_abi::object::Reply, _> = Err(wpool_abi::object::ObjectError::PoolClosed);
+    postcard::to_allocvec(&none).expect("an error can be encoded")
+}
+
+/// Asks for something that needs no answer.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_post(handle: u32, call: &[u8]) {
+    wasm::host_post(handle, call);
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_post(_: u32, _: &[u8]) {}
+
+/// Waits until all that needs no answer is done.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_flush() -> Vec<u8> {
+    wasm::host_flush()
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_flush() -> Vec<u8> {
+    host_call(0, 0, &[])
 }
 
 /// Sends one line to the task's log.

@@ -37,6 +37,13 @@
 //! [`emit`] gives values to the host before the task ends. [`submit`] runs another task of the same guest, if the host
 //! allows it, and waits for it without being in anybody's way. [`cancelled`] tells whether the task is to end.
 //!
+//! # What tasks share
+//!
+//! A parameter can be a shared object that the host grants: a [`Queue`] or one end of it, a [`Lock`], a [`Dict`] and
+//! so on. It lives in the host; a task that waits for it is suspended, and others run meanwhile. Handles can be put
+//! into queues and other objects, and are good until the task ends. What needs no answer (`put`, `set`) returns at
+//! once; what is wrong with it comes with the next call that has one.
+//!
 //! # Output
 //!
 //! [`info!`], [`warn!`] and the other macros write to the task's log, and so do `println!` and
@@ -52,14 +59,20 @@ mod alloc;
 mod glue;
 mod json;
 mod log;
+mod objects;
 mod output;
 mod requests;
 
 #[cfg(feature = "json")]
 pub use json::Json;
 pub use log::Level;
+pub use objects::{
+    Array, Barrier, BoundedSemaphore, Condition, Connection, Dict, Event, Handle, JoinableQueue, List, Lock,
+    LockGuard, Namespace, Queue, RLock, Receiver, Semaphore, Sender, SimpleQueue, Value, flush,
+};
 pub use requests::{SubTask, SubTaskError, emit, submit};
 pub use wpool_guest_macros::{Schema, init, task};
+pub use wpool_objects::{Delivery, ObjectError};
 pub use wpool_schema::{Schema, TypeTable};
 
 /// Whether this task is to end: its time is over, or somebody has killed it. A task that asks now and then can

@@ -67,14 +67,17 @@ pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature
 pub use ids::{TaskId, WorkerId};
 pub use limits::{CompileLimits, Grow, Isolation, Limits, SubTasks};
 pub use pool::{
-    AsCompleted, CancelOnDrop, Canceller, Completed, EmitBuffer, EmitError, Emitted, Figures, GuestSettings,
-    LoadedGuest, Map, MapError, MapFuture, NotYet, Pool, PoolBuilder, Process, ProcessBuilder, RawMap,
-    RawTask, ReturnWhen, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog, Undecoded,
-    Unfinished, Waited, as_completed, wait,
+    Array, AsCompleted, Barrier, BoundedSemaphore, CancelOnDrop, Canceller, Completed, Condition, Connection,
+    Dict, EmitBuffer, EmitError, Emitted, EventObject as Event, Figures, GuestSettings, Handle,
+    JoinableQueue, List, LoadedGuest, Lock, LockGuard, Manager, Map, MapError, MapFuture, Namespace, NotYet,
+    Pool, PoolBuilder, Process, ProcessBuilder, Queue, RLock, RawMap, RawTask, Receiver, ReturnWhen,
+    Semaphore, Sender, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog,
+    Undecoded, Unfinished, Value, Waited, as_completed, wait,
 };
 pub use process::Executable;
 pub use trap::Trap;
 pub use wpool_guest_macros::HostSchema as Schema;
+pub use wpool_objects::{Delivery, ObjectError};
 pub use wpool_schema::{Schema, TypeTable};
 
 /// What the derive macro expands to. Not for use by hand, and not covered by the version.

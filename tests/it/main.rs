@@ -22,6 +22,8 @@ mod lifecycle;
 mod loading;
 /// Maps: order, laziness, bounds.
 mod maps;
+/// Objects that tasks and the host share: used from both sides, and by those who die.
+mod objects;
 /// Tasks that submit tasks: without deadlock, within quotas, ended together.
 mod subtasks;
 /// The code keeps its own rules: imports, opening sentences, no paths of one machine.
@@ -67,6 +69,7 @@ mod tested {
         ok_emit in emits;
         ok_init in init;
         ok_log in failures;
+        ok_objects in objects;
         ok_square in futures;
         ok_state in lifecycle;
         ok_submit in subtasks;

@@ -71,6 +71,18 @@ pub mod import {
     pub const OUTCOME: &str = "outcome";
     /// `(ptr: i32)`, copies the latest answer there.
     pub const ANSWER: &str = "answer";
+    /// `(handle: i32, patience: i64, ptr: i32, len: i32) -> len: i32`, asks something of a shared object: an
+    /// [`object::Call`](crate::object::Call) in postcard. It waits so many nanoseconds at most, not at all if that is
+    /// zero, as long as it takes if it is negative. The answer, a result of
+    /// [`object::Reply`](crate::object::Reply) or [`object::ObjectError`](crate::object::ObjectError), has `len`
+    /// bytes.
+    pub const CALL: &str = "call";
+    /// `(handle: i32, ptr: i32, len: i32)`, the same without an answer, for at most 64 KiB. What went wrong with it
+    /// is what the next `call` answers.
+    pub const POST: &str = "post";
+    /// `() -> len: i32`, waits until all that was posted is done. The answer is as that of `call`: what went wrong, or
+    /// that nothing did.
+    pub const FLUSH: &str = "flush";
     /// The module of WASI's first preview. A guest that imports it gets no files, no network and no
     /// environment.
     pub const WASI: &str = "wasi_snapshot_preview1";
@@ -204,6 +216,17 @@ pub enum VariantData {
     Struct(Vec<Field>),
 }
 
+/// What a handle is to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandleType {
+    /// What the object is.
+    pub kind: object::Kind,
+    /// What the handle is good for.
+    pub rights: object::Rights,
+    /// The types of what the object holds: none, one, or a key and a value.
+    pub items: Vec<TypeIndex>,
+}
+
 /// A type, as serde's data model has it and as postcard writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Type {
@@ -244,7 +267,7 @@ pub enum Type {
     /// Any JSON value; its text on the wire.
     Json,
     /// A handle to a shared object; its place in the side list on the wire.
-    Handle,
+    Handle(HandleType),
     /// A value or nothing: `null` in JSON.
     Option(TypeIndex),
     /// Any number of values.

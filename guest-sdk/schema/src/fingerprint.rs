@@ -90,6 +90,11 @@ impl Walk<'_> {
                     self.data(&variant.data);
                 }
             }
+            Type::Handle(handle) => {
+                self.hash.bytes(&[tag::HANDLE, handle.rights.0]);
+                self.hash.text(handle.kind.name());
+                self.tuple(&handle.items);
+            }
             leaf => self.hash.bytes(&[tag::of_leaf(leaf)]),
         }
     }
@@ -140,6 +145,7 @@ mod tag {
     pub(super) const MAP: u8 = 54;
     pub(super) const STRUCT: u8 = 55;
     pub(super) const ENUM: u8 = 56;
+    pub(super) const HANDLE: u8 = 57;
 
     pub(super) fn of_leaf(ty: &Type) -> u8 {
         match ty {
@@ -161,8 +167,8 @@ mod tag {
             Type::String => 16,
             Type::Bytes => 17,
             Type::Json => 18,
-            Type::Handle => 19,
-            Type::Option(_)
+            Type::Handle(_)
+            | Type::Option(_)
             | Type::Seq(_)
             | Type::Tuple(_)
             | Type::Array(..)

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use wpool_schema::{Schema, TypeTable, fingerprint_of};
 
-use wpool_abi::{Field, TaskDescription, Type, TypeIndex, VariantData};
+use wpool_abi::object::{Kind, Rights};
+use wpool_abi::{Field, HandleType, TaskDescription, Type, TypeIndex, VariantData};
 
 use super::json::{self, JsonError, ValueError};
 
@@ -62,7 +63,10 @@ impl Types {
             Type::String => "string",
             Type::Bytes => "bytes",
             Type::Json => "json",
-            Type::Handle => "handle",
+            Type::Handle(handle) if handle.items.is_empty() => handle_name(handle),
+            Type::Handle(handle) => {
+                return self.write_generic(handle_name(handle), &handle.items, depth, out);
+            }
             Type::Struct { name, .. } | Type::Enum { name, .. } => name,
             Type::Option(inner) => return self.write_generic("option", &[*inner], depth, out),
             Type::Seq(item) => return self.write_generic("list", &[*item], depth, out),
@@ -97,6 +101,15 @@ impl Types {
             }
             self.write_name(self.get(*part), depth + 1, out);
         }
+    }
+}
+
+/// What a handle is called: of a queue each end has a name of its own.
+fn handle_name(handle: &HandleType) -> &'static str {
+    match (handle.kind, handle.rights) {
+        (Kind::Queue, Rights::WRITE) => "sender",
+        (Kind::Queue, Rights::READ) => "receiver",
+        (kind, _) => kind.name(),
     }
 }
 
@@ -153,6 +166,9 @@ impl Comparison<'_> {
         match (self.a.get(a), self.b.get(b)) {
             (Type::Option(a), Type::Option(b)) | (Type::Seq(a), Type::Seq(b)) => self.same(*a, *b),
             (Type::Array(a, n), Type::Array(b, m)) => n == m && self.same(*a, *b),
+            (Type::Handle(a), Type::Handle(b)) => {
+                (a.kind, a.rights) == (b.kind, b.rights) && self.all(&a.items, &b.items)
+            }
             (Type::Map(a, v), Type::Map(b, w)) => self.same(*a, *b) && self.same(*v, *w),
             (Type::Tuple(a), Type::Tuple(b)) => self.all(a, b),
             (Type::Struct { fields: a, .. }, Type::Struct { fields: b, .. }) => self.fields(a, b),
@@ -196,6 +212,11 @@ pub struct Signature {
 }
 
 impl Signature {
+    /// Whether its parameters can hold handles on shared objects.
+    pub(crate) fn carries_handles(&self) -> bool {
+        self.types.0.iter().any(|ty| matches!(ty, Type::Handle(_)))
+    }
+
     /// The fingerprints of what the task takes, one parameter or a tuple, and of what it returns.
     pub(crate) fn fingerprints(&self) -> (u64, u64) {
         self.fingerprints

@@ -103,6 +103,11 @@ impl Abandoned {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     /// Takes all of them.
     pub(crate) fn take(&self) -> Vec<ObjectId> {
         std::mem::take(&mut self.lock())

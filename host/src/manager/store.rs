@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use wpool_abi::object::{Call, Kind, ObjectError, Reply};
+use wpool_abi::object::{Call, ObjectError, Reply};
 
 use super::objects::{Attempt, Memo, Object, Shape};
 use super::{ObjectId, Owner, Stored, Ticket};
@@ -76,19 +76,14 @@ impl Store {
     }
 
     /// Makes the two ends of a pipe. `both` ways, or from the second to the first.
-    pub(crate) fn make_pipe(&mut self, fingerprint: u64, both: bool) -> [ObjectId; 2] {
+    pub(crate) fn make_pipe(&mut self, both: bool) -> [ObjectId; 2] {
         let [a, b] = [1, 2].map(|n| ObjectId(self.next_object + n));
         self.next_object += 2;
         for (end, other) in [(a, b), (b, a)] {
-            let object = Object::pipe_end(other, fingerprint, both || end == a);
+            let object = Object::pipe_end(other, both || end == a);
             self.objects.insert(end, Entry { object, waiters: BTreeMap::new(), count: 0 });
         }
         [a, b]
-    }
-
-    /// What an object is, and the fingerprint of what it holds.
-    pub(crate) fn kind(&self, id: ObjectId) -> Option<(Kind, u64)> {
-        self.objects.get(&id).map(|entry| (entry.object.kind(), entry.object.fingerprint()))
     }
 
     /// Asks something of an object. If that must wait, it waits until then at most.
@@ -117,7 +112,8 @@ impl Store {
         };
         let class = class_of(&call);
         // Nobody overtakes those who wait for the same.
-        let behind = entry.object.is_fifo() && entry.waiters.get(&class).is_some_and(|line| !line.is_empty());
+        let waiting = |class| entry.waiters.get(&class).is_some_and(|line| !line.is_empty());
+        let behind = entry.object.is_fifo() && class != AT_ONCE && waiting(class);
         let mut memo = Memo::default();
         if !behind || may_wait.is_none() {
             match entry.object.attempt(owner, &mut call, &mut memo) {
@@ -169,7 +165,8 @@ impl Store {
             for line in entry.waiters.values_mut() {
                 let mut place = 0;
                 while let Some(waiter) = line.get_mut(place) {
-                    let answer = match entry.object.attempt(waiter.owner, &mut waiter.call, &mut waiter.memo) {
+                    let answer = match entry.object.attempt(waiter.owner, &mut waiter.call, &mut waiter.memo)
+                    {
                         Attempt::Done(answer) => answer,
                         Attempt::Never(error) => Err(error),
                         Attempt::Wait(_) if fifo => break,
@@ -213,7 +210,9 @@ impl Store {
         let mut ring = vec![owner];
         let mut at = owner;
         loop {
-            let Some(place) = self.waiting.get(&at).and_then(|ticket| self.tickets.get(ticket)) else { return };
+            let Some(place) = self.waiting.get(&at).and_then(|ticket| self.tickets.get(ticket)) else {
+                return;
+            };
             let Some(entry) = self.objects.get(&place.object) else { return };
             let Some(holder) = entry.object.holder() else { return };
             if holder == owner {
@@ -338,6 +337,9 @@ impl Store {
     }
 }
 
+/// Calls that never wait.
+const AT_ONCE: u8 = u8::MAX;
+
 /// What somebody waits for, as far as it decides who goes first.
 fn class_of(call: &Call<Stored>) -> u8 {
     match call {
@@ -346,6 +348,7 @@ fn class_of(call: &Call<Stored>) -> u8 {
         Call::Poll => 2,
         Call::Join => 3,
         Call::Acquire => 4,
-        _ => 5,
+        Call::Wait => 5,
+        _ => AT_ONCE,
     }
 }

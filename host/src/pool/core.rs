@@ -16,12 +16,14 @@ use super::emitted::EmitState;
 use super::family::Families;
 use super::future::{Completed, FutureState};
 use super::hosted::{Call, Hosted};
-use super::jobs::{Batch, Delivery, Job, MapJob};
+use super::jobs::{Arguments, Batch, Delivery, Job, MapJob};
 use super::lead::Lead;
-use super::map::{MapState, Pending};
+use super::map::{MapState, Pending, Taken};
+use super::objects::Objects;
 use crate::dispatch::{Action, Dispatcher, Event, Past, Probe, Range, Settings, Terms};
 use crate::error::{SubmitError, TaskError};
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
+use crate::manager::Abandoned;
 use crate::wire::message::{CallHeader, encode, to_worker};
 
 /// A call frame is not made longer by further tasks once it has so many bytes.
@@ -59,6 +61,8 @@ pub(crate) struct Shared {
     pub(super) poller: Poller,
     queue_limit: usize,
     callbacks: Callbacks,
+    /// Shared objects that nobody has a handle on any more.
+    pub(super) abandoned: Arc<Abandoned>,
     sentinel: OwnedFd,
     pub(super) lead: Lead,
 }
@@ -74,6 +78,7 @@ pub(super) struct Core {
     pub(super) families: Families,
     /// Who reads what tasks emit.
     pub(super) emits: HashMap<TaskId, Arc<EmitState>>,
+    pub(super) objects: Objects,
     next_task: u64,
     next_job: u64,
     next_guest: u32,
@@ -102,6 +107,8 @@ pub(super) struct Core {
 
 impl Shared {
     pub(super) fn new(settings: Settings, queue_limit: usize) -> rustix::io::Result<Self> {
+        let objects = Objects::default();
+        let abandoned = Arc::clone(&objects.abandoned);
         let core = Core {
             watches_memory: settings.max_memory.is_some(),
             dispatcher: Dispatcher::new(settings),
@@ -110,6 +117,7 @@ impl Shared {
             jobs: HashMap::new(),
             families: Families::default(),
             emits: HashMap::new(),
+            objects,
             next_task: 0,
             next_job: 0,
             next_guest: 0,
@@ -134,6 +142,7 @@ impl Shared {
             poller: Poller::new()?,
             queue_limit,
             callbacks: Callbacks::default(),
+            abandoned,
             sentinel: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?,
             lead: Lead::default(),
         })
@@ -165,6 +174,7 @@ impl Shared {
     fn with_locked<T>(&self, mut core: MutexGuard<'_, Core>, act: impl FnOnce(&mut Core) -> T) -> T {
         let value = act(&mut core);
         core.feed_hungry(self);
+        core.settle_objects(&self.poller);
         let outbox = std::mem::take(&mut core.outbox);
         let wake = std::mem::take(&mut core.wake_driver);
         let room = core.waiting_for_room > 0
@@ -197,6 +207,7 @@ impl Shared {
             match delivery {
                 Delivery::Future(future, completed) => future.settle(completed, &self.callbacks),
                 Delivery::Wake(waker) => waker.wake(),
+                Delivery::Answer(wait, answer) => wait.answer(answer),
                 Delivery::Map(state, index, completed) => {
                     let mut settling = state.settling();
                     settling.push(index, completed);
@@ -235,13 +246,14 @@ impl Shared {
     pub(super) fn submit(
         &self,
         call: &Call,
-        args: Vec<u8>,
+        args: Arguments,
         wait: bool,
         emits: Option<Arc<EmitState>>,
     ) -> Result<(TaskId, Arc<FutureState>), SubmitError> {
         let limit = call.hosted.limits.arguments as usize;
-        if args.len() > limit {
-            return Err(SubmitError::TooLarge { size: args.len(), limit });
+        let size = args.bytes.len();
+        if size > limit {
+            return Err(SubmitError::TooLarge { size, limit });
         }
         let mut core = self.lock();
         while core.closed.is_none() && core.dispatcher.queued() >= self.queue_limit {
@@ -286,6 +298,7 @@ impl Shared {
             core.closed.get_or_insert("`terminate`");
             core.wake_driver = true;
             core.handle(Event::Terminate, Instant::now(), &self.poller);
+            core.objects.store.close();
         });
     }
 
@@ -320,7 +333,11 @@ impl Shared {
 
     /// The driver has nothing left to do.
     pub(super) fn set_finished(&self) {
-        self.lock().finished = true;
+        self.with(|core| {
+            core.finished = true;
+            // Nobody is left who could bring about what anybody waits for.
+            core.objects.store.close();
+        });
         self.room.notify_all();
         // A counter of one cannot be full.
         let _told = rustix::io::write(&self.sentinel, &1u64.to_ne_bytes());
@@ -414,6 +431,17 @@ impl Core {
         self.closed.is_some()
     }
 
+    /// Whether everything has ended.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Has the driver look at the clock until then.
+    pub(super) fn hurry(&mut self, deadline: Option<Instant>) {
+        let sooner = |at: Instant| self.driver_wakes_at.is_none_or(|known| at < known);
+        self.wake_driver |= deadline.is_some_and(sooner);
+    }
+
     /// Ends workers that have not answered, or not exited, in time.
     pub(super) fn end_overdue(&mut self, now: Instant) {
         for connection in self.workers.values_mut() {
@@ -442,7 +470,7 @@ impl Core {
     fn submit(
         &mut self,
         call: &Call,
-        args: Vec<u8>,
+        args: Arguments,
         emits: Option<Arc<EmitState>>,
         poller: &Poller,
     ) -> (TaskId, Arc<FutureState>) {
@@ -491,7 +519,7 @@ impl Core {
     fn publish(&mut self, job: JobId, poller: &Poller) {
         let Some(Job::Map(map)) = self.jobs.get_mut(&job) else { return };
         let taken = map.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((first, ends, bytes)) = taken else { return };
+        let Some(Taken { first, ends, bytes, grants }) = taken else { return };
         let (count, now) = (ends.len(), Instant::now());
         if map.complete || self.closed.is_some() {
             let error = if map.complete { TaskError::Cancelled } else { TaskError::PoolClosed };
@@ -502,7 +530,7 @@ impl Core {
             return;
         }
         map.running += count as u64;
-        map.batches.push_back(Batch { first, ends, bytes, unsettled: count, published: now });
+        map.batches.push_back(Batch { first, ends, bytes, grants, unsettled: count, published: now });
         let mut terms = map.call.terms(now);
         terms.end_by = [terms.end_by, map.end_by].into_iter().flatten().min();
         let (call, count) = (map.call.clone(), u32::try_from(count).expect("a batch is small"));
@@ -618,15 +646,16 @@ impl Core {
                 }
                 completed.figures.worker = Some(worker);
                 completed.figures.attempts = attempts;
+                let success = completed.result.is_ok();
                 self.settle(job, index, completed, now, poller);
-                self.bury(task, follow);
+                self.bury(task, success, follow);
             }
             Action::Fail { range, error } => {
                 for n in 0..u64::from(range.count) {
                     let mut completed = Completed::failed(error.clone());
                     completed.figures.attempts = range.past.begun();
                     self.settle(range.job, range.index + n, completed, now, poller);
-                    self.bury(range.first.plus(n), follow);
+                    self.bury(range.first.plus(n), false, follow);
                 }
             }
             Action::Violation { worker, what } => self.violation(worker, what.to_owned()),
@@ -643,7 +672,8 @@ impl Core {
     }
 
     /// A task has ended: what it emitted is all there is, and what it has submitted and not waited for is killed.
-    fn bury(&mut self, task: TaskId, follow: &mut VecDeque<Event>) {
+    fn bury(&mut self, task: TaskId, success: bool, follow: &mut VecDeque<Event>) {
+        self.objects.end(task, success);
         if !self.emits.is_empty() {
             let waker = self.emits.remove(&task).and_then(|state| state.end());
             self.outbox.extend(waker.map(Delivery::Wake));
@@ -703,12 +733,19 @@ impl Core {
                 task: range.function,
                 timeout: range.terms.run,
                 emits: range.terms.emits,
+                handles: job.grants(range.index + u64::from(done)).is_some(),
             };
             connection.out.frame(to_worker::CALL, |out| {
                 encode(&header, out);
                 for n in done..done + count {
-                    connection.control.offer(claim + n, range.first.plus(u64::from(n)));
-                    crate::guest::json::push_bytes(out, job.arguments(range.index + u64::from(n)));
+                    let (task, index) = (range.first.plus(u64::from(n)), range.index + u64::from(n));
+                    connection.control.offer(claim + n, task);
+                    if header.handles {
+                        let grants = job.grants(index).unwrap_or_default().to_vec();
+                        encode(&grants.len(), out);
+                        self.objects.open(task, worker, grants);
+                    }
+                    crate::guest::json::push_bytes(out, job.arguments(index));
                 }
             });
             done += count;

@@ -54,7 +54,11 @@ fn drive(shared: &Arc<Shared>) {
     while let Some(deadline) = driver.prepare() {
         shared.listen_as_driver(&mut led, deadline);
         if deadline.is_some_and(|at| at <= Instant::now()) {
-            shared.with(|core| core.handle(Event::Tick, Instant::now(), &shared.poller));
+            shared.with(|core| {
+                let now = Instant::now();
+                core.objects.store.expire(now);
+                core.handle(Event::Tick, now, &shared.poller);
+            });
         }
     }
 }
@@ -95,7 +99,8 @@ impl Driver<'_> {
         self.shared.with(|core| {
             core.end_overdue(Instant::now());
             let due = core.workers.values().filter_map(|connection| Some(connection.due?.0)).min();
-            let deadline = core.dispatcher.next_deadline().into_iter().chain(due).min();
+            let objects = core.objects.store.next_deadline();
+            let deadline = core.dispatcher.next_deadline().into_iter().chain(objects).chain(due).min();
             core.driver_wakes_at = deadline;
             let finished = core.dispatcher.is_finished() && core.to_spawn.is_empty();
             (!finished).then_some(deadline)

@@ -6,14 +6,29 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::future::{Completed, FutureState};
+use super::handle::HostWait;
 use super::hosted::Call;
 use super::map::{MapState, Pending};
 use crate::ids::TaskId;
+use crate::manager::{Answer, Grant};
+
+/// What a task is called with: bytes in postcard, and the handles in them.
+#[derive(Default)]
+pub(super) struct Arguments {
+    pub(super) bytes: Vec<u8>,
+    pub(super) grants: Vec<Grant>,
+}
+
+impl From<Vec<u8>> for Arguments {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, grants: Vec::new() }
+    }
+}
 
 /// What belongs to the tasks of one submit or one map.
 pub(super) enum Job {
     Single {
-        args: Vec<u8>,
+        args: Arguments,
         future: Arc<FutureState>,
         submitted: Instant,
     },
@@ -47,6 +62,8 @@ pub(super) struct Batch {
     pub(super) first: u64,
     pub(super) ends: Vec<usize>,
     pub(super) bytes: Vec<u8>,
+    /// The handles in the arguments of each; empty if the function takes none.
+    pub(super) grants: Vec<Vec<Grant>>,
     pub(super) unsettled: usize,
     pub(super) published: Instant,
 }
@@ -56,13 +73,25 @@ pub(super) enum Delivery {
     Map(Arc<MapState>, u64, Completed),
     /// Somebody who awaits what a task emits.
     Wake(Waker),
+    /// Somebody in the host who has asked a shared object.
+    Answer(Arc<HostWait>, Answer),
 }
 
 impl Job {
     pub(super) fn arguments(&self, index: u64) -> &[u8] {
         match self {
-            Job::Single { args, .. } | Job::Sub { args, .. } => args,
+            Job::Single { args, .. } => &args.bytes,
+            Job::Sub { args, .. } => args,
             Job::Map(map) => map.batch(index).map_or(&[], |batch| batch.arguments(index)),
+        }
+    }
+
+    /// The handles in a task's arguments; none if no task of the job has any.
+    pub(super) fn grants(&self, index: u64) -> Option<&[Grant]> {
+        match self {
+            Job::Single { args, .. } => (!args.grants.is_empty()).then_some(&args.grants),
+            Job::Map(map) => map.batch(index).and_then(|batch| batch.grants(index)),
+            Job::Sub { .. } => None,
         }
     }
 
@@ -97,6 +126,11 @@ impl MapJob {
 }
 
 impl Batch {
+    fn grants(&self, index: u64) -> Option<&[Grant]> {
+        let place = usize::try_from(index - self.first).unwrap_or(usize::MAX);
+        self.grants.get(place).map(Vec::as_slice)
+    }
+
     fn arguments(&self, index: u64) -> &[u8] {
         let place = usize::try_from(index - self.first).unwrap_or(usize::MAX);
         let start = place.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);

@@ -21,9 +21,11 @@ use serde::de::DeserializeOwned;
 
 use super::core::{Shared, unsendable};
 use super::future::{Completed, NotYet, decode};
+use super::handle::Handle;
 use super::hosted::Call;
 use crate::error::TaskError;
 use crate::ids::JobId;
+use crate::manager::Grant;
 
 /// By default so many inputs are pulled before their results are taken.
 const DEFAULT_BUFFER: usize = 8192;
@@ -43,6 +45,16 @@ pub(super) struct Pending {
     first: u64,
     ends: Vec<usize>,
     bytes: Vec<u8>,
+    /// The handles in the arguments of each; empty if the function takes none.
+    grants: Vec<Vec<Grant>>,
+}
+
+/// What was pending: the first one's index, where each one's arguments end, the arguments, the handles in them.
+pub(super) struct Taken {
+    pub(super) first: u64,
+    pub(super) ends: Vec<usize>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) grants: Vec<Vec<Grant>>,
 }
 
 impl Pending {
@@ -50,17 +62,18 @@ impl Pending {
         self.ends.is_empty()
     }
 
-    /// Takes all of them: the first one's index, where each one's arguments end, and the arguments.
-    pub(super) fn take(&mut self) -> Option<(u64, Vec<usize>, Vec<u8>)> {
+    /// Takes all of them.
+    pub(super) fn take(&mut self) -> Option<Taken> {
         if self.is_empty() {
             return None;
         }
         let capacity = self.bytes.len();
-        let taken = (
-            std::mem::take(&mut self.ends),
-            std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity)),
-        );
-        Some((self.first, taken.0, taken.1))
+        Some(Taken {
+            first: self.first,
+            ends: std::mem::take(&mut self.ends),
+            bytes: std::mem::replace(&mut self.bytes, Vec::with_capacity(capacity)),
+            grants: std::mem::take(&mut self.grants),
+        })
     }
 }
 
@@ -260,6 +273,7 @@ pub struct RawMap<I: Iterator> {
     pending: Arc<Mutex<Pending>>,
     input: Option<I>,
     encode: Encode<I::Item>,
+    carries_handles: bool,
     buffer: u64,
     max_arguments: usize,
     /// No inputs are pulled after this.
@@ -303,6 +317,7 @@ impl<I: Iterator> RawMap<I> {
             pending,
             input: Some(input),
             encode,
+            carries_handles: call.hosted.guest.tasks()[call.function as usize].carries_handles(),
             buffer: call.options.buffer.unwrap_or(DEFAULT_BUFFER) as u64,
             max_arguments: call.hosted.limits.arguments as usize,
             ends,
@@ -361,7 +376,12 @@ impl<I: Iterator> RawMap<I> {
         self.pulled += 1;
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let start = pending.bytes.len();
-        let encoded = (self.encode)(item, &mut pending.bytes).and_then(|()| {
+        let (encoded, handles) = if self.carries_handles {
+            <Handle as wpool_objects::Handle>::sending(|| (self.encode)(item, &mut pending.bytes))
+        } else {
+            ((self.encode)(item, &mut pending.bytes), Vec::new())
+        };
+        let encoded = encoded.and_then(|()| {
             let (size, limit) = (pending.bytes.len() - start, self.max_arguments);
             if size <= limit {
                 return Ok(size);
@@ -375,6 +395,9 @@ impl<I: Iterator> RawMap<I> {
                 }
                 let end = pending.bytes.len();
                 pending.ends.push(end);
+                if self.carries_handles {
+                    pending.grants.push(handles.iter().map(Handle::to_grant).collect());
+                }
                 self.held += size;
                 let full = pending.ends.len() >= PUBLISH || end >= PUBLISH_BYTES;
                 drop(pending);

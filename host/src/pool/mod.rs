@@ -24,10 +24,13 @@ mod emitted;
 mod family;
 mod future;
 mod gather;
+mod handle;
 mod hosted;
 mod jobs;
 mod lead;
+mod manager;
 mod map;
+mod objects;
 mod requests;
 mod solo;
 mod task;
@@ -47,6 +50,11 @@ pub use self::core::Stats;
 pub use self::emitted::{EmitBuffer, EmitError, Emitted};
 pub use self::future::{CancelOnDrop, Completed, Figures, NotYet, Status, TaskFuture, TaskLog, Undecoded};
 pub use self::gather::{MapError, MapFuture};
+pub use self::handle::Handle;
+pub use self::manager::{
+    Array, Barrier, BoundedSemaphore, Condition, Connection, Dict, Event as EventObject, JoinableQueue, List,
+    Lock, LockGuard, Manager, Namespace, Queue, RLock, Receiver, Semaphore, Sender, SimpleQueue, Value,
+};
 pub use self::map::{Canceller, Map, RawMap};
 pub use self::solo::{Process, ProcessBuilder, StillRunning};
 pub use self::task::{RawTask, Task};
@@ -141,6 +149,11 @@ impl Pool {
         let (_, max) = builder::check_workers(Some(0), workers)?;
         self.shared.tell(Event::Resize { max });
         Ok(())
+    }
+
+    /// Makes objects that this pool's tasks and the host share: queues, locks, dictionaries and so on.
+    pub fn manager(&self) -> Manager {
+        Manager::new(&self.shared)
     }
 
     /// The pool's numbers at this moment.

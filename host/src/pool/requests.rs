@@ -13,11 +13,12 @@ use super::family::{OutOfTurn, Quota, Refusal, Wanted};
 use super::future::Completed;
 use super::hosted::{Call, Hosted};
 use super::jobs::{Delivery, Job};
+use super::objects::Asked;
 use crate::dispatch::{Event, Range};
 use crate::error::TaskError;
 use crate::ids::{TaskId, WorkerId};
 use crate::limits::{Limits, MAX_EMITTED};
-use crate::wire::message::{Answer, Ask, BadMessage, Credit, Request, encode, to_worker};
+use crate::wire::message::{Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, Request, encode, to_worker};
 
 /// Handles all requests of a frame under one lock.
 pub(super) fn requests(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
@@ -38,7 +39,7 @@ impl Shared {
     pub(super) fn grant(&self, task: TaskId, emits: u64) {
         self.with(|core| {
             let Some((worker, _)) = core.dispatcher.holder(task) else { return };
-            let credit = Credit { task, emits };
+            let credit = Credit { task, of: Flow::Emits, total: emits };
             core.tell_worker(worker, &self.poller, to_worker::CREDIT, |out| encode(&credit, out));
         });
     }
@@ -74,6 +75,15 @@ impl Core {
                 self.answer(worker, task, &outcome, poller);
                 Ok(())
             }
+            Ask::Call { handle, patience, call } => {
+                let asked = Asked::new(handle, call, Some(patience));
+                self.ask_object(worker, task, asked, poller)
+            }
+            Ask::Post { handle, call } if call.len() <= POST_SIZE => {
+                self.ask_object(worker, task, Asked::new(handle, call, None), poller)
+            }
+            Ask::Post { .. } => Err(BadMessage(format!("task {task} posted more than it was allowed to"))),
+            Ask::Flush => self.ask_object(worker, task, Asked::Flush, poller),
         }
     }
 
@@ -158,12 +168,18 @@ impl Core {
         }
     }
 
-    fn answer(&mut self, worker: WorkerId, task: TaskId, bytes: &[u8], poller: &Poller) {
+    pub(super) fn answer(&mut self, worker: WorkerId, task: TaskId, bytes: &[u8], poller: &Poller) {
         let answer = Answer { task, bytes };
         self.tell_worker(worker, poller, to_worker::ANSWER, |out| encode(&answer, out));
     }
 
-    fn tell_worker(&mut self, worker: WorkerId, poller: &Poller, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn tell_worker(
+        &mut self,
+        worker: WorkerId,
+        poller: &Poller,
+        kind: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         if let Some(connection) = self.workers.get_mut(&worker) {
             connection.out.frame(kind, write);
             connection.flush(worker, poller);

@@ -13,7 +13,9 @@ use super::core::Shared;
 use super::emitted::{EmitBuffer, EmitState, Emitted};
 use super::future::{TaskFuture, Undecoded};
 use super::gather::{self, MapError, MapFuture};
+use super::handle::Handle;
 use super::hosted::{Call, Hosted};
+use super::jobs::Arguments;
 use super::map::{Encode, Map, RawMap};
 use crate::error::{ApplyError, SettingError, SubmitError, TaskError, TaskLookupError};
 use crate::guest::description::{described, fits_parameters, same_type};
@@ -150,14 +152,18 @@ impl RawTask {
         self.submit_as(arguments, false)
     }
 
-    fn submit_as<R>(&self, arguments: Vec<u8>, wait: bool) -> Result<TaskFuture<R>, SubmitError> {
-        let (id, state) = self.shared.submit(&self.call, arguments, wait, None)?;
+    fn submit_as<R>(
+        &self,
+        arguments: impl Into<Arguments>,
+        wait: bool,
+    ) -> Result<TaskFuture<R>, SubmitError> {
+        let (id, state) = self.shared.submit(&self.call, arguments.into(), wait, None)?;
         Ok(TaskFuture::new(id, state, &self.shared))
     }
 
     fn submit_emitting<R, E>(
         &self,
-        arguments: Vec<u8>,
+        arguments: Arguments,
         buffer: EmitBuffer,
     ) -> Result<(TaskFuture<R>, Emitted<E>), SubmitError> {
         let emits = EmitState::new(buffer);
@@ -388,8 +394,10 @@ impl<A, R> fmt::Debug for Task<A, R> {
     }
 }
 
-fn encode<A: Serialize>(arguments: &A) -> Result<Vec<u8>, SubmitError> {
-    postcard::to_allocvec(arguments).map_err(|error| SubmitError::Encode { message: error.to_string() })
+fn encode<A: Serialize>(arguments: &A) -> Result<Arguments, SubmitError> {
+    let (bytes, handles) = <Handle as wpool_objects::Handle>::sending(|| postcard::to_allocvec(arguments));
+    let bytes = bytes.map_err(|error| SubmitError::Encode { message: error.to_string() })?;
+    Ok(Arguments { bytes, grants: handles.iter().map(Handle::to_grant).collect() })
 }
 
 fn append<A: Serialize>(arguments: A, out: &mut Vec<u8>) -> Result<(), String> {

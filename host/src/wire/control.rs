@@ -22,7 +22,7 @@ use crate::ids::TaskId;
 pub(crate) const CLAIMS: u32 = 1024;
 
 /// How many tasks can have begun in one worker: one runs, the others are suspended.
-pub(crate) const SEATS: u32 = 63;
+pub(crate) const SEATS: u32 = 127;
 
 /// What a claim word says, in its lowest bits. The rest is the task's number.
 const PENDING: u64 = 0;

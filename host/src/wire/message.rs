@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wpool_abi::object::Patience;
 
 use crate::ids::TaskId;
 use crate::limits::{CompileLimits, Isolation, Limits};
@@ -110,6 +111,8 @@ pub(crate) struct CallHeader {
     pub(crate) timeout: Option<Duration>,
     /// How many values each of them may emit until it hears more; none if nobody wants any.
     pub(crate) emits: Option<u64>,
+    /// Whether the arguments of each task are preceded by the number of its handles.
+    pub(crate) handles: bool,
 }
 
 /// What a task asks for while it runs.
@@ -120,6 +123,10 @@ pub(crate) struct Request<'a> {
     pub(crate) ask: Ask<'a>,
 }
 
+/// How many calls without an answer a task may have made that are not done yet, and how long each may be.
+pub(crate) const POSTS: u64 = 128;
+pub(crate) const POST_SIZE: usize = 64 << 10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ask<'a> {
     /// A value for the task's owner, in postcard, and the fingerprint of its type. No answer.
@@ -129,6 +136,12 @@ pub(crate) enum Ask<'a> {
     Submit { number: u32, name: &'a str, takes: u64, returns: u64, arguments: &'a [u8] },
     /// The outcome of a sub-task. The answer is a `wpool_abi::SubTaskOutcome` in postcard.
     Outcome { number: u32 },
+    /// Something of a shared object, a `wpool_abi::object::Call` in postcard. The answer is a reply or an error.
+    Call { handle: u32, patience: Patience, call: &'a [u8] },
+    /// The same, and nobody waits for the answer.
+    Post { handle: u32, call: &'a [u8] },
+    /// Whether all of those went well, when all of them are done. The answer is as that of a call.
+    Flush,
 }
 
 /// What a task has asked for.
@@ -138,11 +151,21 @@ pub(crate) struct Answer<'a> {
     pub(crate) bytes: &'a [u8],
 }
 
-/// How many values a task may have emitted by now, all in all.
+/// What a task can be granted more of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Flow {
+    /// Emitted values.
+    Emits,
+    /// Calls of shared objects without an answer.
+    Posts,
+}
+
+/// How many of something a task may have sent by now, all in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Credit {
     pub(crate) task: TaskId,
-    pub(crate) emits: u64,
+    pub(crate) of: Flow,
+    pub(crate) total: u64,
 }
 
 /// One task that ended.

@@ -9,7 +9,7 @@ use super::requests;
 use super::state::{Panic, TaskState};
 
 /// The names that a guest can import.
-pub(crate) const NAMES: [&str; 7] = [
+pub(crate) const NAMES: [&str; 10] = [
     import::LOG,
     import::PANIC,
     import::CANCELLED,
@@ -17,6 +17,9 @@ pub(crate) const NAMES: [&str; 7] = [
     import::SUBMIT,
     import::OUTCOME,
     import::ANSWER,
+    import::CALL,
+    import::POST,
+    import::FLUSH,
 ];
 
 /// A panic's message is cut here; the log has room for more.

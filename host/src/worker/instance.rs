@@ -181,7 +181,7 @@ impl Guest {
         &self,
         fresh: Fresh,
         task: u32,
-        args: Option<&[u8]>,
+        args: Option<(&[u8], u32)>,
         report: impl FnOnce(Outcome<'_>, Figures<'_>) -> R,
     ) -> (R, Option<Fresh>) {
         let Fresh { mut store, instance } = fresh;
@@ -219,18 +219,17 @@ impl Guest {
         instance: &Instance,
         memory: Memory,
         task: u32,
-        args: Option<&[u8]>,
+        args: Option<(&[u8], u32)>,
     ) -> Called {
         let task = self
             .tasks
             .get(task as usize)
             .ok_or_else(|| BadGuest(format!("task number {task} does not exist")))?;
         let record = match args {
-            Some(args) => {
-                let ptr = self.place_arguments(instance, store, memory, args).await?;
+            Some((args, handles)) => {
+                let (ptr, len) = self.place_arguments(instance, store, memory, args, handles).await?;
                 let function: TypedFunc<(u32, u32, u32), u32> = function(instance, store, task)?;
-                let len = u32::try_from(args.len())?;
-                function.call_async(&mut *store, (ptr, len, 0)).await?
+                function.call_async(&mut *store, (ptr, len, handles)).await?
             }
             None => {
                 let function: TypedFunc<(), u32> = function(instance, store, task)?;
@@ -240,25 +239,32 @@ impl Guest {
         Ok((memory, record))
     }
 
-    /// Asks the guest for room, and copies the arguments there.
+    /// Asks the guest for room, and copies the numbers of the handles and the arguments there.
     async fn place_arguments(
         &self,
         instance: &Instance,
         store: &mut Store<TaskState>,
         memory: Memory,
         args: &[u8],
-    ) -> wasmtime::Result<u32> {
-        if args.is_empty() {
-            return Ok(0);
+        handles: u32,
+    ) -> wasmtime::Result<(u32, u32)> {
+        const HANDLE: usize = 4;
+        let len = u32::try_from(args.len() + handles as usize * HANDLE)?;
+        if len == 0 {
+            return Ok((0, 0));
         }
         let alloc: TypedFunc<u32, u32> = function(instance, store, &self.alloc)?;
-        let len = u32::try_from(args.len())?;
         let ptr = alloc.call_async(&mut *store, len).await?;
         if ptr == 0 {
             return Err(BadGuest(format!("its allocator has no room for {len} bytes of arguments")).into());
         }
-        GuestSlice::new(ptr, len).write(memory.data_mut(&mut *store))?.copy_from_slice(args);
-        Ok(ptr)
+        let block = GuestSlice::new(ptr, len).write(memory.data_mut(&mut *store))?;
+        let (numbers, place) = block.split_at_mut(handles as usize * HANDLE);
+        for (number, place) in (0..handles).zip(numbers.chunks_exact_mut(HANDLE)) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        place.copy_from_slice(args);
+        Ok((ptr, len))
     }
 }
 

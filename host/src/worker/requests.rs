@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use wasmtime::{Caller, Linker};
+use wpool_abi::object::{ObjectError, Patience, Reply};
 use wpool_abi::{SubTaskFailure, SubTaskOutcome, import};
 
 use super::faults::{BadGuest, Ended, Refused};
@@ -18,7 +19,7 @@ use super::imports::memory_and_state;
 use super::state::{Order, TaskState};
 use crate::ids::TaskId;
 use crate::limits::MAX_EMITTED;
-use crate::wire::message::{Ask, Request, encode};
+use crate::wire::message::{Ask, Flow, POST_SIZE, POSTS, Request, encode};
 
 /// Gives every import its function.
 pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
@@ -27,6 +28,9 @@ pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
     linker
         .func_wrap_async(import::MODULE, import::OUTCOME, |caller, args| Box::new(outcome(caller, args)))?;
     linker.func_wrap(import::MODULE, import::ANSWER, answer)?;
+    linker.func_wrap_async(import::MODULE, import::CALL, |caller, args| Box::new(call(caller, args)))?;
+    linker.func_wrap_async(import::MODULE, import::POST, |caller, args| Box::new(post(caller, args)))?;
+    linker.func_wrap_async(import::MODULE, import::FLUSH, |caller, ()| Box::new(flush(caller)))?;
     Ok(())
 }
 
@@ -38,6 +42,7 @@ pub(super) struct Desk(Mutex<HashMap<TaskId, Mail>>);
 struct Mail {
     answer: Option<Vec<u8>>,
     emits: Option<u64>,
+    posts: Option<u64>,
 }
 
 impl Desk {
@@ -50,8 +55,13 @@ impl Desk {
         self.lock().entry(task).or_default().answer = Some(bytes);
     }
 
-    pub(super) fn credit(&self, task: TaskId, emits: u64) {
-        self.lock().entry(task).or_default().emits = Some(emits);
+    pub(super) fn credit(&self, task: TaskId, of: Flow, total: u64) {
+        let mut mails = self.lock();
+        let mail = mails.entry(task).or_default();
+        match of {
+            Flow::Emits => mail.emits = Some(total),
+            Flow::Posts => mail.posts = Some(total),
+        }
     }
 
     /// A task has ended. What has come for it nobody wants.
@@ -73,17 +83,22 @@ pub(super) struct Requests {
     emitted: u64,
     /// How many values it may have emitted by now; none if nobody wants any.
     may_emit: Option<u64>,
+    /// Calls without an answer, those that were made and those that may be.
+    posted: u64,
+    may_post: u64,
     answer: Vec<u8>,
 }
 
 impl Requests {
     pub(super) fn new(desk: &Arc<Desk>) -> Self {
-        Self { desk: Arc::clone(desk), submitted: 0, emitted: 0, may_emit: None, answer: Vec::new() }
+        let (desk, answer) = (Arc::clone(desk), Vec::new());
+        Self { desk, submitted: 0, emitted: 0, may_emit: None, posted: 0, may_post: POSTS, answer }
     }
 
     /// A task begins.
     pub(super) fn begin(&mut self, may_emit: Option<u64>) {
         (self.submitted, self.emitted, self.may_emit) = (0, 0, may_emit);
+        (self.posted, self.may_post) = (0, POSTS);
         self.answer.clear();
     }
 }
@@ -214,6 +229,63 @@ fn refused(state: &TaskState, number: u32) -> Option<SubTaskFailure> {
         }
         Some(_) => None,
     }
+}
+
+async fn call(
+    mut caller: Caller<'_, TaskState>,
+    (handle, patience, ptr, len): (u32, i64, u32, u32),
+) -> wasmtime::Result<u32> {
+    let (memory, state) = memory_and_state(&mut caller)?;
+    let task = running(state, "used a shared object")?;
+    let call = GuestSlice::new(ptr, len).read(memory)?;
+    let patience = match u64::try_from(patience) {
+        Ok(0) => Patience::Never,
+        Ok(nanos) => Patience::For(nanos),
+        Err(_) => Patience::Ever,
+    };
+    let answer = if call.len() > state.limits.arguments as usize {
+        let limit = state.limits.arguments;
+        let mut bytes = Vec::new();
+        let error = ObjectError::Quota(format!("a call has {len} bytes, {limit} are allowed"));
+        encode(&Err::<Reply, _>(error), &mut bytes);
+        bytes
+    } else {
+        state.output.request(&Request { task, ask: Ask::Call { handle, patience, call } })?;
+        wait_for(&mut caller, task, |mail| mail.answer.take()).await?
+    };
+    let len = u32::try_from(answer.len())?;
+    caller.data_mut().requests.answer = answer;
+    Ok(len)
+}
+
+async fn flush(mut caller: Caller<'_, TaskState>) -> wasmtime::Result<u32> {
+    let state = caller.data_mut();
+    let task = running(state, "used a shared object")?;
+    state.output.request(&Request { task, ask: Ask::Flush })?;
+    let answer = wait_for(&mut caller, task, |mail| mail.answer.take()).await?;
+    let len = u32::try_from(answer.len())?;
+    caller.data_mut().requests.answer = answer;
+    Ok(len)
+}
+
+async fn post(
+    mut caller: Caller<'_, TaskState>,
+    (handle, ptr, len): (u32, u32, u32),
+) -> wasmtime::Result<()> {
+    let (memory, state) = memory_and_state(&mut caller)?;
+    let task = running(state, "used a shared object")?;
+    GuestSlice::new(ptr, len).read(memory)?;
+    if len as usize > POST_SIZE {
+        return Err(BadGuest(format!("it posted {len} bytes, {POST_SIZE} are allowed")).into());
+    }
+    if state.requests.posted >= state.requests.may_post {
+        let more = wait_for(&mut caller, task, |mail| mail.posts.take()).await?;
+        caller.data_mut().requests.may_post = more;
+    }
+    let (memory, state) = memory_and_state(&mut caller)?;
+    state.requests.posted += 1;
+    let call = GuestSlice::new(ptr, len).read(memory)?;
+    Ok(state.output.request(&Request { task, ask: Ask::Post { handle, call } })?)
 }
 
 fn answer(mut caller: Caller<'_, TaskState>, ptr: u32) -> wasmtime::Result<()> {

@@ -73,6 +73,8 @@ struct Call {
     task: u32,
     arguments: Rc<[u8]>,
     range: std::ops::Range<usize>,
+    /// How many handles it was granted, numbered from zero.
+    handles: u32,
 }
 
 pub(super) struct Worker<'a> {
@@ -139,14 +141,15 @@ impl<'a> Worker<'a> {
     }
 
     async fn run(&self, call: Call, last: bool) -> io::Result<()> {
-        let Call { duty, task, arguments, range } = call;
+        let Call { duty, task, arguments, range, handles } = call;
         let report = |outcome: Outcome<'_>, figures: Figures<'_>| {
             self.share.output.done(&record(duty.id, outcome, &figures))?;
             // With nothing to run behind it, the result need not wait until the instance is cleared away.
             if last { self.share.output.flush() } else { Ok(()) }
         };
         let instance = self.instance_for(duty).await;
-        let (reported, kept) = self.guest.run(instance, task, Some(&arguments[range]), report).await;
+        let (reported, kept) =
+            self.guest.run(instance, task, Some((&arguments[range], handles)), report).await;
         if self.isolation != Isolation::Task {
             self.spare.replace(kept.map(|instance| Spare { instance, used: true }));
         }
@@ -165,7 +168,7 @@ impl<'a> Worker<'a> {
         };
         let initialized = async {
             let fresh = self.guest.instantiate(self.new_state()).await;
-            self.guest.run(fresh, 0, Some(arguments), report).await
+            self.guest.run(fresh, 0, Some((arguments, 0)), report).await
         };
         let output = &self.share.output;
         let (failed, used) = block_on(initialized);
@@ -295,9 +298,9 @@ impl<'a> Session<'a> {
                     }
                 }
                 to_worker::CREDIT => {
-                    let Credit { task, emits } = decode(payload)?;
+                    let Credit { task, of, total } = decode(payload)?;
                     if self.call_back(task) {
-                        self.worker.share.desk.credit(task, emits);
+                        self.worker.share.desk.credit(task, of, total);
                     }
                 }
                 other => return Err(ServeError::UnknownFrame(other)),
@@ -434,9 +437,13 @@ impl<'a> Session<'a> {
 
 impl Batch {
     fn take(&mut self) -> Result<Call, BadMessage> {
-        let rest = &self.arguments[self.at..];
-        let (arguments, after) =
-            postcard::take_from_bytes::<&[u8]>(rest).map_err(|error| BadMessage(error.to_string()))?;
+        let bad = |error: postcard::Error| BadMessage(error.to_string());
+        let mut rest = &self.arguments[self.at..];
+        let mut handles = 0;
+        if self.header.handles {
+            (handles, rest) = postcard::take_from_bytes::<u32>(rest).map_err(bad)?;
+        }
+        let (arguments, after) = postcard::take_from_bytes::<&[u8]>(rest).map_err(bad)?;
         let end = self.arguments.len() - after.len();
         let range = end - arguments.len()..end;
         let call = Call {
@@ -449,6 +456,7 @@ impl Batch {
             task: self.header.task,
             arguments: Rc::clone(&self.arguments),
             range,
+            handles,
         };
         self.taken += 1;
         self.at = end;
@@ -553,8 +561,15 @@ mod tests {
                 assert!(!recalled.contains(&id.0) || self.control.recall(n, id));
             }
             let mut writer = FrameWriter::default();
-            let header =
-                CallHeader { first: TaskId(first), count, claim: 0, task: 0, timeout: None, emits: None };
+            let header = CallHeader {
+                first: TaskId(first),
+                count,
+                claim: 0,
+                task: 0,
+                timeout: None,
+                emits: None,
+                handles: false,
+            };
             writer.frame(to_worker::CALL, |out| {
                 encode(&header, out);
                 (0..count).for_each(|_| encode(&&b"arguments"[..], out));

@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
                 out.extend_from_slice(format!("\"{encoded}\"").as_bytes());
             }
             Type::Json => self.json(out)?,
-            Type::Handle => return wrong("a handle has no form in JSON"),
+            Type::Handle(_) => return wrong("a handle has no form in JSON"),
             Type::Option(inner) => match self.byte()? {
                 0 => out.extend_from_slice(b"null"),
                 1 => self.value(self.types.get(*inner), depth + 1, out)?,

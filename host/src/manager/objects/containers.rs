@@ -2,34 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use wpool_abi::object::{Call, Kind, ObjectError, Reply};
+use wpool_abi::object::{Call, ObjectError, Reply};
 
 use super::Attempt;
 use super::queue::size;
 use crate::manager::{MAX_BYTES, Stored};
 
 /// Values by keys, which are bytes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::manager) struct Dict {
-    kind: Kind,
-    of: u64,
     values: BTreeMap<Vec<u8>, Stored>,
     bytes: u64,
 }
 
 impl Dict {
-    pub(super) fn new(kind: Kind, of: u64) -> Self {
-        Self { kind, of, values: BTreeMap::new(), bytes: 0 }
-    }
-
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    pub(super) fn of(&self) -> u64 {
-        self.of
-    }
-
     pub(super) fn attempt(&mut self, call: &mut Call<Stored>) -> Attempt {
         match call {
             Call::Look(key) => Attempt::reply(Reply::Found(self.values.get(key).cloned())),
@@ -76,35 +62,23 @@ impl Dict {
     }
 }
 
-/// Values by their places. Only a list grows and shrinks.
+/// Values by their places. A list grows and shrinks, an array does not.
 #[derive(Debug)]
 pub(in crate::manager) struct Sequence {
-    kind: Kind,
-    of: u64,
+    grows: bool,
     values: Vec<Stored>,
     bytes: u64,
 }
 
 impl Sequence {
-    pub(super) fn new(kind: Kind, of: u64, values: Vec<Stored>) -> Self {
+    pub(super) fn new(grows: bool, values: Vec<Stored>) -> Self {
         let bytes = values.iter().map(size).sum();
-        Self { kind, of, values, bytes }
-    }
-
-    pub(super) fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    pub(super) fn of(&self) -> u64 {
-        self.of
+        Self { grows, values, bytes }
     }
 
     pub(super) fn attempt(&mut self, call: &mut Call<Stored>) -> Attempt {
-        let grows = matches!(
-            call,
-            Call::Extend(_) | Call::InsertAt(..) | Call::RemoveAt(_) | Call::Clear
-        );
-        if grows && self.kind != Kind::List {
+        let grows = matches!(call, Call::Extend(_) | Call::InsertAt(..) | Call::RemoveAt(_) | Call::Clear);
+        if grows && !self.grows {
             return Attempt::Never(ObjectError::WrongKind);
         }
         let done = match call {
@@ -149,30 +123,25 @@ impl Sequence {
         Ok(())
     }
 
-    fn set(&mut self, at: i64, value: &mut Stored) -> Result<super::Reply<Stored>, ObjectError> {
+    fn set(&mut self, at: i64, value: &mut Stored) -> Result<Reply<Stored>, ObjectError> {
         let place = self.place(at)?;
         self.make_room(size(&self.values[place]), size(value))?;
         Ok(Reply::Found(Some(std::mem::replace(&mut self.values[place], std::mem::take(value)))))
     }
 
-    fn swap(
-        &mut self,
-        at: i64,
-        expected: &[u8],
-        value: &mut Stored,
-    ) -> Result<super::Reply<Stored>, ObjectError> {
+    fn swap(&mut self, at: i64, expected: &[u8], value: &mut Stored) -> Result<Reply<Stored>, ObjectError> {
         let place = self.place(at)?;
         if self.values[place].bytes == expected { self.set(at, value) } else { Ok(Reply::Found(None)) }
     }
 
-    fn extend(&mut self, values: Vec<Stored>) -> Result<super::Reply<Stored>, ObjectError> {
+    fn extend(&mut self, values: Vec<Stored>) -> Result<Reply<Stored>, ObjectError> {
         self.make_room(0, values.iter().map(size).sum())?;
         self.values.extend(values);
         Ok(Reply::Done)
     }
 
     /// Before a place; beyond either end it is that end, as in Python.
-    fn insert(&mut self, at: i64, value: Stored) -> Result<super::Reply<Stored>, ObjectError> {
+    fn insert(&mut self, at: i64, value: Stored) -> Result<Reply<Stored>, ObjectError> {
         let len = i64::try_from(self.values.len()).map_err(|_| ObjectError::NotFound)?;
         let place = if at < 0 { at.saturating_add(len).max(0) } else { at.min(len) };
         self.make_room(0, size(&value))?;

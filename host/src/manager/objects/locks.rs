@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use wpool_abi::object::{Call, Kind, ObjectError, Reply};
+use wpool_abi::object::{Call, ObjectError, Reply};
 
 use super::{Attempt, Memo};
 use crate::manager::{Owner, Stored};
@@ -19,10 +19,6 @@ pub(in crate::manager) struct Lock {
 impl Lock {
     pub(super) fn new(reentrant: bool) -> Self {
         Self { reentrant, ..Self::default() }
-    }
-
-    pub(super) fn kind(&self) -> Kind {
-        if self.reentrant { Kind::RLock } else { Kind::Lock }
     }
 
     pub(super) fn holder(&self) -> Option<Owner> {

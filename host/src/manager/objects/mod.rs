@@ -4,7 +4,7 @@ mod containers;
 mod locks;
 mod queue;
 
-use wpool_abi::object::{Call, Kind, ObjectError, Reply};
+use wpool_abi::object::{Call, ObjectError, Reply};
 
 use self::containers::{Dict, Sequence};
 use self::locks::{Barrier, Condition, Event, Lock, Semaphore};
@@ -44,20 +44,33 @@ pub(super) struct Memo {
 /// What an object is made as.
 #[derive(Debug, Clone)]
 pub(crate) enum Shape {
-    /// Of a type; with room for so many values; whether what a task took comes back if the task fails.
-    Queue { of: u64, capacity: Option<u64>, requeue: bool },
-    Lock { reentrant: bool },
+    /// With room for so many values; whether what a task took comes back if the task fails.
+    Queue {
+        capacity: Option<u64>,
+        requeue: bool,
+    },
+    Lock {
+        reentrant: bool,
+    },
     /// How many can hold it, and whether there can never be more.
-    Semaphore { count: u64, bounded: bool },
+    Semaphore {
+        count: u64,
+        bounded: bool,
+    },
     Condition,
     Event,
-    Barrier { parties: u32 },
-    Dict { of: u64 },
-    Namespace,
-    List { of: u64 },
+    Barrier {
+        parties: u32,
+    },
+    Dict,
+    List,
     /// Its values, as many as it will ever have.
-    Array { of: u64, values: Vec<Stored> },
-    Value { of: u64, value: Stored },
+    Array {
+        values: Vec<Stored>,
+    },
+    Value {
+        value: Stored,
+    },
 }
 
 #[derive(Debug)]
@@ -79,46 +92,21 @@ const PIPE: u64 = 64;
 impl Object {
     pub(super) fn new(shape: Shape) -> Self {
         match shape {
-            Shape::Queue { of, capacity, requeue } => Object::Queue(Queue::new(of, capacity, requeue)),
+            Shape::Queue { capacity, requeue } => Object::Queue(Queue::new(capacity, requeue)),
             Shape::Lock { reentrant } => Object::Lock(Lock::new(reentrant)),
             Shape::Semaphore { count, bounded } => Object::Semaphore(Semaphore::new(count, bounded)),
             Shape::Condition => Object::Condition(Condition::default()),
             Shape::Event => Object::Event(Event::default()),
             Shape::Barrier { parties } => Object::Barrier(Barrier::new(parties)),
-            Shape::Dict { of } => Object::Dict(Dict::new(Kind::Dict, of)),
-            Shape::Namespace => Object::Dict(Dict::new(Kind::Namespace, 0)),
-            Shape::List { of } => Object::Sequence(Sequence::new(Kind::List, of, Vec::new())),
-            Shape::Array { of, values } => Object::Sequence(Sequence::new(Kind::Array, of, values)),
-            Shape::Value { of, value } => Object::Sequence(Sequence::new(Kind::Value, of, vec![value])),
+            Shape::Dict => Object::Dict(Dict::default()),
+            Shape::List => Object::Sequence(Sequence::new(true, Vec::new())),
+            Shape::Array { values } => Object::Sequence(Sequence::new(false, values)),
+            Shape::Value { value } => Object::Sequence(Sequence::new(false, vec![value])),
         }
     }
 
-    pub(super) fn pipe_end(peer: ObjectId, of: u64, may_put: bool) -> Self {
-        Object::Pipe { queue: Queue::new(of, Some(PIPE), false), peer, may_put }
-    }
-
-    pub(super) fn kind(&self) -> Kind {
-        match self {
-            Object::Queue(_) => Kind::Queue,
-            Object::Pipe { .. } => Kind::Pipe,
-            Object::Lock(lock) => lock.kind(),
-            Object::Semaphore(_) => Kind::Semaphore,
-            Object::Condition(_) => Kind::Condition,
-            Object::Event(_) => Kind::Event,
-            Object::Barrier(_) => Kind::Barrier,
-            Object::Dict(dict) => dict.kind(),
-            Object::Sequence(sequence) => sequence.kind(),
-        }
-    }
-
-    /// The fingerprint of the type of what it holds; zero for nothing, and for anything.
-    pub(super) fn fingerprint(&self) -> u64 {
-        match self {
-            Object::Queue(queue) | Object::Pipe { queue, .. } => queue.of(),
-            Object::Dict(dict) => dict.of(),
-            Object::Sequence(sequence) => sequence.of(),
-            _ => 0,
-        }
+    pub(super) fn pipe_end(peer: ObjectId, may_put: bool) -> Self {
+        Object::Pipe { queue: Queue::new(Some(PIPE), false), peer, may_put }
     }
 
     /// The other end of a pipe.

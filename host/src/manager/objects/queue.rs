@@ -16,7 +16,6 @@ struct Entry {
 
 #[derive(Debug)]
 pub(in crate::manager) struct Queue {
-    of: u64,
     capacity: Option<u64>,
     values: VecDeque<Entry>,
     bytes: u64,
@@ -28,9 +27,8 @@ pub(in crate::manager) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(of: u64, capacity: Option<u64>, requeue: bool) -> Self {
+    pub(super) fn new(capacity: Option<u64>, requeue: bool) -> Self {
         Self {
-            of,
             capacity,
             values: VecDeque::new(),
             bytes: 0,
@@ -38,10 +36,6 @@ impl Queue {
             unfinished: 0,
             taken: requeue.then(HashMap::new),
         }
-    }
-
-    pub(super) fn of(&self) -> u64 {
-        self.of
     }
 
     pub(super) fn close(&mut self) {
@@ -111,7 +105,11 @@ impl Queue {
 
     fn get(&mut self, owner: Owner, most: u32) -> Attempt {
         if self.values.is_empty() {
-            return if self.closed { Attempt::Never(ObjectError::Closed) } else { Attempt::Wait(ObjectError::Empty) };
+            return if self.closed {
+                Attempt::Never(ObjectError::Closed)
+            } else {
+                Attempt::Wait(ObjectError::Empty)
+            };
         }
         let count = self.values.len().min(most.max(1) as usize);
         let entries: Vec<Entry> = self.values.drain(..count).collect();

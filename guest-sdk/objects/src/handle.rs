@@ -1,0 +1,152 @@
+//! What an object is reached by, and what values are made of that travel through it.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
+
+/// A value on its way: its bytes, and the handles in it.
+pub type HandleItem<H> = Item<H>;
+
+/// The way to an object. The host has one, and so has a guest.
+pub trait Handle: Clone + fmt::Debug + Sized {
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn call(&self, call: Call<Item<Self>>, patience: Patience) -> Result<Reply<Item<Self>>, ObjectError>;
+
+    /// Asks for something that needs no answer. An error may come with the next answer only.
+    ///
+    /// # Errors
+    /// What is known to be wrong at once.
+    fn post(&self, call: Call<Item<Self>>) -> Result<(), ObjectError>;
+
+    /// Asks, for an `.await`.
+    fn call_async(
+        &self,
+        call: Call<Item<Self>>,
+        patience: Patience,
+    ) -> impl Future<Output = Result<Reply<Item<Self>>, ObjectError>>;
+
+    /// The same object with no more rights than these.
+    #[must_use]
+    fn narrowed(&self, rights: Rights) -> Self;
+
+    /// Puts the handle among those that travel with what is being written, and tells its place there.
+    ///
+    /// # Errors
+    /// If nothing is being written that could carry it.
+    fn send(&self) -> Result<u32, String>;
+
+    /// The handle at a place among those that came with what is being read.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn receive(place: u32) -> Result<Self, String>;
+
+    /// Does something, and gathers the handles that it sends.
+    fn sending<T>(act: impl FnOnce() -> T) -> (T, Vec<Self>);
+
+    /// Does something that receives these handles.
+    fn receiving<T>(handles: Vec<Self>, act: impl FnOnce() -> T) -> T;
+}
+
+/// Writes a value, with the handles in it.
+pub(crate) fn pack<H: Handle>(value: &(impl Serialize + ?Sized)) -> Result<Item<H>, ObjectError> {
+    let (bytes, handles) = H::sending(|| postcard::to_allocvec(value));
+    let bytes = bytes.map_err(|error| ObjectError::BadValue(error.to_string()))?;
+    Ok(Item { bytes, handles })
+}
+
+/// Reads a value, with the handles in it.
+pub(crate) fn unpack<T: DeserializeOwned, H: Handle>(item: Item<H>) -> Result<T, ObjectError> {
+    let Item { bytes, handles } = item;
+    H::receiving(handles, || from_bytes(&bytes))
+}
+
+/// A key, which carries no handles.
+pub(crate) fn key(key: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, ObjectError> {
+    postcard::to_allocvec(key).map_err(|error| ObjectError::BadValue(error.to_string()))
+}
+
+pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ObjectError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(ObjectError::BadValue(format!("{} bytes are left over", rest.len()))),
+        Err(error) => Err(ObjectError::BadValue(error.to_string())),
+    }
+}
+
+/// A reply of a kind that its call does not have.
+pub(crate) fn unexpected<T>() -> Result<T, ObjectError> {
+    Err(ObjectError::BadValue("the answer is to another question".to_owned()))
+}
+
+pub(crate) fn patience(time: Duration) -> Patience {
+    Patience::For(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Defines a typed handle: cloned, compared by nobody, written and read as a handle of its kind and rights.
+macro_rules! object {
+    ($(#[$docs:meta])* $name:ident<$($item:ident),*>: $kind:ident, $rights:expr) => {
+        $(#[$docs])*
+        pub struct $name<$($item,)* H> {
+            pub(crate) handle: H,
+            pub(crate) types: std::marker::PhantomData<fn() -> ($($item,)*)>,
+        }
+
+        impl<$($item,)* H: $crate::Handle> $name<$($item,)* H> {
+            /// The typed form of a handle. Whoever makes it vouches for its kind and type.
+            #[doc(hidden)]
+            pub fn from_handle(handle: H) -> Self {
+                Self { handle, types: std::marker::PhantomData }
+            }
+        }
+
+        impl<$($item,)* H: $crate::Handle> Clone for $name<$($item,)* H> {
+            fn clone(&self) -> Self {
+                Self::from_handle(self.handle.clone())
+            }
+        }
+
+        impl<$($item,)* H: std::fmt::Debug> std::fmt::Debug for $name<$($item,)* H> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.handle).finish()
+            }
+        }
+
+        impl<$($item,)* H: $crate::Handle> serde::Serialize for $name<$($item,)* H> {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let place = self.handle.send().map_err(serde::ser::Error::custom)?;
+                serializer.serialize_u32(place)
+            }
+        }
+
+        impl<'de, $($item,)* H: $crate::Handle> serde::Deserialize<'de> for $name<$($item,)* H> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let place = u32::deserialize(deserializer)?;
+                H::receive(place).map(Self::from_handle).map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl<$($item: wpool_schema::Schema,)* H> wpool_schema::Schema for $name<$($item,)* H> {
+            fn describe(types: &mut wpool_schema::TypeTable) -> wpool_abi::TypeIndex {
+                // A handle may be part of what it carries.
+                types.named::<Self>(|types| {
+                    let items = vec![$(<$item as wpool_schema::Schema>::describe(types)),*];
+                    let _ = &types;
+                    wpool_abi::Type::Handle(wpool_abi::HandleType {
+                        kind: wpool_abi::object::Kind::$kind,
+                        rights: $rights,
+                        items,
+                    })
+                })
+            }
+        }
+    };
+}
+pub(crate) use object;

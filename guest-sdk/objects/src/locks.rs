@@ -1,0 +1,384 @@
+//! What is held and waited with: locks, semaphores, conditions, events, barriers. What Python has context managers for
+//! are guards here: dropping one releases.
+
+use std::time::Duration;
+
+use wpool_abi::object::{Call, ObjectError, Patience, Reply, Rights};
+
+use crate::Handle;
+use crate::handle::{object, patience, unexpected};
+
+object! {
+    /// Held by one at a time. A task that ends while it holds it has released it.
+    Lock<>: Lock, Rights::ALL
+}
+
+object! {
+    /// Held by one at a time, who may take it several times over.
+    RLock<>: RLock, Rights::ALL
+}
+
+object! {
+    /// Held by so many at a time.
+    Semaphore<>: Semaphore, Rights::ALL
+}
+
+object! {
+    /// A lock that can be taken several times over, and waiting for news while somebody else holds it.
+    Condition<>: Condition, Rights::ALL
+}
+
+object! {
+    /// A flag that can be waited for.
+    Event<>: Event, Rights::ALL
+}
+
+object! {
+    /// Passed by so many together, again and again.
+    Barrier<>: Barrier, Rights::ALL
+}
+
+/// A lock that is held. Dropping it releases it.
+#[derive(Debug)]
+#[must_use = "dropped at once, it releases the lock"]
+pub struct Guard<H: Handle> {
+    handle: H,
+    poisoned: bool,
+}
+
+impl<H: Handle> Guard<H> {
+    /// Whether somebody who held the lock has failed since it was [tidied up](Self::clear_poison) last: what it
+    /// guards may be in disorder.
+    pub fn poisoned(&self) -> bool {
+        self.poisoned
+    }
+
+    /// What the lock guards is in order again.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn clear_poison(&mut self) -> Result<(), ObjectError> {
+        self.handle.call(Call::ClearPoison, Patience::Never)?;
+        self.poisoned = false;
+        Ok(())
+    }
+}
+
+impl<H: Handle> Drop for Guard<H> {
+    fn drop(&mut self) {
+        // It fails only where nobody can hold it any more.
+        let _gone = self.handle.post(Call::Release(1));
+    }
+}
+
+fn acquire<H: Handle>(handle: &H, patience: Patience) -> Result<bool, ObjectError> {
+    match handle.call(Call::Acquire, patience)? {
+        Reply::Flag(poisoned) => Ok(poisoned),
+        _ => unexpected(),
+    }
+}
+
+fn flag<H: Handle>(
+    handle: &H,
+    call: Call<wpool_abi::object::Item<H>>,
+    patience: Patience,
+) -> Result<bool, ObjectError> {
+    match handle.call(call, patience)? {
+        Reply::Flag(flag) => Ok(flag),
+        _ => unexpected(),
+    }
+}
+
+macro_rules! locking {
+    ($($name:ident),*) => { $(
+        impl<H: Handle> $name<H> {
+            /// Waits until it can be held.
+            ///
+            /// # Errors
+            /// [`ObjectError::Deadlock`] if its holder waits for who calls, and this one is the youngest of the ring.
+            pub fn acquire(&self) -> Result<Guard<H>, ObjectError> {
+                self.guard(acquire(&self.handle, Patience::Ever))
+            }
+
+            /// Waits until it can be held, at most so long.
+            ///
+            /// # Errors
+            /// [`ObjectError::TimedOut`], and as [`acquire`](Self::acquire).
+            pub fn acquire_timeout(&self, timeout: Duration) -> Result<Guard<H>, ObjectError> {
+                self.guard(acquire(&self.handle, patience(timeout)))
+            }
+
+            /// Takes it if nobody else holds it.
+            ///
+            /// # Errors
+            /// [`ObjectError::Held`] if somebody does.
+            pub fn try_acquire(&self) -> Result<Guard<H>, ObjectError> {
+                self.guard(acquire(&self.handle, Patience::Never))
+            }
+
+            /// Whether somebody holds it. It may be otherwise the next moment.
+            ///
+            /// # Errors
+            /// If the pool is gone.
+            pub fn locked(&self) -> Result<bool, ObjectError> {
+                flag(&self.handle, Call::State, Patience::Never)
+            }
+
+            fn guard(&self, acquired: Result<bool, ObjectError>) -> Result<Guard<H>, ObjectError> {
+                acquired.map(|poisoned| Guard { handle: self.handle.clone(), poisoned })
+            }
+        }
+    )* };
+}
+
+locking!(Lock, RLock);
+
+/// A semaphore that is held. Dropping it releases it.
+#[derive(Debug)]
+#[must_use = "dropped at once, it releases the semaphore"]
+pub struct SemaphoreGuard<H: Handle> {
+    handle: Option<H>,
+}
+
+impl<H: Handle> SemaphoreGuard<H> {
+    /// Does not release it: somebody else will, by [`Semaphore::release`].
+    pub fn forget(mut self) {
+        self.handle = None;
+    }
+}
+
+impl<H: Handle> Drop for SemaphoreGuard<H> {
+    fn drop(&mut self) {
+        // It fails only where nobody can hold it any more.
+        let _gone = self.handle.as_ref().map(|handle| handle.post(Call::Release(1)));
+    }
+}
+
+impl<H: Handle> Semaphore<H> {
+    /// Waits until it can be held.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn acquire(&self) -> Result<SemaphoreGuard<H>, ObjectError> {
+        self.guard(acquire(&self.handle, Patience::Ever))
+    }
+
+    /// Waits until it can be held, at most so long.
+    ///
+    /// # Errors
+    /// [`ObjectError::TimedOut`].
+    pub fn acquire_timeout(&self, timeout: Duration) -> Result<SemaphoreGuard<H>, ObjectError> {
+        self.guard(acquire(&self.handle, patience(timeout)))
+    }
+
+    /// Takes it if it can be held.
+    ///
+    /// # Errors
+    /// [`ObjectError::Held`] if it cannot.
+    pub fn try_acquire(&self) -> Result<SemaphoreGuard<H>, ObjectError> {
+        self.guard(acquire(&self.handle, Patience::Never))
+    }
+
+    /// So many more can hold it, whoever held it before.
+    ///
+    /// # Errors
+    /// [`ObjectError::TooOften`] if it is bounded and that would be more than at the start.
+    pub fn release(&self, times: u32) -> Result<(), ObjectError> {
+        self.handle.call(Call::Release(times), Patience::Never).map(drop)
+    }
+
+    /// How many could hold it now.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn get_value(&self) -> Result<u64, ObjectError> {
+        match self.handle.call(Call::Size, Patience::Never)? {
+            Reply::Size(count, _) => Ok(count),
+            _ => unexpected(),
+        }
+    }
+
+    fn guard(&self, acquired: Result<bool, ObjectError>) -> Result<SemaphoreGuard<H>, ObjectError> {
+        acquired.map(|_| SemaphoreGuard { handle: Some(self.handle.clone()) })
+    }
+}
+
+impl<H: Handle> Condition<H> {
+    /// Waits until its lock can be held.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    pub fn acquire(&self) -> Result<ConditionGuard<H>, ObjectError> {
+        let poisoned = acquire(&self.handle, Patience::Ever)?;
+        Ok(ConditionGuard { guard: Guard { handle: self.handle.clone(), poisoned } })
+    }
+}
+
+/// A condition whose lock is held. Dropping it releases that.
+#[derive(Debug)]
+#[must_use = "dropped at once, it releases the condition's lock"]
+pub struct ConditionGuard<H: Handle> {
+    guard: Guard<H>,
+}
+
+impl<H: Handle> ConditionGuard<H> {
+    /// Lets go of the lock, waits to be notified, and takes the lock again.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn wait(&self) -> Result<(), ObjectError> {
+        flag(&self.guard.handle, Call::Wait, Patience::Ever).map(drop)
+    }
+
+    /// Lets go of the lock, waits to be notified, at most so long, and takes the lock again. False if the time was over.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ObjectError> {
+        flag(&self.guard.handle, Call::Wait, patience(timeout))
+    }
+
+    /// Waits until it is so, as it looks at first and whenever it is notified.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn wait_for(&self, mut so: impl FnMut() -> bool) -> Result<(), ObjectError> {
+        while !so() {
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Wakes so many who wait, and tells how many did.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn notify(&self, most: u32) -> Result<u64, ObjectError> {
+        match self.guard.handle.call(Call::Notify(most), Patience::Never)? {
+            Reply::Number(woken) => Ok(woken),
+            _ => unexpected(),
+        }
+    }
+
+    /// Wakes all who wait, and tells how many did.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn notify_all(&self) -> Result<u64, ObjectError> {
+        self.notify(u32::MAX)
+    }
+}
+
+impl<H: Handle> Event<H> {
+    /// Sets the flag: whoever waits goes on.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn set(&self) -> Result<(), ObjectError> {
+        self.handle.post(Call::Flag(true))
+    }
+
+    /// Clears the flag.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn clear(&self) -> Result<(), ObjectError> {
+        self.handle.post(Call::Flag(false))
+    }
+
+    /// Whether the flag is set.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn is_set(&self) -> Result<bool, ObjectError> {
+        flag(&self.handle, Call::State, Patience::Never)
+    }
+
+    /// Waits until the flag is set.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn wait(&self) -> Result<(), ObjectError> {
+        self.handle.call(Call::Wait, Patience::Ever).map(drop)
+    }
+
+    /// Waits until the flag is set, at most so long. False if it was not by then.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ObjectError> {
+        match self.handle.call(Call::Wait, patience(timeout)) {
+            Ok(_) => Ok(true),
+            Err(ObjectError::TimedOut) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until the flag is set, for an `.await`.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub async fn wait_async(&self) -> Result<(), ObjectError> {
+        self.handle.call_async(Call::Wait, Patience::Ever).await.map(drop)
+    }
+}
+
+impl<H: Handle> Barrier<H> {
+    /// Waits for the others. Returns the place in which it came, from zero: exactly one has place zero.
+    ///
+    /// # Errors
+    /// [`ObjectError::Broken`] if the barrier is broken, or somebody breaks it meanwhile.
+    pub fn wait(&self) -> Result<u64, ObjectError> {
+        self.pass(Patience::Ever)
+    }
+
+    /// Waits for the others, at most so long; then the barrier is broken for all.
+    ///
+    /// # Errors
+    /// [`ObjectError::TimedOut`], and as [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<u64, ObjectError> {
+        self.pass(patience(timeout))
+    }
+
+    fn pass(&self, patience: Patience) -> Result<u64, ObjectError> {
+        match self.handle.call(Call::Wait, patience)? {
+            Reply::Number(place) => Ok(place),
+            _ => unexpected(),
+        }
+    }
+
+    /// Breaks the barrier: whoever waits, and whoever comes, gets [`ObjectError::Broken`].
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn abort(&self) -> Result<(), ObjectError> {
+        self.handle.post(Call::Abort)
+    }
+
+    /// Makes the barrier as new. Whoever waits gets [`ObjectError::Broken`].
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn reset(&self) -> Result<(), ObjectError> {
+        self.handle.post(Call::Reset)
+    }
+
+    /// Whether it is broken.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn broken(&self) -> Result<bool, ObjectError> {
+        flag(&self.handle, Call::State, Patience::Never)
+    }
+
+    /// How many wait, and how many pass together.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn n_waiting(&self) -> Result<(u64, u64), ObjectError> {
+        match self.handle.call(Call::Size, Patience::Never)? {
+            Reply::Size(waiting, parties) => Ok((waiting, parties.unwrap_or(0))),
+            _ => unexpected(),
+        }
+    }
+}

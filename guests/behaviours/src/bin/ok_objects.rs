@@ -1,0 +1,171 @@
+//! Uses every kind of shared object.
+#![no_main]
+
+use std::time::Duration;
+
+use wpool_guest::{
+    Array, Barrier, Condition, Connection, Dict, Event, List, Lock, Namespace, ObjectError, Queue, RLock,
+    Receiver, Semaphore, Sender, Value,
+};
+
+/// Puts the numbers below one into a queue.
+#[wpool_guest::task]
+fn produce(below: u32, into: Sender<u32>) -> Result<(), ObjectErrorText> {
+    (0..below).try_for_each(|n| into.put(&n)).map_err(text)
+}
+
+/// Puts the numbers from one up to another into a queue, many at a time.
+#[wpool_guest::task]
+fn produce_many(first: u32, end: u32, into: Sender<u32>) -> Result<(), ObjectErrorText> {
+    let numbers: Vec<u32> = (first..end).collect();
+    numbers.chunks(1000).try_for_each(|chunk| into.put_many(chunk)).map_err(text)
+}
+
+/// Takes numbers until the queue is closed, and returns them.
+#[wpool_guest::task]
+fn consume(from: Receiver<u32>) -> Result<Vec<u32>, ObjectErrorText> {
+    let mut all = Vec::new();
+    loop {
+        match from.get_many(1000) {
+            Ok(mut numbers) => all.append(&mut numbers),
+            Err(ObjectError::Closed) => return Ok(all),
+            Err(error) => return Err(text(error)),
+        }
+    }
+}
+
+/// Takes one number, and then fails, or not.
+#[wpool_guest::task]
+fn take(from: Receiver<u32>, fails: bool) -> Result<(u32, bool), ObjectErrorText> {
+    let delivery = from.get_marked().map_err(text)?;
+    if fails { Err("as it was told".to_owned()) } else { Ok((delivery.value, delivery.again)) }
+}
+
+type ObjectErrorText = String;
+
+fn text(error: ObjectError) -> ObjectErrorText {
+    error.to_string()
+}
+
+/// Adds to a balance so many times, with a lock or without.
+#[wpool_guest::task]
+fn deposit(times: u32, amount: i64, balance: Value<i64>, lock: Option<Lock>) -> Result<(), ObjectErrorText> {
+    for _ in 0..times {
+        let guard = lock.as_ref().map(Lock::acquire).transpose().map_err(text)?;
+        let before = balance.get().map_err(text)?;
+        balance.set(&(before + amount)).map_err(text)?;
+        drop(guard);
+    }
+    Ok(())
+}
+
+/// Takes two locks one after the other, the second when somebody says so.
+#[wpool_guest::task]
+fn two_locks(first: Lock, second: Lock, held: Semaphore, go: Event) -> Result<bool, ObjectErrorText> {
+    let _first = first.acquire().map_err(text)?;
+    held.release(1).map_err(text)?;
+    go.wait().map_err(text)?;
+    second.acquire().map(|guard| guard.poisoned()).map_err(text)
+}
+
+/// Takes a lock, says so, and keeps it for ever.
+#[wpool_guest::task]
+fn hold(lock: Lock, held: Event) -> Result<(), ObjectErrorText> {
+    let _guard = lock.acquire().map_err(text)?;
+    held.set().map_err(text)?;
+    loop {
+        std::hint::black_box(0);
+    }
+}
+
+/// Waits in some way, for ever.
+#[wpool_guest::task]
+fn wait_in(
+    how: String,
+    queue: Queue<u32>,
+    lock: Lock,
+    event: Event,
+    barrier: Barrier,
+    condition: Condition,
+    pipe: Connection<String>,
+) -> Result<(), ObjectErrorText> {
+    match how.as_str() {
+        "get" => queue.get().map(drop),
+        "put" => queue.put_many(&[1; 100]),
+        "join" => queue.join(),
+        "lock" => lock.acquire().map(drop),
+        "event" => event.wait(),
+        "barrier" => barrier.wait().map(drop),
+        "condition" => condition.acquire().and_then(|guard| guard.wait()),
+        _ => pipe.recv().map(drop),
+    }
+    .map_err(text)
+}
+
+/// Sends back what it receives, in capitals, until END.
+#[wpool_guest::task]
+fn echo(pipe: Connection<String>) -> Result<u32, ObjectErrorText> {
+    for count in 0.. {
+        let message = pipe.recv().map_err(text)?;
+        if message == "END" {
+            return Ok(count);
+        }
+        pipe.send(&message.to_uppercase()).map_err(text)?;
+    }
+    Ok(0)
+}
+
+/// Waits for the others, so many rounds, and returns the places that it had.
+#[wpool_guest::task]
+fn rounds(barrier: Barrier, count: u32) -> Result<Vec<u64>, ObjectErrorText> {
+    (0..count).map(|_| barrier.wait().map_err(text)).collect()
+}
+
+/// Does one thing with each object, and says what it has seen.
+#[wpool_guest::task]
+fn everything(
+    queue: Queue<String>,
+    dict: Dict<String, u32>,
+    list: List<u32>,
+    array: Array<u32>,
+    namespace: Namespace,
+    rlock: RLock,
+    semaphore: Semaphore,
+) -> Result<Vec<String>, ObjectErrorText> {
+    let mut seen = Vec::new();
+    let mut see = |what: String| seen.push(what);
+    queue.put(&"one".to_owned()).map_err(text)?;
+    see(format!("queue {:?} {:?}", queue.qsize(), queue.get_nowait()));
+    see(format!("empty {:?} {:?}", queue.empty(), queue.get_timeout(Duration::from_millis(5))));
+    see(format!("dict {:?} {:?}", dict.insert(&"a".to_owned(), &2), dict.get(&"a".to_owned())));
+    dict.set(&"b".to_owned(), &3).map_err(text)?;
+    see(format!("items {:?}", dict.items()));
+    list.extend(&[1, 2, 3]).map_err(text)?;
+    see(format!("list {:?} {:?} {:?}", list.get(-1), list.pop(0), list.to_vec()));
+    array.set(1, &9).map_err(text)?;
+    see(format!("array {:?} {:?}", array.to_vec(), array.get(5)));
+    namespace.set("name", &7u64).map_err(text)?;
+    see(format!("namespace {:?} {:?}", namespace.get::<u64>("name"), namespace.get::<i32>("name")));
+    let (outer, inner) = (rlock.acquire().map_err(text)?, rlock.acquire().map_err(text)?);
+    see(format!("rlock {:?}", rlock.locked()));
+    drop((outer, inner));
+    see(format!("released {:?}", rlock.locked()));
+    let held = semaphore.acquire().map_err(text)?;
+    see(format!("semaphore {:?}", semaphore.get_value()));
+    held.forget();
+    // What is wrong with a call that has no answer comes with the next that has one.
+    array.set(5, &1).map_err(text)?;
+    see(format!("earlier {:?} {:?}", array.len(), array.len()));
+    Ok(seen)
+}
+
+/// Asks for a way to answer, and answers there.
+#[wpool_guest::task]
+fn answer(questions: Receiver<(String, Sender<String>)>) -> Result<u32, ObjectErrorText> {
+    let mut count = 0;
+    while let Ok((question, reply)) = questions.get() {
+        reply.put(&format!("{question}!")).map_err(text)?;
+        count += 1;
+    }
+    Ok(count)
+}

@@ -1,0 +1,288 @@
+//! The host's handles on shared objects, and how its own threads and `.await`s use them.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
+
+use super::core::Shared;
+use crate::manager::{Answer, Called, Grant, Owner, Stored, Ticket};
+
+/// A handle on an object of a pool. The typed objects are made of these; by itself it can do nothing.
+#[derive(Clone)]
+pub struct Handle {
+    /// None only while it is dropped.
+    grant: Option<Grant>,
+    shared: Weak<Shared>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.grant.as_ref().map(Grant::id)).finish()
+    }
+}
+
+impl Handle {
+    pub(super) fn new(grant: Grant, shared: &Weak<Shared>) -> Self {
+        Self { grant: Some(grant), shared: Weak::clone(shared) }
+    }
+
+    fn grant(&self) -> &Grant {
+        self.grant.as_ref().expect("it is there until it is dropped")
+    }
+
+    /// The grant, to travel with a value.
+    pub(super) fn to_grant(&self) -> Grant {
+        self.grant().clone()
+    }
+
+    fn to_reply(&self, answer: Answer) -> Result<Reply<Item<Self>>, ObjectError> {
+        let shared = &self.shared;
+        let handles = |item: Stored| Item {
+            bytes: item.bytes,
+            handles: item.handles.into_iter().map(|grant| Self::new(grant, shared)).collect(),
+        };
+        answer.map(|reply| reply.map(handles))
+    }
+}
+
+fn stored(item: Item<Handle>) -> Stored {
+    Item { bytes: item.bytes, handles: item.handles.iter().map(Handle::to_grant).collect() }
+}
+
+fn to_stored(call: Call<Item<Handle>>) -> Call<Stored> {
+    call.try_map(|item| Ok::<_, std::convert::Infallible>(stored(item)))
+        .unwrap_or_else(|never| match never {})
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.grant = None;
+        if let Some(shared) = self.shared.upgrade() {
+            shared.clear_abandoned();
+        }
+    }
+}
+
+/// Where an answer comes for somebody in the host.
+#[derive(Debug, Default)]
+pub(super) struct HostWait {
+    inner: Mutex<HostWaitState>,
+    answered: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct HostWaitState {
+    answer: Option<Answer>,
+    waker: Option<Waker>,
+}
+
+impl HostWait {
+    fn lock(&self) -> MutexGuard<'_, HostWaitState> {
+        // Nothing that can panic runs under this lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn answer(&self, answer: Answer) {
+        let mut inner = self.lock();
+        inner.answer = Some(answer);
+        let waker = inner.waker.take();
+        drop(inner);
+        self.answered.notify_all();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits for the answer, at most until then.
+    fn wait(&self, deadline: Option<Instant>) -> Option<Answer> {
+        let mut inner = self.lock();
+        loop {
+            if let Some(answer) = inner.answer.take() {
+                return Some(answer);
+            }
+            inner = match deadline {
+                None => self.answered.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let left = at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+                    self.answered.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+}
+
+/// A number for the next thread or `.await`.
+fn next_owner() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+thread_local! {
+    static OWNER: u64 = next_owner();
+    /// Handles that travel with what is being written.
+    static SENT: RefCell<Option<Vec<Handle>>> = const { RefCell::new(None) };
+    /// Handles that came with what is being read.
+    static RECEIVED: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
+    /// Whether anything is being read.
+    static RECEIVING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl wpool_objects::Handle for Handle {
+    fn call(&self, call: Call<Item<Self>>, patience: Patience) -> Result<Reply<Item<Self>>, ObjectError> {
+        let shared = self.shared.upgrade().ok_or(ObjectError::PoolClosed)?;
+        let deadline = match patience {
+            Patience::For(nanos) => Instant::now().checked_add(Duration::from_nanos(nanos)),
+            Patience::Never | Patience::Ever => None,
+        };
+        let owner = Owner::Host(OWNER.with(|owner| *owner));
+        // A thread keeps its own time.
+        let may_wait = (patience != Patience::Never).then_some(None);
+        let (ticket, wait) = match shared.call_object(owner, self.grant(), to_stored(call), may_wait) {
+            Ok(answer) => return self.to_reply(answer),
+            Err(waits) => waits,
+        };
+        shared.lead.call_driver();
+        let answer = wait.wait(deadline).or_else(|| {
+            shared.time_is_over(ticket);
+            wait.wait(None)
+        });
+        self.to_reply(answer.unwrap_or(Err(ObjectError::PoolClosed)))
+    }
+
+    fn post(&self, call: Call<Item<Self>>) -> Result<(), ObjectError> {
+        self.call(call, Patience::Ever).map(drop)
+    }
+
+    async fn call_async(
+        &self,
+        call: Call<Item<Self>>,
+        patience: Patience,
+    ) -> Result<Reply<Item<Self>>, ObjectError> {
+        let shared = self.shared.upgrade().ok_or(ObjectError::PoolClosed)?;
+        let deadline = match patience {
+            Patience::Never => None,
+            Patience::Ever => Some(None),
+            Patience::For(nanos) => Some(Instant::now().checked_add(Duration::from_nanos(nanos))),
+        };
+        let owner = Owner::Host(next_owner());
+        match shared.call_object(owner, self.grant(), to_stored(call), deadline) {
+            Ok(answer) => self.to_reply(answer),
+            Err((ticket, wait)) => {
+                shared.lead.call_driver();
+                let answer = Awaited { shared: Weak::clone(&self.shared), ticket, wait }.await;
+                self.to_reply(answer)
+            }
+        }
+    }
+
+    fn narrowed(&self, rights: Rights) -> Self {
+        Self::new(self.grant().narrowed(rights), &self.shared)
+    }
+
+    fn send(&self) -> Result<u32, String> {
+        SENT.with_borrow_mut(|sent| {
+            let sent =
+                sent.as_mut().ok_or("a shared object can only be passed to a task or through another one")?;
+            sent.push(self.clone());
+            u32::try_from(sent.len() - 1).map_err(|error| error.to_string())
+        })
+    }
+
+    fn receive(place: u32) -> Result<Self, String> {
+        RECEIVED.with_borrow(|received| {
+            received.get(place as usize).cloned().ok_or_else(|| format!("no handle came for place {place}"))
+        })
+    }
+
+    fn sending<T>(act: impl FnOnce() -> T) -> (T, Vec<Self>) {
+        let before = SENT.replace(Some(Vec::new()));
+        let value = act();
+        (value, SENT.replace(before).unwrap_or_default())
+    }
+
+    fn receiving<T>(handles: Vec<Self>, act: impl FnOnce() -> T) -> T {
+        if handles.is_empty() && !RECEIVING.get() {
+            return act();
+        }
+        let before = (RECEIVED.replace(handles), RECEIVING.replace(true));
+        let value = act();
+        RECEIVING.set(before.1);
+        drop(RECEIVED.replace(before.0));
+        value
+    }
+}
+
+/// A call that somebody awaits. Given up, it waits no more, and takes nothing.
+struct Awaited {
+    shared: Weak<Shared>,
+    ticket: Ticket,
+    wait: Arc<HostWait>,
+}
+
+impl Future for Awaited {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        let mut inner = self.wait.lock();
+        match inner.answer.take() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                inner.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.abandon_call(self.ticket);
+        }
+    }
+}
+
+impl Shared {
+    /// Asks something of an object on behalf of somebody in the host.
+    fn call_object(
+        &self,
+        owner: Owner,
+        grant: &Grant,
+        call: Call<Stored>,
+        may_wait: Option<Option<Instant>>,
+    ) -> Result<Answer, (Ticket, Arc<HostWait>)> {
+        self.with(|core| {
+            // When everything has ended nobody waits any more; what is there can still be had.
+            let may_wait = may_wait.filter(|_| !core.is_finished());
+            if !grant.rights.contain(call.needs()) {
+                return Ok(Err(ObjectError::NoRight));
+            }
+            match core.objects.store.call(owner, grant.id(), call, may_wait) {
+                Called::Answered(answer) => Ok(answer),
+                Called::Waits(ticket) => {
+                    let wait = Arc::new(HostWait::default());
+                    core.objects.waits.insert(ticket, Arc::clone(&wait));
+                    core.hurry(may_wait.flatten());
+                    Err((ticket, wait))
+                }
+            }
+        })
+    }
+
+    fn time_is_over(&self, ticket: Ticket) {
+        self.with(|core| core.objects.store.time_is_over(ticket));
+    }
+
+    fn abandon_call(&self, ticket: Ticket) {
+        self.with(|core| {
+            if core.objects.waits.remove(&ticket).is_some() {
+                core.objects.store.abandon(ticket);
+            }
+        });
+    }
+}

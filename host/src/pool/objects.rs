@@ -1,0 +1,263 @@
+//! What a pool does with its shared objects: it knows which task has which handles, carries out what they ask, and
+//! hands out the answers.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply};
+
+use super::connection::Poller;
+use super::core::{Core, Shared};
+use super::handle::HostWait;
+use super::jobs::Delivery;
+use crate::dispatch::Event;
+use crate::ids::{TaskId, WorkerId};
+use crate::manager::{Abandoned, Answer, Called, Grant, Owner, Store, Stored, Ticket};
+use crate::wire::message::{BadMessage, Credit, Flow, POSTS, decode, encode, to_worker};
+
+/// Handles that one task may have.
+const MAX_HANDLES: usize = 10_000;
+
+/// The shared objects of a pool, and who uses them.
+#[derive(Default)]
+pub(super) struct Objects {
+    pub(super) store: Store,
+    pub(super) abandoned: Arc<Abandoned>,
+    /// Those in the host who wait for an answer.
+    pub(super) waits: HashMap<Ticket, Arc<HostWait>>,
+    clients: HashMap<TaskId, Client>,
+}
+
+/// What a task has, and what it has asked for.
+struct Client {
+    worker: WorkerId,
+    grants: Vec<Grant>,
+    /// What it waits for, and whether it wants the answer.
+    waits: Option<(Ticket, bool)>,
+    /// What it has asked for since, in order.
+    backlog: VecDeque<Asked>,
+    /// It has asked for something that has an answer, and not got it.
+    asks: bool,
+    /// What went wrong with something that has no answer.
+    earlier: Option<ObjectError>,
+    /// How much without an answer it has asked for that is not done, was done, and may be asked for in all.
+    open: u64,
+    posted: u64,
+    granted: u64,
+    acted: bool,
+}
+
+impl Client {
+    fn new(worker: WorkerId, grants: Vec<Grant>) -> Self {
+        Self {
+            worker,
+            grants,
+            waits: None,
+            backlog: VecDeque::new(),
+            asks: false,
+            earlier: None,
+            open: 0,
+            posted: 0,
+            granted: POSTS,
+            acted: false,
+        }
+    }
+}
+
+/// Something that a task has asked for.
+pub(super) enum Asked {
+    /// Without patience no answer is wanted.
+    Call { handle: u32, call: Result<Call, ObjectError>, patience: Option<Patience> },
+    /// To hear when all that was asked for before is done.
+    Flush,
+}
+
+impl Asked {
+    /// A call as a guest has written it.
+    pub(super) fn new(handle: u32, call: &[u8], patience: Option<Patience>) -> Self {
+        let call = decode::<Call>(call).map_err(|error| ObjectError::BadValue(error.to_string()));
+        Asked::Call { handle, call, patience }
+    }
+
+    fn wants_answer(&self) -> bool {
+        !matches!(self, Asked::Call { patience: None, .. })
+    }
+}
+
+impl Objects {
+    /// A task is sent to a worker, with these handles.
+    pub(super) fn open(&mut self, task: TaskId, worker: WorkerId, grants: Vec<Grant>) {
+        self.clients.insert(task, Client::new(worker, grants));
+    }
+
+    /// A task has ended. What it held is released, what it was granted it has no more.
+    pub(super) fn end(&mut self, task: TaskId, success: bool) {
+        if !self.clients.is_empty() && self.clients.remove(&task).is_some() {
+            self.store.end(Owner::Task(task), success);
+        }
+    }
+}
+
+impl Shared {
+    /// Removes what nobody has a handle on any more.
+    pub(super) fn clear_abandoned(&self) {
+        if self.abandoned.any() {
+            self.with(|_| ());
+        }
+    }
+}
+
+impl Core {
+    /// A task asks something of an object. With `patience` it waits for the answer.
+    pub(super) fn ask_object(
+        &mut self,
+        worker: WorkerId,
+        task: TaskId,
+        asked: Asked,
+        poller: &Poller,
+    ) -> Result<(), BadMessage> {
+        let too_much = || BadMessage(format!("task {task} asked for more than it was allowed to"));
+        // One without handles can only guess.
+        let client = self.objects.clients.entry(task);
+        let client = client.or_insert_with(|| Client::new(worker, Vec::new()));
+        // One that waits for an answer asks for nothing else meanwhile.
+        if client.asks || (!asked.wants_answer() && client.open >= POSTS) {
+            return Err(too_much());
+        }
+        if asked.wants_answer() {
+            client.asks = true;
+        } else {
+            client.open += 1;
+        }
+        client.backlog.push_back(asked);
+        if !std::mem::replace(&mut client.acted, true) {
+            self.handle(Event::Acted { worker, task }, Instant::now(), poller);
+        }
+        self.work_off(task, poller);
+        Ok(())
+    }
+
+    /// Carries out what a task has asked for, until it has to wait.
+    fn work_off(&mut self, task: TaskId, poller: &Poller) {
+        while let Some(client) = self.objects.clients.get_mut(&task) {
+            if client.waits.is_some() {
+                return;
+            }
+            let Some(asked) = client.backlog.pop_front() else { return };
+            let wants = asked.wants_answer();
+            let Asked::Call { handle, call, patience } = asked else {
+                self.object_answered(task, wants, Ok(Reply::Done), poller);
+                continue;
+            };
+            let call = call.and_then(|call| permitted(client, handle, call));
+            let called = match call {
+                Ok((grant, call)) => {
+                    let deadline = match patience {
+                        Some(Patience::Never) => None,
+                        Some(Patience::For(nanos)) => {
+                            Some(Instant::now().checked_add(Duration::from_nanos(nanos)))
+                        }
+                        Some(Patience::Ever) | None => Some(None),
+                    };
+                    self.hurry(deadline.flatten());
+                    self.objects.store.call(Owner::Task(task), grant.id(), call, deadline)
+                }
+                Err(error) => Called::Answered(Err(error)),
+            };
+            match called {
+                Called::Answered(answer) => self.object_answered(task, wants, answer, poller),
+                Called::Waits(ticket) => {
+                    if let Some(client) = self.objects.clients.get_mut(&task) {
+                        client.waits = Some((ticket, wants));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A task's call has come to its end.
+    fn object_answered(&mut self, task: TaskId, wanted: bool, answer: Answer, poller: &Poller) {
+        let Some(client) = self.objects.clients.get_mut(&task) else { return };
+        let worker = client.worker;
+        if !wanted {
+            client.posted += 1;
+            client.open -= 1;
+            if let Err(error) = answer {
+                client.earlier.get_or_insert(error);
+            }
+            if client.granted - client.posted <= POSTS / 2 {
+                client.granted = client.posted + POSTS;
+                let credit = Credit { task, of: Flow::Posts, total: client.granted };
+                self.tell_worker(worker, poller, to_worker::CREDIT, |out| encode(&credit, out));
+            }
+            return;
+        }
+        client.asks = false;
+        let answer = match client.earlier.take() {
+            Some(earlier) => Err(ObjectError::Earlier(Box::new(earlier))),
+            None => answer.and_then(|reply| granted(client, reply)),
+        };
+        let mut bytes = Vec::new();
+        encode(&answer, &mut bytes);
+        self.answer(worker, task, &bytes, poller);
+    }
+
+    /// Hands out the answers of those who have waited, and removes what nobody can reach any more. Either may bring
+    /// about more of both.
+    pub(super) fn settle_objects(&mut self, poller: &Poller) {
+        loop {
+            let answered = self.objects.store.take_answered();
+            let abandoned = self.objects.abandoned.take();
+            if answered.is_empty() && abandoned.is_empty() {
+                return;
+            }
+            for (ticket, owner, answer) in answered {
+                match owner {
+                    Owner::Host(_) => {
+                        let wait = self.objects.waits.remove(&ticket);
+                        self.outbox.extend(wait.map(|wait| Delivery::Answer(wait, answer)));
+                    }
+                    Owner::Task(task) => self.task_answered(task, ticket, answer, poller),
+                }
+            }
+            abandoned.into_iter().for_each(|id| self.objects.store.remove(id));
+        }
+    }
+
+    fn task_answered(&mut self, task: TaskId, ticket: Ticket, answer: Answer, poller: &Poller) {
+        let Some(client) = self.objects.clients.get_mut(&task) else { return };
+        let Some((_, wanted)) = client.waits.take_if(|(waits, _)| *waits == ticket) else { return };
+        self.object_answered(task, wanted, answer, poller);
+        self.work_off(task, poller);
+    }
+}
+
+/// The grant that a task means, if it allows the call, and the call with the grants that travel with it.
+fn permitted(client: &Client, handle: u32, call: Call) -> Result<(Grant, Call<Stored>), ObjectError> {
+    let find = |handle: u32| client.grants.get(handle as usize).cloned().ok_or(ObjectError::BadHandle);
+    let grant = find(handle)?;
+    if !grant.rights.contain(call.needs()) {
+        return Err(ObjectError::NoRight);
+    }
+    let call = call.try_map(|Item { bytes, handles }| {
+        let handles = handles.into_iter().map(find).collect::<Result<_, _>>()?;
+        Ok(Item { bytes, handles })
+    });
+    Ok((grant, call?))
+}
+
+/// A reply as the task sees it: the grants in it are its own now.
+fn granted(client: &mut Client, reply: Reply<Stored>) -> Result<Reply, ObjectError> {
+    let reply = reply.map(|Item { bytes, handles }| {
+        let numbers = handles.into_iter().map(|grant| {
+            client.grants.push(grant);
+            u32::try_from(client.grants.len() - 1).unwrap_or(u32::MAX)
+        });
+        Item { bytes, handles: numbers.collect() }
+    });
+    if client.grants.len() > MAX_HANDLES {
+        return Err(ObjectError::Quota(format!("{MAX_HANDLES} handles of one task")));
+    }
+    Ok(reply)
+}
