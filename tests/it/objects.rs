@@ -198,7 +198,8 @@ fn a_ring_of_two_tasks_is_broken() {
         let first: TaskFuture<bool> =
             call(&pool, "two_locks", &(a.clone(), b.clone(), held.clone(), go.clone()));
         let second: TaskFuture<bool> = call(&pool, "two_locks", &(b, a, held.clone(), go.clone()));
-        (held.acquire().unwrap().forget(), held.acquire().unwrap().forget());
+        held.acquire().unwrap().forget();
+        held.acquire().unwrap().forget();
         go.set().unwrap();
         let Err(TaskError::Guest(error)) = second.result() else { panic!("the youngest fails") };
         assert!(

@@ -169,3 +169,34 @@ fn answer(questions: Receiver<(String, Sender<String>)>) -> Result<u32, ObjectEr
     }
     Ok(count)
 }
+
+/// Puts a number and gets it back, so many times.
+#[wpool_guest::task]
+fn put_and_get(times: u32, queue: Queue<u32>) -> Result<(), ObjectErrorText> {
+    for n in 0..times {
+        queue.put(&n).map_err(text)?;
+        if queue.get().map_err(text)? != n {
+            return Err("another number".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// Sets so many keys.
+#[wpool_guest::task]
+fn set_keys(times: u32, dict: Dict<u32, u32>) -> Result<(), ObjectErrorText> {
+    (0..times).try_for_each(|n| dict.set(&(n % 1000), &n)).map_err(text)
+}
+
+/// Puts a thousand numbers together and gets them together, so many times.
+#[wpool_guest::task]
+fn thousands(times: u32, queue: Queue<u32>) -> Result<(), ObjectErrorText> {
+    let numbers: Vec<u32> = (0..1000).collect();
+    for _ in 0..times {
+        queue.put_many(&numbers).map_err(text)?;
+        if queue.get_many(1000).map_err(text)? != numbers {
+            return Err("other numbers".to_owned());
+        }
+    }
+    Ok(())
+}

@@ -1,10 +1,11 @@
 //! Measures everything in one run, prints a table, and writes the same as JSON.
 //!
-//! usage: bench [--rounds N] [--json FILE] [--only map|trip|start|memory|hard]. Every figure is the median of the rounds; the comparisons are
+//! usage: bench [--rounds N] [--json FILE] [--only map|trip|start|memory|objects|hard]. Every figure is the median of the rounds; the comparisons are
 //! made in the same run, in turn, so that a machine that is busy is busy for both sides.
 #![expect(clippy::print_stdout, reason = "it prints its table")]
 
 mod hard_times;
+mod objects;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,10 @@ fn main() -> Result<()> {
     }
     if wanted("memory") {
         measure_memory(&guest, &mut rows)?;
+    }
+    if wanted("objects") {
+        let folder = module.parent().ok_or("a module lies in a folder")?;
+        objects::measure(folder, rounds, &mut rows)?;
     }
     if wanted("hard") {
         let folder = module.parent().ok_or("a module lies in a folder")?;
@@ -163,6 +168,12 @@ fn measure_map(guest: &Guest, module: &Path, rounds: usize, rows: &mut Vec<Row>)
     Ok(())
 }
 
+/// Microseconds of a bare round trip between two processes, on the average of so many.
+fn ping_pong(trips: i64) -> Result<f64> {
+    let output = Command::new(sibling("ping_pong")?).arg(trips.to_string()).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
+}
+
 fn measure_round_trip(guest: &Guest, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
     let pool = Pool::builder(guest.clone()).workers(2).build()?;
     let square = pool.task::<i64, i64>("square")?;
@@ -173,8 +184,7 @@ fn measure_round_trip(guest: &Guest, rounds: usize, rows: &mut Vec<Row>) -> Resu
             assert_eq!(square.submit(&n)?.result()?, n * n, "a wrong result");
         }
         let trip = 1e6 / per_second(TRIPS, began);
-        let output = Command::new(sibling("ping_pong")?).arg(TRIPS.to_string()).output()?;
-        let ping: f64 = String::from_utf8_lossy(&output.stdout).trim().parse()?;
+        let ping = ping_pong(TRIPS)?;
         ratios.push(trip / ping);
         trips.push(trip);
         bare.push(ping);
