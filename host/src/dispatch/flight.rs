@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::range::Range;
 use crate::ids::TaskId;
-use crate::wire::control::CLAIMS;
+use crate::wire::control::{CLAIMS, SEATS};
 
 pub(super) struct Flight {
     /// In the order in which they were sent, each with the claim word of its first task.
@@ -56,6 +56,17 @@ impl Flight {
     /// Whether any of its tasks waits for something.
     pub(super) fn any_suspended(&self) -> bool {
         !self.suspended.is_empty()
+    }
+
+    /// Whether so many of its tasks wait that no other can begin.
+    pub(super) fn is_full(&self) -> bool {
+        self.suspended.len() >= SEATS as usize
+    }
+
+    /// How many of its tasks could be taken back for a worker that has nothing to do: half of those that run or are
+    /// about to; all of them if none of them can begin.
+    pub(super) fn to_spare(&self) -> u32 {
+        if self.is_full() { self.active() } else { self.active() / 2 }
     }
 
     /// A task has done something that others can see, if the worker has it.

@@ -73,7 +73,7 @@ impl Dispatcher {
     fn seats(&self, serving: &Serving, depth: u8) -> u32 {
         let deepest = self.guests.get(&serving.guest).map_or(0, |tenant| tenant.depth);
         if deepest == 0 {
-            return u32::MAX;
+            return if serving.flight.is_full() { 0 } else { u32::MAX };
         }
         (SEATS - u32::from(deepest.saturating_sub(depth))).saturating_sub(serving.flight.len())
     }
@@ -86,6 +86,12 @@ impl Dispatcher {
         let closed = if closed && !serving.flight.any_suspended() { deepest + 1 } else { u8::from(closed) };
         let seated = (0..=deepest).find(|&depth| self.seats(serving, depth) > 0);
         closed.max(seated.unwrap_or(deepest + 1))
+    }
+
+    /// Whether a worker has nothing to do and would take whatever there is. One whose seats are taken by tasks that
+    /// wait would not, and what was taken back for it would go where it came from.
+    pub(super) fn could_help(&self, serving: &Serving) -> bool {
+        serving.flight.active() == 0 && self.least_depth(serving) == 0 && !self.is_used_up(serving)
     }
 
     /// What is next for a worker.
@@ -171,14 +177,12 @@ impl Dispatcher {
 
     /// When a worker has nothing and nothing waits, it gets half of what the busiest has not begun.
     fn steal(&mut self, actions: &mut Vec<Action>) {
-        if !self.ready().any(|(_, serving)| serving.flight.active() > 1) {
+        if !self.ready().any(|(_, serving)| serving.flight.to_spare() > 0) {
             return;
         }
         let idle: Vec<GuestKey> = self
             .ready()
-            .filter(|(_, serving)| {
-                serving.flight.active() == 0 && !serving.retiring && !self.is_used_up(serving)
-            })
+            .filter(|(_, serving)| self.could_help(serving))
             .map(|(_, serving)| serving.guest)
             .collect();
         for guest in idle {
@@ -196,18 +200,18 @@ impl Dispatcher {
             .enumerate()
             .filter_map(|(place, slot)| match slot {
                 Slot::Ready(serving)
-                    if serving.guest == guest && serving.flight.active() > 1 && !serving.asked =>
+                    if serving.guest == guest && serving.flight.to_spare() > 0 && !serving.asked =>
                 {
-                    Some((place, serving.flight.active()))
+                    Some((place, serving.flight.to_spare()))
                 }
                 _ => None,
             })
             .max_by_key(|(_, len)| *len);
-        let Some((place, len)) = busiest else { return };
+        let Some((place, count)) = busiest else { return };
         let worker = self.id(place);
         let Slot::Ready(serving) = &mut self.slots[place] else { return };
         serving.asked = true;
-        let tasks = serving.flight.latest(len / 2);
+        let tasks = serving.flight.latest(count);
         actions.push(Action::Recall { worker, tasks, why: Recall::Steal });
     }
 }

@@ -259,10 +259,10 @@ impl Dispatcher {
 
     /// When a worker is to be relieved of some of its tasks, if nothing happens until then.
     fn relief_at(&self, serving: &Serving) -> Option<Instant> {
-        if serving.flight.active() <= 1 {
+        if serving.flight.to_spare() == 0 {
             return None;
         }
-        let idle = |other: &Serving| other.guest == serving.guest && other.flight.active() == 0;
+        let idle = |other: &Serving| other.guest == serving.guest && self.could_help(other);
         let helped = self.starting_for(serving.guest) > 0 || self.ready().any(|(_, other)| idle(other));
         // While the guest's breaker rests nobody can be started, and asking again and again would change nothing.
         let rest = self.guests.get(&serving.guest)?.breaker.rests_until();

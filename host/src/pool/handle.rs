@@ -116,6 +116,11 @@ impl HostWait {
     }
 }
 
+/// Whether who waits would not have got this error.
+fn is_wait(error: &ObjectError) -> bool {
+    matches!(error, ObjectError::Full | ObjectError::Empty | ObjectError::Held | ObjectError::TimedOut)
+}
+
 /// A number for the next thread or `.await`.
 fn next_owner() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -258,11 +263,15 @@ impl Shared {
     ) -> Result<Answer, (Ticket, Arc<HostWait>)> {
         self.with(|core| {
             // When everything has ended nobody waits any more; what is there can still be had.
-            let may_wait = may_wait.filter(|_| !core.is_finished());
+            let finished = core.is_finished() && may_wait.is_some();
+            let may_wait = may_wait.filter(|_| !finished);
             if !grant.rights.contain(call.needs()) {
                 return Ok(Err(ObjectError::NoRight));
             }
             match core.objects.store.call(owner, grant.id(), call, may_wait) {
+                Called::Answered(Err(error)) if finished && is_wait(&error) => {
+                    Ok(Err(ObjectError::PoolClosed))
+                }
                 Called::Answered(answer) => Ok(answer),
                 Called::Waits(ticket) => {
                     let wait = Arc::new(HostWait::default());

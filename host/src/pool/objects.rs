@@ -39,6 +39,8 @@ struct Client {
     backlog: VecDeque<Asked>,
     /// It has asked for something that has an answer, and not got it.
     asks: bool,
+    /// The dispatcher was told that it waits for that.
+    suspended: bool,
     /// What went wrong with something that has no answer.
     earlier: Option<ObjectError>,
     /// How much without an answer it has asked for that is not done, was done, and may be asked for in all.
@@ -56,6 +58,7 @@ impl Client {
             waits: None,
             backlog: VecDeque::new(),
             asks: false,
+            suspended: false,
             earlier: None,
             open: 0,
             posted: 0,
@@ -135,6 +138,11 @@ impl Core {
             self.handle(Event::Acted { worker, task }, Instant::now(), poller);
         }
         self.work_off(task, poller);
+        // A task that has no answer yet is suspended, and in nobody's way.
+        if let Some(client) = self.objects.clients.get_mut(&task).filter(|client| client.asks) {
+            client.suspended = true;
+            self.handle(Event::Suspended { worker, task }, Instant::now(), poller);
+        }
         Ok(())
     }
 
@@ -194,10 +202,14 @@ impl Core {
             return;
         }
         client.asks = false;
+        let suspended = std::mem::take(&mut client.suspended);
         let answer = match client.earlier.take() {
             Some(earlier) => Err(ObjectError::Earlier(Box::new(earlier))),
             None => answer.and_then(|reply| granted(client, reply)),
         };
+        if suspended {
+            self.handle(Event::Resumed { worker, task }, Instant::now(), poller);
+        }
         let mut bytes = Vec::new();
         encode(&answer, &mut bytes);
         self.answer(worker, task, &bytes, poller);

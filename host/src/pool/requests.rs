@@ -65,7 +65,10 @@ impl Core {
             }
             Ask::Outcome { number } => {
                 let outcome = match self.families.take(task, number) {
-                    Wanted::Later => return Ok(()),
+                    Wanted::Later => {
+                        self.handle(Event::Suspended { worker, task }, Instant::now(), poller);
+                        return Ok(());
+                    }
                     Wanted::Now(outcome) => outcome,
                     Wanted::Nothing => failed(
                         "no_sub_task",
@@ -164,6 +167,7 @@ impl Core {
         let outcome = outcome_of(completed);
         let awaited = self.families.ended(parent, number, outcome, held.unwrap_or(0), refused);
         if let Some(outcome) = awaited {
+            self.handle(Event::Resumed { worker, task: parent }, Instant::now(), poller);
             self.answer(worker, parent, &outcome, poller);
         }
     }

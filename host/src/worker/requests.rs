@@ -124,6 +124,12 @@ impl<T, W: FnMut(&mut Mail) -> Option<T> + Unpin> Future for Waiting<'_, W> {
     }
 }
 
+/// Suspends the task until its answer has come. The time does not count as running.
+async fn wait_for_answer(caller: &mut Caller<'_, TaskState>, task: TaskId) -> Result<Vec<u8>, Ended> {
+    caller.data().turns.wait_for_answer();
+    wait_for(caller, task, |mail| mail.answer.take()).await
+}
+
 /// Suspends the task until something has come for it. The time does not count as running.
 async fn wait_for<T>(
     caller: &mut Caller<'_, TaskState>,
@@ -207,7 +213,7 @@ async fn outcome(mut caller: Caller<'_, TaskState>, (number,): (u32,)) -> wasmti
         }
         None => {
             state.output.request(&Request { task, ask: Ask::Outcome { number } })?;
-            wait_for(&mut caller, task, |mail| mail.answer.take()).await?
+            wait_for_answer(&mut caller, task).await?
         }
     };
     let len = u32::try_from(answer.len())?;
@@ -251,7 +257,7 @@ async fn call(
         bytes
     } else {
         state.output.request(&Request { task, ask: Ask::Call { handle, patience, call } })?;
-        wait_for(&mut caller, task, |mail| mail.answer.take()).await?
+        wait_for_answer(&mut caller, task).await?
     };
     let len = u32::try_from(answer.len())?;
     caller.data_mut().requests.answer = answer;
@@ -262,7 +268,7 @@ async fn flush(mut caller: Caller<'_, TaskState>) -> wasmtime::Result<u32> {
     let state = caller.data_mut();
     let task = running(state, "used a shared object")?;
     state.output.request(&Request { task, ask: Ask::Flush })?;
-    let answer = wait_for(&mut caller, task, |mail| mail.answer.take()).await?;
+    let answer = wait_for_answer(&mut caller, task).await?;
     let len = u32::try_from(answer.len())?;
     caller.data_mut().requests.answer = answer;
     Ok(len)

@@ -46,6 +46,8 @@ struct Suspended<'a> {
     id: TaskId,
     future: Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>,
     pause: Pause,
+    /// Whether the worker has told the parent that it waits.
+    told: bool,
 }
 
 impl Suspended<'_> {
@@ -53,7 +55,7 @@ impl Suspended<'_> {
         match self.pause {
             Pause::Turn => true,
             Pause::Time(at) => at <= now,
-            Pause::News => false,
+            Pause::News | Pause::Answer => false,
         }
     }
 }
@@ -104,7 +106,7 @@ impl<'a> Worker<'a> {
         session.read_frames()?;
         loop {
             session.resume_due()?;
-            if !session.suspended.is_empty() {
+            if !session.suspended.is_empty() && session.has_work() {
                 session.read_arrived(socket)?;
             }
             if session.suspended.iter().any(|task| task.pause == Pause::Turn) {
@@ -348,7 +350,7 @@ impl<'a> Session<'a> {
             Poll::Ready(ended) => ended,
             Poll::Pending => {
                 let pause = worker.share.turns.pause();
-                self.suspended.push(Suspended { id, future, pause });
+                self.suspended.push(Suspended { id, future, pause, told: pause.is_told() });
                 self.tell_suspended(id, pause)
             }
         }
@@ -356,11 +358,13 @@ impl<'a> Session<'a> {
 
     /// Tells the parent of a task that waits for more than its turn, and with it what the task has asked for.
     fn tell_suspended(&self, id: TaskId, pause: Pause) -> io::Result<()> {
+        let output = &self.worker.share.output;
         if pause == Pause::Turn {
             return Ok(());
         }
-        let output = &self.worker.share.output;
-        output.suspended(id)?;
+        if pause.is_told() {
+            output.suspended(id)?;
+        }
         output.flush()
     }
 
@@ -379,7 +383,7 @@ impl<'a> Session<'a> {
                 continue;
             }
             let share = &self.worker.share;
-            if task.pause != Pause::Turn {
+            if task.told {
                 share.output.resumed(task.id)?;
             }
             share.turns.begin(others);
@@ -394,6 +398,7 @@ impl<'a> Session<'a> {
                 }
                 Poll::Pending => {
                     task.pause = share.turns.pause();
+                    task.told = task.pause.is_told();
                     let (id, pause) = (task.id, task.pause);
                     self.tell_suspended(id, pause)?;
                     place += 1;
@@ -401,6 +406,12 @@ impl<'a> Session<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether there is something to run now.
+    fn has_work(&self) -> bool {
+        let turn = self.suspended.iter().any(|task| task.pause == Pause::Turn);
+        turn || (self.may_begin() && !self.has_begun_all())
     }
 
     /// Takes the frames that have arrived, without waiting: a task that waits need not wait for all that could begin.
@@ -419,7 +430,7 @@ impl<'a> Session<'a> {
     fn wait(&mut self, socket: &UnixStream) -> Result<bool, ServeError> {
         let times = self.suspended.iter().filter_map(|task| match task.pause {
             Pause::Time(at) => Some(at),
-            Pause::Turn | Pause::News => None,
+            Pause::Turn | Pause::News | Pause::Answer => None,
         });
         let first = times.min();
         if let Some(at) = first

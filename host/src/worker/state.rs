@@ -187,8 +187,17 @@ pub(super) enum Pause {
     /// Its turn: it would go on at once.
     Turn,
     Time(Instant),
-    /// Something from the parent.
+    /// Something from the parent, which does not know that it waits.
     News,
+    /// An answer from the parent, which knows.
+    Answer,
+}
+
+impl Pause {
+    /// Whether the parent has to be told that the task waits.
+    pub(super) fn is_told(self) -> bool {
+        matches!(self, Pause::Time(_) | Pause::News)
+    }
 }
 
 /// Where the worker's loop and the task that runs tell each other about turns. Only one task runs at a time, so one
@@ -231,6 +240,11 @@ impl Turns {
     /// The task that runs waits until then.
     pub(super) fn wait_until(&self, at: Instant) {
         self.lock().pause = Pause::Time(at);
+    }
+
+    /// The task that runs waits for an answer.
+    pub(super) fn wait_for_answer(&self) {
+        self.lock().pause = Pause::Answer;
     }
 
     /// What the task waits for that has just suspended itself.

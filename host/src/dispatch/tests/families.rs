@@ -55,6 +55,50 @@ fn who_is_to_go_gets_only_what_its_tasks_may_wait_for() {
 }
 
 #[test]
+fn what_cannot_begin_because_others_wait_is_taken_back() {
+    let mut bench = Bench::ready(2);
+    let waiting: u64 = SEATS.into();
+    for task in 0..waiting {
+        // Both have room, and the first is chosen; nobody has anything to do but wait.
+        bench.submit(task, 1);
+        let holder = if sent(&bench.actions, worker(0, 1)).is_empty() { 1 } else { 0 };
+        assert_eq!(holder, 0, "task {task}");
+        if task + 1 < waiting {
+            bench.handle(Event::Suspended { worker: worker(0, 1), task: TaskId(task) });
+        }
+    }
+    let actions = bench.submit(waiting, 1);
+    assert_eq!(sent(actions, worker(1, 1)), [(waiting, 1)]);
+    bench.done(1, waiting, Duration::from_nanos(1));
+    // Short tasks are sent ahead, and one of those before them waits, too.
+    let actions = bench.submit(waiting + 1, 1);
+    assert_eq!(sent(actions, worker(1, 1)).len() + sent(actions, worker(0, 1)).len(), 1);
+    bench.handle(Event::Suspended { worker: worker(0, 1), task: TaskId(waiting - 1) });
+    bench.submit(waiting + 2, 1);
+    assert!(sent(&bench.actions, worker(0, 1)).is_empty(), "it is full");
+}
+
+#[test]
+fn nothing_is_taken_back_for_a_worker_that_would_not_take_it() {
+    let mut bench = Bench::new(fixed(2));
+    bench.handle(Event::Load { guest: HOME, weight: 1, depth: 1 });
+    bench.handle(Event::WorkerReady(worker(0, 1)));
+    bench.submit(0, 1);
+    bench.done(0, 0, Duration::from_nanos(1));
+    for task in 1..u64::from(SEATS) {
+        bench.submit(task, 1);
+        bench.handle(Event::Suspended { worker: worker(0, 1), task: TaskId(task) });
+    }
+    bench.handle(Event::WorkerReady(worker(1, 1)));
+    let actions = bench.submit(1000, 10);
+    assert_eq!(sent(actions, worker(1, 1)).iter().map(|(_, count)| count).sum::<u32>(), 10);
+    assert!(
+        !actions.to_vec_debug().contains("Recall"),
+        "the other one has nothing to do, and no seat: {actions:?}"
+    );
+}
+
+#[test]
 fn what_others_have_seen_does_not_run_again() {
     let mut bench = bench(1, 1);
     bench.submit(0, 1);
@@ -105,7 +149,10 @@ struct Forest {
 impl Forest {
     fn run(&mut self, event: Event) {
         let mut pending = VecDeque::from([event]);
+        let mut steps = 0;
         while let Some(event) = pending.pop_front() {
+            steps += 1;
+            assert!(steps < 100_000, "one thing follows from another for ever: {event:?}");
             let mut actions = Vec::new();
             self.dispatcher.handle(event, self.now, &mut actions);
             for action in actions {
@@ -212,7 +259,7 @@ impl Forest {
 
     /// Everybody behaves until everything has ended.
     fn finish(&mut self) {
-        for _ in 0..100_000 {
+        for _ in 0..5_000 {
             if self.dispatcher.is_finished() {
                 return;
             }
