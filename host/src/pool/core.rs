@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     callbacks: Callbacks,
     /// Shared objects that nobody has a handle on any more.
     pub(super) abandoned: Arc<Abandoned>,
+    /// A worker has just been answered, and will most likely ask for more.
+    pub(super) conversing: AtomicBool,
     sentinel: OwnedFd,
     pub(super) lead: Lead,
 }
@@ -79,6 +81,8 @@ pub(super) struct Core {
     /// Who reads what tasks emit.
     pub(super) emits: HashMap<TaskId, Arc<EmitState>>,
     pub(super) objects: Objects,
+    /// A worker was answered.
+    pub(super) answered: bool,
     next_task: u64,
     next_job: u64,
     next_guest: u32,
@@ -118,6 +122,7 @@ impl Shared {
             families: Families::default(),
             emits: HashMap::new(),
             objects,
+            answered: false,
             next_task: 0,
             next_job: 0,
             next_guest: 0,
@@ -143,6 +148,7 @@ impl Shared {
             queue_limit,
             callbacks: Callbacks::default(),
             abandoned,
+            conversing: AtomicBool::new(false),
             sentinel: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?,
             lead: Lead::default(),
         })
@@ -177,6 +183,9 @@ impl Shared {
         core.settle_objects(&self.poller);
         let outbox = std::mem::take(&mut core.outbox);
         let wake = std::mem::take(&mut core.wake_driver);
+        if std::mem::take(&mut core.answered) {
+            self.conversing.store(true, Ordering::Relaxed);
+        }
         let room = core.waiting_for_room > 0
             && (core.closed.is_some() || core.dispatcher.queued() < self.queue_limit);
         drop(core);

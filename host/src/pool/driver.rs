@@ -8,6 +8,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
@@ -27,7 +28,7 @@ use crate::wire::codec::{FrameReader, FrameWriter};
 use crate::wire::control::ControlPage;
 use crate::wire::message::{BadMessage, Done, Fatal, Hello, Ready, decode, encode, from_worker, to_worker};
 use crate::wire::outcome::task_result;
-use crate::wire::{BUILD, PROTOCOL_VERSION};
+use crate::wire::{BUILD, MOMENT, PROTOCOL_VERSION};
 
 /// A result or an error, a log and a backtrace: what one record can hold at most, beside its result.
 const RECORD_OVERHEAD: usize = 1 << 20;
@@ -193,6 +194,21 @@ impl Driver<'_> {
     }
 }
 
+/// Waits a moment without sleeping, until it is so. False if it was not. Others who want the processor have it
+/// meanwhile.
+fn soon(mut so: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < MOMENT {
+        if so() {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    false
+}
+
+const NOT_AT_ALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
 impl Ears {
     /// Waits for news of any worker, at most until the deadline, and handles them.
     pub(super) fn listen(&mut self, shared: &Shared, deadline: Option<Instant>) {
@@ -201,9 +217,20 @@ impl Ears {
         let timeout = timeout.and_then(|time| Timespec::try_from(time + Duration::from_micros(1)).ok());
         let mut events = Vec::with_capacity(EVENTS);
         let poller = &shared.poller;
-        match epoll::wait(&poller.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => tracing::error!(%error, "cannot wait for workers"),
+        let mut wait = |timeout| match epoll::wait(
+            &poller.epoll,
+            rustix::buffer::spare_capacity(&mut events),
+            timeout,
+        ) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::INTR) => 0,
+            Err(error) => {
+                tracing::error!(%error, "cannot wait for workers");
+                0
+            }
+        };
+        if !shared.conversing.swap(false, Ordering::Relaxed) || !soon(|| wait(Some(&NOT_AT_ALL)) > 0) {
+            wait(timeout.as_ref());
         }
         for event in events {
             match event.data.u64() {

@@ -174,6 +174,7 @@ impl Core {
 
     pub(super) fn answer(&mut self, worker: WorkerId, task: TaskId, bytes: &[u8], poller: &Poller) {
         let answer = Answer { task, bytes };
+        self.answered = true;
         self.tell_worker(worker, poller, to_worker::ANSWER, |out| encode(&answer, out));
     }
 

@@ -13,3 +13,7 @@ pub(crate) const PROTOCOL_VERSION: u32 = 1;
 
 /// Names this build: the package's version and a hash of its source. Both sides of a handshake compare it.
 pub(crate) const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("WPOOL_SOURCE_HASH"));
+
+/// For so long both ends of a conversation look for what comes next before they sleep: to be woken takes about half
+/// of it.
+pub(crate) const MOMENT: std::time::Duration = std::time::Duration::from_micros(20);

@@ -22,6 +22,7 @@ use super::state::{Duty, InstanceShare, Pause, TaskState};
 use crate::ids::TaskId;
 use crate::limits::Isolation;
 use crate::wire::codec::{Frame, FrameError, FrameReader};
+use crate::wire::MOMENT;
 use crate::wire::control::SEATS;
 use crate::wire::message::{
     Answer, BadMessage, CallHeader, Credit, Described, Done, Initialized, Outcome, decode, encode,
@@ -438,12 +439,28 @@ impl<'a> Session<'a> {
         {
             return Ok(true);
         }
+        if first.is_none() && self.suspended.iter().any(|task| task.pause == Pause::Answer) {
+            arrives_at_once(socket)?;
+        }
         if self.reader.fill(socket)? == 0 {
             return Ok(false);
         }
         self.read_frames()?;
         Ok(true)
     }
+}
+
+/// Waits a moment without sleeping, for an answer that is most likely on its way: to be woken costs more than most
+/// answers take. Others who want the processor have it meanwhile.
+fn arrives_at_once(socket: &UnixStream) -> io::Result<bool> {
+    let began = Instant::now();
+    while began.elapsed() < MOMENT {
+        if readable_before(socket, began)? {
+            return Ok(true);
+        }
+        std::thread::yield_now();
+    }
+    Ok(false)
 }
 
 impl Batch {
