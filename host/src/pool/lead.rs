@@ -104,6 +104,7 @@ impl Shared {
             self.lead.ears.lock().unwrap_or_else(PoisonError::into_inner)
         });
         let before = LED.replace(self.lead.address());
+        self.conversing.store(true, Ordering::Relaxed);
         while !done() && deadline.is_none_or(|at| at > Instant::now()) {
             ears.listen(self, deadline);
         }

@@ -439,7 +439,7 @@ impl<'a> Session<'a> {
         {
             return Ok(true);
         }
-        if first.is_none() && self.suspended.iter().any(|task| task.pause == Pause::Answer) {
+        if first.is_none() {
             arrives_at_once(socket)?;
         }
         if self.reader.fill(socket)? == 0 {
