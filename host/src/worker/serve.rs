@@ -21,8 +21,8 @@ use super::instance::{Figures, Fresh, Guest};
 use super::state::{Duty, InstanceShare, Pause, TaskState};
 use crate::ids::TaskId;
 use crate::limits::Isolation;
-use crate::wire::codec::{Frame, FrameError, FrameReader};
 use crate::wire::MOMENT;
+use crate::wire::codec::{Frame, FrameError, FrameReader};
 use crate::wire::control::SEATS;
 use crate::wire::message::{
     Answer, BadMessage, CallHeader, Credit, Described, Done, Initialized, Outcome, decode, encode,
