@@ -104,9 +104,15 @@ pub struct Item<H = u32> {
     /// The value.
     #[serde(with = "bytes")]
     pub bytes: Vec<u8>,
-    /// The handles.
+    /// The handles, at most [`MAX_HANDLES`].
+    #[serde(deserialize_with = "few::handles", bound(deserialize = "H: Deserialize<'de>"))]
     pub handles: Vec<H>,
 }
+
+/// The most handles that travel with one value.
+pub const MAX_HANDLES: usize = 10_000;
+/// The most values in one call.
+pub const MAX_ITEMS: usize = 100_000;
 
 impl<H> Default for Item<H> {
     fn default() -> Self {
@@ -117,8 +123,9 @@ impl<H> Default for Item<H> {
 /// What is asked of an object. Which calls an object understands depends on its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call<I = Item> {
-    /// Queue, pipe: puts values in, one after the other, and waits for room.
-    Put(Vec<I>),
+    /// Queue, pipe: puts values in, at most [`MAX_ITEMS`], one after the other, and waits for room.
+    #[serde(bound(deserialize = "I: Deserialize<'de>"))]
+    Put(#[serde(deserialize_with = "few::items")] Vec<I>),
     /// Queue, pipe: takes at least one value, at most so many, and waits for the first.
     Get(u32),
     /// Pipe, queue: waits until there is something to get.
@@ -183,8 +190,9 @@ pub enum Call<I = Item> {
         /// What it holds then.
         value: I,
     },
-    /// List: appends.
-    Extend(Vec<I>),
+    /// List: appends values, at most [`MAX_ITEMS`].
+    #[serde(bound(deserialize = "I: Deserialize<'de>"))]
+    Extend(#[serde(deserialize_with = "few::items")] Vec<I>),
     /// List: puts something before a place.
     InsertAt(i64, I),
     /// List: takes out what is at a place.
@@ -372,6 +380,49 @@ impl fmt::Display for ObjectError {
 }
 
 impl core::error::Error for ObjectError {}
+
+/// Lists that have an end: an element takes more memory than the byte that may stand for it.
+mod few {
+    use alloc::vec::Vec;
+    use core::fmt;
+    use core::marker::PhantomData;
+
+    use serde::de::{Error as _, SeqAccess, Visitor};
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn items<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        deserializer.deserialize_seq(Few(super::MAX_ITEMS, PhantomData))
+    }
+
+    pub(super) fn handles<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<T>, D::Error> {
+        deserializer.deserialize_seq(Few(super::MAX_HANDLES, PhantomData))
+    }
+
+    struct Few<T>(usize, PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {} elements", self.0)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Vec<T>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(part) = parts.next_element()? {
+                if all.len() == self.0 {
+                    return Err(A::Error::custom("too many elements"));
+                }
+                all.push(part);
+            }
+            Ok(all)
+        }
+    }
+}
 
 /// Bytes as bytes, not one by one.
 mod bytes {

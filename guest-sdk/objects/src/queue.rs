@@ -109,7 +109,8 @@ macro_rules! putting {
                 self.handle.call(pack_all([value])?, Patience::Never).map(drop)
             }
 
-            /// Puts several values in, one after the other, with one message for all. Waits until all of them are in.
+            /// Puts several values in, at most 100,000, one after the other, with one message for all. Waits until all
+            /// of them are in.
             ///
             /// # Errors
             /// As [`put`](Self::put); then some of them may be in.

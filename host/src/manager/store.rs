@@ -12,7 +12,7 @@ use super::objects::{Attempt, Memo, Object, Shape};
 use super::{ObjectId, Owner, Stored, Ticket};
 
 /// Everybody who may wait at one object.
-const MAX_WAITERS: usize = 100_000;
+pub(super) const MAX_WAITERS: usize = 100_000;
 
 /// How a call ended.
 pub(crate) type Answer = Result<Reply<Stored>, ObjectError>;

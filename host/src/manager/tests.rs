@@ -414,6 +414,17 @@ fn ten_thousand_who_wait_are_woken_by_one() {
     assert_eq!(bench.store.next_deadline(), None);
 }
 
+#[test]
+fn one_too_many_does_not_wait() {
+    let mut bench = Bench::new();
+    let event = bench.store.make(Shape::Event);
+    for n in 0..store::MAX_WAITERS as u64 {
+        bench.waits(host(n), event, Call::Wait, None);
+    }
+    let one_more = bench.store.call(task(1), event, Call::Wait, Some(None));
+    assert!(matches!(one_more, Called::Answered(Err(ObjectError::Quota(_)))), "{one_more:?}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

@@ -6,6 +6,7 @@
 //!  submit --- Submitted -+-> queue -> Dispatcher --- Send ------------+-> serve loop -> Store + Instance
 //!  TaskFuture <- settle -+--------- handle(event, now) <- Done -------+-- outcome (value | error | trap | limit)
 //!  cancel --- Cancel ----+->           ^      |                       |
+//!                        |             |      +- answer, credit <-----+-- request: emit, sub-task, shared object
 //!                        | WorkerExited|      +- Spawn / Stop / Kill -+-> exec / end of the stream / SIGKILL
 //!                        | Tick -------+                              |
 //! ```

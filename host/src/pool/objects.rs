@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply};
+use wpool_abi::object::{Call, Item, MAX_HANDLES, ObjectError, Patience, Reply};
 
 use super::connection::Poller;
 use super::core::{Core, Shared};
@@ -15,9 +15,6 @@ use crate::dispatch::Event;
 use crate::ids::{TaskId, WorkerId};
 use crate::manager::{Abandoned, Answer, Called, Grant, Owner, Store, Stored, Ticket};
 use crate::wire::message::{BadMessage, Credit, Flow, POSTS, decode, encode, to_worker};
-
-/// Handles that one task may have.
-const MAX_HANDLES: usize = 10_000;
 
 /// The shared objects of a pool, and who uses them.
 #[derive(Default)]
@@ -272,4 +269,63 @@ fn granted(client: &mut Client, reply: Reply<Stored>) -> Result<Reply, ObjectErr
         return Err(ObjectError::Quota(format!("{MAX_HANDLES} handles of one task")));
     }
     Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use wpool_abi::object::{MAX_ITEMS, Rights};
+
+    use super::*;
+    use crate::manager::Shape;
+
+    fn client(rights: &[Rights]) -> Client {
+        let (mut store, abandoned) = (Store::default(), Arc::default());
+        let grant = |rights: &Rights| Grant::new(store.make(Shape::Event), &abandoned).narrowed(*rights);
+        let grants = rights.iter().map(grant).collect();
+        Client::new(WorkerId { slot: 0, generation: 1 }, grants)
+    }
+
+    fn put(handles: Vec<u32>) -> Call {
+        Call::Put(vec![Item { bytes: Vec::new(), handles }])
+    }
+
+    #[test]
+    fn a_task_can_use_what_it_was_granted_and_nothing_else() {
+        let client = client(&[Rights::READ, Rights::WRITE]);
+        assert!(permitted(&client, 0, Call::Get(1)).is_ok() && permitted(&client, 1, put(vec![0])).is_ok());
+        for (handle, call, error) in [
+            (2, Call::Get(1), ObjectError::BadHandle),
+            (u32::MAX, Call::Get(1), ObjectError::BadHandle),
+            (0, put(vec![]), ObjectError::NoRight),
+            (1, Call::Get(1), ObjectError::NoRight),
+            (1, Call::Acquire, ObjectError::NoRight),
+            (1, put(vec![0, 2]), ObjectError::BadHandle),
+        ] {
+            assert_eq!(permitted(&client, handle, call).err(), Some(error), "{handle}");
+        }
+    }
+
+    #[test]
+    fn handles_that_come_get_the_next_numbers_up_to_a_limit() {
+        let mut client = client(&[Rights::ALL]);
+        let grant = client.grants[0].clone();
+        let reply = |count: usize| {
+            Reply::Items(vec![Item { bytes: Vec::new(), handles: vec![grant.clone(); count] }], false)
+        };
+        let Ok(Reply::Items(items, _)) = granted(&mut client, reply(2)) else { panic!("two are few") };
+        assert_eq!(items[0].handles, [1, 2]);
+        assert!(matches!(granted(&mut client, reply(MAX_HANDLES)), Err(ObjectError::Quota(_))));
+    }
+
+    #[test]
+    fn a_call_of_too_many_parts_is_not_even_read() {
+        let read = |items: usize, handles: usize| {
+            let item = Item { bytes: Vec::new(), handles: vec![0; handles] };
+            let mut bytes = Vec::new();
+            encode(&Call::Put(vec![item; items]), &mut bytes);
+            decode::<Call>(&bytes).is_ok()
+        };
+        assert!(read(MAX_ITEMS, 0) && read(1, MAX_HANDLES));
+        assert!(!read(MAX_ITEMS + 1, 0) && !read(1, MAX_HANDLES + 1));
+    }
 }

@@ -122,6 +122,9 @@ impl Queue {
     }
 }
 
+/// What a value costs: its bytes, and what keeps them.
 pub(super) fn size(value: &Stored) -> u64 {
-    value.bytes.len() as u64
+    const VALUE: u64 = 64;
+    const HANDLE: u64 = 16;
+    value.bytes.len() as u64 + VALUE + HANDLE * value.handles.len() as u64
 }
