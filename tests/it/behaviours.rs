@@ -628,6 +628,18 @@ fn b113_b114_two_guests_share_nothing_and_errors_keep_their_types() {
 
 /// A stream is polled where it is, and wakes who awaits it.
 #[test]
+fn b115_what_a_finished_task_has_put_stays_in_the_queue() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_OBJECTS).workers(1).max_tasks_per_worker(1).build().unwrap();
+        let queue: wpool::Queue<u32> = pool.manager().queue(10);
+        let produce = pool.task::<(u32, wpool::Sender<u32>), ()>("produce").unwrap();
+        produce.apply(&(3, queue.sender())).unwrap();
+        until("its worker is gone, too", || pool.stats().workers_started == 2 || pool.stats().workers == 0);
+        assert_eq!(queue.get_many(10), Ok(vec![0, 1, 2]));
+    });
+}
+
+#[test]
 fn a_map_is_a_stream() {
     use futures_core::Stream as _;
     use std::task::{Context, Poll, Wake};
