@@ -405,11 +405,11 @@ fn a_run_that_was_killed_goes_on_where_it_was() {
         assert_eq!(whole.code, Some(0), "{}", whole.err);
         let resumed = [&run[..], &["--output", "resumed.json", "--resume", "journal"]].concat();
         let size = || std::fs::metadata(desk.path("journal")).map_or(0, |file| file.len());
-        // Each run is killed as soon as it has finished something.
+        // Each run is killed as soon as it has finished some of them.
         for _ in 0..3 {
             let before = size();
             let mut child = desk.command(&resumed).stderr(Stdio::null()).spawn().unwrap();
-            while size() < before + 200 && child.try_wait().unwrap().is_none() {
+            while size() < before + 600 && child.try_wait().unwrap().is_none() {
                 std::thread::yield_now();
             }
             child.kill().unwrap();
@@ -422,7 +422,7 @@ fn a_run_that_was_killed_goes_on_where_it_was() {
         assert!(said.err.contains("300 tasks") && said.err.contains("300 ok"), "{}", said.err);
         assert_eq!(desk.read("resumed.json"), desk.read("whole.json"), "not a byte is different");
         let report: serde_json::Value = serde_json::from_str(&desk.read("report.json")).unwrap();
-        assert!(report["tasks"].as_array().unwrap().len() < 300, "some were not run again");
+        assert!(report["tasks"].as_array().unwrap().len() < 280, "some were not run again");
         // Another limit, another guest, another input: none of them believes the journal.
         let said = desk.run(&[&resumed[..], &["--timeout", "59s"]].concat());
         assert!(said.code == Some(0) && desk.read("resumed.json") == desk.read("whole.json"));

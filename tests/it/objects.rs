@@ -116,6 +116,21 @@ fn a_task_does_one_thing_with_each_object() {
 }
 
 #[test]
+fn an_error_from_before_costs_the_call_that_tells_it_nothing() {
+    bounded(|| {
+        let pool = two();
+        let array: Array<u32> = pool.manager().array(&[1]).unwrap();
+        let queue: Queue<u32> = pool.manager().queue(3);
+        queue.put(&7).unwrap();
+        let told: TaskFuture<(String, u32)> = call(&pool, "wrong_before_taking", &(array, queue.receiver()));
+        assert_eq!(
+            told.result(),
+            Ok(("an earlier call failed: there is no such key or place".to_owned(), 7))
+        );
+    });
+}
+
+#[test]
 fn handles_travel_through_queues() {
     bounded(|| {
         let pool = two();

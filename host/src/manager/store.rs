@@ -114,8 +114,9 @@ impl Store {
         // Nobody overtakes those who wait for the same.
         let waiting = |class| entry.waiters.get(&class).is_some_and(|line| !line.is_empty());
         let behind = entry.object.is_fifo() && class != AT_ONCE && waiting(class);
+        let crowded = entry.count >= MAX_WAITERS;
         let mut memo = Memo::default();
-        if !behind || may_wait.is_none() {
+        if !behind || may_wait.is_none() || crowded {
             match entry.object.attempt(owner, &mut call, &mut memo) {
                 Attempt::Done(answer) => {
                     self.note(owner, target);
@@ -123,17 +124,17 @@ impl Store {
                     return Called::Answered(answer);
                 }
                 Attempt::Never(error) => return Called::Answered(Err(error)),
-                Attempt::Wait(or) if may_wait.is_none() => return Called::Answered(Err(or)),
+                Attempt::Wait(or) if may_wait.is_none() => {
+                    return Called::Answered(self.give_up(target, owner, &mut call, memo, or));
+                }
+                Attempt::Wait(_) if crowded => {
+                    let error = ObjectError::Quota(format!("{MAX_WAITERS} wait already"));
+                    return Called::Answered(self.give_up(target, owner, &mut call, memo, error));
+                }
                 Attempt::Wait(_) => {}
             }
         }
         let deadline = may_wait.flatten();
-        let Some(entry) = self.objects.get_mut(&target) else {
-            return Called::Answered(Err(ObjectError::Closed));
-        };
-        if entry.count >= MAX_WAITERS {
-            return Called::Answered(Err(ObjectError::Quota(format!("{MAX_WAITERS} wait already"))));
-        }
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         entry.count += 1;
@@ -145,6 +146,26 @@ impl Store {
         self.settle(target);
         self.break_ring(owner);
         Called::Waits(ticket)
+    }
+
+    /// Who would have to wait and does not goes away without a trace; who has let go of a lock for it has that again.
+    fn give_up(
+        &mut self,
+        id: ObjectId,
+        owner: Owner,
+        call: &mut Call<Stored>,
+        mut memo: Memo,
+        error: ObjectError,
+    ) -> Answer {
+        let Some(entry) = self.objects.get_mut(&id) else { return Err(error) };
+        if entry.object.comes_back(&mut memo)
+            && let Attempt::Done(answer) = entry.object.attempt(owner, call, &mut memo)
+        {
+            return answer;
+        }
+        entry.object.gave_up(&memo);
+        self.settle(id);
+        Err(error)
     }
 
     /// The other end of a pipe gets nothing more.

@@ -237,6 +237,23 @@ fn a_condition_gives_the_lock_away_and_back() {
 }
 
 #[test]
+fn who_would_wait_and_does_not_leaves_no_trace() {
+    let mut bench = Bench::new();
+    let condition = bench.store.make(Shape::Condition);
+    bench.now(task(1), condition, Call::Acquire).unwrap();
+    assert_eq!(bench.now(task(1), condition, Call::Wait), Ok(Reply::Flag(false)), "and has the lock");
+    assert_eq!(bench.now(task(1), condition, Call::Notify(9)), Ok(Reply::Number(0)), "nobody is asleep");
+    assert_eq!(bench.now(task(2), condition, Call::Acquire), Err(ObjectError::Held));
+    bench.end(task(1), true);
+    assert_eq!(bench.now(task(2), condition, Call::Acquire), Ok(Reply::Flag(false)));
+    let barrier = bench.store.make(Shape::Barrier { parties: 2 });
+    assert_eq!(bench.now(task(1), barrier, Call::Wait), Err(ObjectError::TimedOut));
+    assert_eq!(bench.now(task(1), barrier, Call::State), Ok(Reply::Flag(true)), "its time was over at once");
+    bench.now(task(1), barrier, Call::Reset).unwrap();
+    assert_eq!(bench.now(task(1), barrier, Call::Size), Ok(Reply::Size(0, Some(2))));
+}
+
+#[test]
 fn an_event_wakes_all_and_can_be_cleared() {
     let mut bench = Bench::new();
     let event = bench.store.make(Shape::Event);

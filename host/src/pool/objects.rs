@@ -151,6 +151,12 @@ impl Core {
             }
             let Some(asked) = client.backlog.pop_front() else { return };
             let wants = asked.wants_answer();
+            // It is told before anything else is done: what its call would have got is not lost with the error.
+            if let Some(earlier) = client.earlier.take_if(|_| wants) {
+                let error = ObjectError::Earlier(Box::new(earlier));
+                self.object_answered(task, wants, Err(error), poller);
+                continue;
+            }
             let Asked::Call { handle, call, patience } = asked else {
                 self.object_answered(task, wants, Ok(Reply::Done), poller);
                 continue;
@@ -200,10 +206,7 @@ impl Core {
         }
         client.asks = false;
         let suspended = std::mem::take(&mut client.suspended);
-        let answer = match client.earlier.take() {
-            Some(earlier) => Err(ObjectError::Earlier(Box::new(earlier))),
-            None => answer.and_then(|reply| granted(client, reply)),
-        };
+        let answer = answer.and_then(|reply| granted(client, reply));
         if suspended {
             self.handle(Event::Resumed { worker, task }, Instant::now(), poller);
         }

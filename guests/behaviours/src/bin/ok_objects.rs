@@ -200,3 +200,11 @@ fn thousands(times: u32, queue: Queue<u32>) -> Result<(), ObjectErrorText> {
     }
     Ok(())
 }
+
+/// Does something wrong that has no answer, and takes a number: first in vain, as it is told, and then not.
+#[wpool_guest::task]
+fn wrong_before_taking(array: Array<u32>, from: Receiver<u32>) -> Result<(String, u32), ObjectErrorText> {
+    array.set(99, &1).map_err(text)?;
+    let told = from.get().expect_err("it is told first");
+    Ok((text(told), from.get().map_err(text)?))
+}
