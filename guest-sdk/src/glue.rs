@@ -28,6 +28,7 @@ pub struct Outcome {
 struct Last {
     outcome: Outcome,
     bytes: Vec<u8>,
+    handles: Vec<u32>,
 }
 
 struct LastCell(UnsafeCell<Last>);
@@ -44,19 +45,20 @@ static LAST: LastCell = LastCell(UnsafeCell::new(Last {
         handle_count: 0,
     },
     bytes: Vec::new(),
+    handles: Vec::new(),
 }));
 
 /// Puts an outcome where the host finds it.
-fn leave(status: u32, bytes: Vec<u8>) -> *const Outcome {
+fn leave(status: u32, bytes: Vec<u8>, handles: Vec<u32>) -> *const Outcome {
     // SAFETY: a guest has one thread, and no reference to `LAST` outlives this function.
     let last = unsafe { &mut *LAST.0.get() };
-    last.bytes = bytes;
+    (last.bytes, last.handles) = (bytes, handles);
     last.outcome = Outcome {
         status,
         bytes: last.bytes.as_ptr(),
         len: last.bytes.len(),
-        handles: std::ptr::null(),
-        handle_count: 0,
+        handles: last.handles.as_ptr(),
+        handle_count: last.handles.len(),
     };
     &raw const last.outcome
 }
@@ -78,10 +80,14 @@ pub unsafe fn run<A: Deserialize<'static>, R>(
     report_panics();
     // SAFETY: the caller's promise. An empty block has no address.
     let block: &'static [u8] = if len == 0 { &[] } else { unsafe { std::slice::from_raw_parts(args, len) } };
+    let mut numbers = Vec::new();
     let (status, bytes) = match decode(block, handles) {
         Ok(arguments) => {
             let mut bytes = Vec::new();
-            let status = encode(call(arguments), &mut bytes);
+            let returned = call(arguments);
+            let (status, handles) =
+                <Handle as wpool_objects::Handle>::sending(|| encode(returned, &mut bytes));
+            numbers = handles.iter().map(Handle::number).collect();
             match crate::objects::flush() {
                 Ok(()) => (status, bytes),
                 Err(error) => failed(&format!("the task ended, but {error}")),
@@ -89,11 +95,14 @@ pub unsafe fn run<A: Deserialize<'static>, R>(
         }
         Err(message) => (status::BAD_ARGUMENTS, message.into_bytes()),
     };
+    if status != status::VALUE {
+        numbers.clear();
+    }
     if len != 0 {
         // SAFETY: the block came from `wpool_alloc` with this layout, and nothing borrows from it now.
         unsafe { std::alloc::dealloc(args, Layout::from_size_align_unchecked(len, ARGUMENT_ALIGN)) };
     }
-    leave(status, bytes)
+    leave(status, bytes, numbers)
 }
 
 /// The outcome of a task that returned too early to know what went wrong.
@@ -144,8 +153,8 @@ pub fn describe(
         types: types.into_types(),
     };
     match postcard::to_allocvec(&description) {
-        Ok(bytes) => leave(status::VALUE, bytes),
-        Err(error) => leave(status::BAD_RESULT, error.to_string().into_bytes()),
+        Ok(bytes) => leave(status::VALUE, bytes, Vec::new()),
+        Err(error) => leave(status::BAD_RESULT, error.to_string().into_bytes(), Vec::new()),
     }
 }
 
@@ -168,12 +177,17 @@ mod wasm {
             returns: u64,
             args: *const u8,
             args_len: usize,
+            handles: usize,
         ) -> u32;
         fn outcome(number: u32) -> usize;
         fn answer(ptr: *mut u8);
         fn call(handle: u32, patience: i64, ptr: *const u8, len: usize) -> usize;
-        fn post(handle: u32, ptr: *const u8, len: usize);
+        fn post(handle: u32, ptr: *const u8, len: usize) -> u32;
         fn flush() -> usize;
+        fn shared_size(handle: u32) -> i64;
+        fn shared_read(handle: u32, at: u64, ptr: *mut u8, len: usize) -> u32;
+        fn shared_write(handle: u32, at: u64, ptr: *const u8, len: usize) -> u32;
+        fn shared_add(handle: u32, at: u64, number: u64, before: *mut u64) -> u32;
         fn panic(message: *const u8, message_len: usize, location: *const u8, location_len: usize);
     }
 
@@ -203,10 +217,10 @@ mod wasm {
         unsafe { emit(of, value.as_ptr(), value.len()) }
     }
 
-    pub(super) fn host_submit(task: &str, takes: u64, returns: u64, arguments: &[u8]) -> u32 {
-        let (args, len) = (arguments.as_ptr(), arguments.len());
+    pub(super) fn host_submit(task: &str, takes: u64, returns: u64, block: &[u8], handles: usize) -> u32 {
+        let (args, len) = (block.as_ptr(), block.len());
         // SAFETY: the host reads the name and the arguments before it returns.
-        unsafe { submit(task.as_ptr(), task.len(), takes, returns, args, len) }
+        unsafe { submit(task.as_ptr(), task.len(), takes, returns, args, len, handles) }
     }
 
     pub(super) fn host_outcome(number: u32) -> Vec<u8> {
@@ -219,9 +233,31 @@ mod wasm {
         take_answer(unsafe { call(handle, patience, question.as_ptr(), question.len()) })
     }
 
-    pub(super) fn host_post(handle: u32, question: &[u8]) {
+    pub(super) fn host_post(handle: u32, question: &[u8]) -> u32 {
         // SAFETY: the host reads the question before it returns.
         unsafe { post(handle, question.as_ptr(), question.len()) }
+    }
+
+    pub(super) fn host_shared_size(handle: u32) -> i64 {
+        // SAFETY: it takes and returns numbers.
+        unsafe { shared_size(handle) }
+    }
+
+    pub(super) fn host_shared_read(handle: u32, at: u64, into: &mut [u8]) -> u32 {
+        // SAFETY: the host writes as many bytes as `into` has, and any bytes are good ones.
+        unsafe { shared_read(handle, at, into.as_mut_ptr(), into.len()) }
+    }
+
+    pub(super) fn host_shared_write(handle: u32, at: u64, bytes: &[u8]) -> u32 {
+        // SAFETY: the host reads the bytes before it returns.
+        unsafe { shared_write(handle, at, bytes.as_ptr(), bytes.len()) }
+    }
+
+    pub(super) fn host_shared_add(handle: u32, at: u64, number: u64) -> (u32, u64) {
+        let mut before = 0;
+        // SAFETY: the host writes the eight bytes of `before`.
+        let status = unsafe { shared_add(handle, at, number, &raw mut before) };
+        (status, before)
     }
 
     pub(super) fn host_flush() -> Vec<u8> {
@@ -288,12 +324,12 @@ pub(crate) fn host_emit(_: u64, _: &[u8]) {}
 
 /// Submits a sub-task, and tells its number.
 #[cfg(target_family = "wasm")]
-pub(crate) fn host_submit(task: &str, takes: u64, returns: u64, arguments: &[u8]) -> u32 {
-    wasm::host_submit(task, takes, returns, arguments)
+pub(crate) fn host_submit(task: &str, takes: u64, returns: u64, block: &[u8], handles: usize) -> u32 {
+    wasm::host_submit(task, takes, returns, block, handles)
 }
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) fn host_submit(_: &str, _: u64, _: u64, _: &[u8]) -> u32 {
+pub(crate) fn host_submit(_: &str, _: u64, _: u64, _: &[u8], _: usize) -> u32 {
     0
 }
 
@@ -329,12 +365,62 @@ pub(crate) fn host_call(_: u32, _: i64, _: &[u8]) -> Vec<u8> {
 
 /// Asks for something that needs no answer.
 #[cfg(target_family = "wasm")]
-pub(crate) fn host_post(handle: u32, call: &[u8]) {
-    wasm::host_post(handle, call);
+pub(crate) fn host_post(handle: u32, call: &[u8]) -> u32 {
+    wasm::host_post(handle, call)
 }
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) fn host_post(_: u32, _: &[u8]) {}
+pub(crate) fn host_post(_: u32, _: &[u8]) -> u32 {
+    NO_HANDLE
+}
+
+/// The status of what a handle is asked for that was never granted.
+#[cfg(not(target_family = "wasm"))]
+const NO_HANDLE: u32 = 1;
+
+/// How many bytes a shared array has; if it is negative, why that is not known.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_shared_size(handle: u32) -> i64 {
+    wasm::host_shared_size(handle)
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_shared_size(_: u32) -> i64 {
+    -i64::from(NO_HANDLE)
+}
+
+/// Copies from a shared array.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_shared_read(handle: u32, at: u64, into: &mut [u8]) -> u32 {
+    wasm::host_shared_read(handle, at, into)
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_shared_read(_: u32, _: u64, _: &mut [u8]) -> u32 {
+    NO_HANDLE
+}
+
+/// Copies to a shared array.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_shared_write(handle: u32, at: u64, bytes: &[u8]) -> u32 {
+    wasm::host_shared_write(handle, at, bytes)
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_shared_write(_: u32, _: u64, _: &[u8]) -> u32 {
+    NO_HANDLE
+}
+
+/// Adds to an element of a shared array, and tells what it was.
+#[cfg(target_family = "wasm")]
+pub(crate) fn host_shared_add(handle: u32, at: u64, number: u64) -> (u32, u64) {
+    wasm::host_shared_add(handle, at, number)
+}
+
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn host_shared_add(_: u32, _: u64, _: u64) -> (u32, u64) {
+    (NO_HANDLE, 0)
+}
 
 /// Waits until all that needs no answer is done.
 #[cfg(target_family = "wasm")]

@@ -68,7 +68,8 @@ pub use json::Json;
 pub use log::Level;
 pub use objects::{
     Array, Barrier, BoundedSemaphore, Condition, Connection, Dict, Event, Handle, JoinableQueue, List, Lock,
-    LockGuard, Namespace, Queue, RLock, Receiver, Semaphore, Sender, SimpleQueue, Value, flush,
+    LockGuard, Namespace, Queue, RLock, Receiver, Semaphore, Sender, SharedArray, SharedSlice, SimpleQueue,
+    Value, flush,
 };
 pub use requests::{SubTask, SubTaskError, emit, submit};
 pub use wpool_guest_macros::{Schema, init, task};

@@ -1,49 +1,13 @@
 //! Shared objects, as a guest reaches them.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
-use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
+use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights, shared};
+use wpool_objects::Luggage;
 
 use crate::glue;
 
-/// A queue of values of type `T`.
-pub type Queue<T> = wpool_objects::Queue<T, Handle>;
-/// A queue whose values are worked off: every [`Queue`] is one.
-pub type JoinableQueue<T> = Queue<T>;
-/// A queue without an end.
-pub type SimpleQueue<T> = Queue<T>;
-/// The end of a queue that values are put in.
-pub type Sender<T> = wpool_objects::Sender<T, Handle>;
-/// The end of a queue that values are taken from.
-pub type Receiver<T> = wpool_objects::Receiver<T, Handle>;
-/// One end of a pipe.
-pub type Connection<T> = wpool_objects::Connection<T, Handle>;
-/// Held by one at a time.
-pub type Lock = wpool_objects::Lock<Handle>;
-/// Held by one at a time, several times over.
-pub type RLock = wpool_objects::RLock<Handle>;
-/// A lock that is held.
-pub type LockGuard = wpool_objects::Guard<Handle>;
-/// Held by so many at a time.
-pub type Semaphore = wpool_objects::Semaphore<Handle>;
-/// A semaphore that is never released more often than it was acquired.
-pub type BoundedSemaphore = Semaphore;
-/// A lock, and waiting for news.
-pub type Condition = wpool_objects::Condition<Handle>;
-/// A flag that can be waited for.
-pub type Event = wpool_objects::Event<Handle>;
-/// Passed by so many together.
-pub type Barrier = wpool_objects::Barrier<Handle>;
-/// Values by keys.
-pub type Dict<K, V> = wpool_objects::Dict<K, V, Handle>;
-/// Values of any types by names.
-pub type Namespace = wpool_objects::Namespace<Handle>;
-/// Values by their places; it grows and shrinks.
-pub type List<T> = wpool_objects::List<T, Handle>;
-/// Values by their places, always as many.
-pub type Array<T> = wpool_objects::Array<T, Handle>;
-/// One value.
-pub type Value<T> = wpool_objects::Value<T, Handle>;
+wpool_objects::aliases!(Handle);
 
 /// A handle that this task was granted. The typed objects are made of these; by itself it can do nothing.
 #[derive(Debug, Clone)]
@@ -56,10 +20,7 @@ pub struct Handle {
 const POST_SIZE: usize = 64 << 10;
 
 thread_local! {
-    /// Handles that travel with what is being written.
-    static SENT: RefCell<Option<Vec<Handle>>> = const { RefCell::new(None) };
-    /// Handles that came with what is being read.
-    static RECEIVED: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
+    static LUGGAGE: Luggage<Handle> = const { Luggage::new() };
     /// Whether anything was asked for that needs no answer, since the last answer.
     static POSTED: Cell<bool> = const { Cell::new(false) };
 }
@@ -89,11 +50,13 @@ impl Handle {
         self.number
     }
 
+    fn allow(&self, needed: Rights) -> Result<(), ObjectError> {
+        if self.rights.contain(needed) { Ok(()) } else { Err(ObjectError::NoRight) }
+    }
+
     /// The call in postcard, with the numbers of the handles in it.
     fn encode(&self, call: Call<Item<Self>>) -> Result<Vec<u8>, ObjectError> {
-        if !self.rights.contain(call.needs()) {
-            return Err(ObjectError::NoRight);
-        }
+        self.allow(call.verb().needs())?;
         let numbers = |item: Item<Self>| {
             let handles = item.handles.iter().map(Self::number).collect();
             Ok::<_, ObjectError>(Item { bytes: item.bytes, handles })
@@ -128,8 +91,8 @@ impl wpool_objects::Handle for Handle {
         if call.len() > POST_SIZE {
             return self.ask(&call, -1).map(drop);
         }
+        shared::answer(glue::host_post(self.number, &call))?;
         POSTED.set(true);
-        glue::host_post(self.number, &call);
         Ok(())
     }
 
@@ -142,34 +105,34 @@ impl wpool_objects::Handle for Handle {
         self.call(call, patience)
     }
 
+    fn shared_size(&self) -> Result<u64, ObjectError> {
+        let size = glue::host_shared_size(self.number);
+        u64::try_from(size).or_else(|_| {
+            let status = u32::try_from(size.unsigned_abs()).unwrap_or(u32::MAX);
+            shared::answer(status).and(Err(ObjectError::BadHandle))
+        })
+    }
+
+    fn shared_read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError> {
+        shared::answer(glue::host_shared_read(self.number, at, into))
+    }
+
+    fn shared_write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError> {
+        self.allow(Rights::WRITE)?;
+        shared::answer(glue::host_shared_write(self.number, at, bytes))
+    }
+
+    fn shared_add(&self, at: u64, number: u64) -> Result<u64, ObjectError> {
+        self.allow(Rights::ALL)?;
+        let (status, before) = glue::host_shared_add(self.number, at, number);
+        shared::answer(status).map(|()| before)
+    }
+
     fn narrowed(&self, rights: Rights) -> Self {
         Self { number: self.number, rights: self.rights.and(rights) }
     }
 
-    fn send(&self) -> Result<u32, String> {
-        SENT.with_borrow_mut(|sent| {
-            let sent = sent.as_mut().ok_or("a shared object cannot be passed on here")?;
-            sent.push(self.clone());
-            u32::try_from(sent.len() - 1).map_err(|error| error.to_string())
-        })
-    }
-
-    fn receive(place: u32) -> Result<Self, String> {
-        RECEIVED.with_borrow(|received| {
-            received.get(place as usize).cloned().ok_or_else(|| format!("no handle came for place {place}"))
-        })
-    }
-
-    fn sending<T>(act: impl FnOnce() -> T) -> (T, Vec<Self>) {
-        let before = SENT.replace(Some(Vec::new()));
-        let value = act();
-        (value, SENT.replace(before).unwrap_or_default())
-    }
-
-    fn receiving<T>(handles: Vec<Self>, act: impl FnOnce() -> T) -> T {
-        let before = RECEIVED.replace(handles);
-        let value = act();
-        RECEIVED.replace(before);
-        value
+    fn luggage<T>(act: impl FnOnce(&Luggage<Self>) -> T) -> T {
+        LUGGAGE.with(act)
     }
 }

@@ -5,10 +5,12 @@ use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use wpool_abi::object::Item;
 use wpool_abi::{SubTaskFailure, SubTaskOutcome};
 use wpool_schema::Schema;
 
 use crate::glue;
+use crate::objects::Handle;
 
 /// Gives a value to whoever reads what this task emits: how far it is, or what it has found so far. If nobody does it
 /// is lost; if the reader is slow, and wants all of them, the task waits. A value may have a megabyte in postcard.
@@ -56,9 +58,11 @@ pub fn submit<R: DeserializeOwned + Schema>(
     task: &str,
     arguments: &(impl Serialize + Schema + ?Sized),
 ) -> SubTask<R> {
-    let bytes = encode(arguments, "the arguments of a sub-task");
+    let (bytes, handles) =
+        <Handle as wpool_objects::Handle>::sending(|| encode(arguments, "the arguments of a sub-task"));
+    let block: Vec<u8> = handles.iter().flat_map(|handle| handle.number().to_le_bytes()).chain(bytes).collect();
     let (takes, returns) = (fingerprint_of(arguments), wpool_schema::fingerprint::<R>());
-    SubTask { number: glue::host_submit(task, takes, returns, &bytes), value: PhantomData }
+    SubTask { number: glue::host_submit(task, takes, returns, &block, handles.len()), value: PhantomData }
 }
 
 fn fingerprint_of<T: Schema + ?Sized>(_: &T) -> u64 {
@@ -87,8 +91,10 @@ impl<R: DeserializeOwned> SubTask<R> {
             SubTaskError(SubTaskFailure { kind: "bad_result".to_owned(), message, value: None })
         };
         match postcard::from_bytes(&glue::host_outcome(self.number)) {
-            Ok(SubTaskOutcome::Value(bytes)) => {
-                postcard::from_bytes(&bytes).map_err(|error| malformed(error.to_string()))
+            Ok(SubTaskOutcome::Value(Item { bytes, handles })) => {
+                let handles = handles.into_iter().map(Handle::from_number).collect();
+                <Handle as wpool_objects::Handle>::receiving(handles, || postcard::from_bytes(&bytes))
+                    .map_err(|error| malformed(error.to_string()))
             }
             Ok(SubTaskOutcome::Failed(failure)) => Err(SubTaskError(failure)),
             Err(error) => Err(malformed(error.to_string())),

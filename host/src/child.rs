@@ -1,5 +1,6 @@
-//! What both child roles do at their very start: find the parent's socket and what came with it.
+//! What both child roles have in common: they find the parent's socket, and what comes with it.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -50,16 +51,25 @@ pub(crate) fn parent_socket() -> Option<UnixStream> {
 #[derive(Debug)]
 pub(crate) struct WithDescriptors<'a> {
     socket: &'a UnixStream,
-    descriptors: Vec<OwnedFd>,
+    descriptors: VecDeque<OwnedFd>,
 }
 
 impl<'a> WithDescriptors<'a> {
     pub(crate) fn new(socket: &'a UnixStream) -> Self {
-        Self { socket, descriptors: Vec::new() }
+        Self { socket, descriptors: VecDeque::new() }
     }
 
     pub(crate) fn into_descriptors(self) -> Vec<OwnedFd> {
-        self.descriptors
+        self.descriptors.into()
+    }
+
+    pub(crate) fn socket(&self) -> &'a UnixStream {
+        self.socket
+    }
+
+    /// The first of the descriptors that have come and nobody has taken.
+    pub(crate) fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptors.pop_front()
     }
 }
 

@@ -29,6 +29,10 @@ pub(crate) struct GuestKey(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct JobId(pub(crate) u64);
 
+/// One shared memory of one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct MemoryId(pub(crate) u64);
+
 /// One incarnation of a worker: the place in the pool, and how many there were before it.
 ///
 /// A message to or from an earlier incarnation is refused by comparison, never delivered by luck.

@@ -71,13 +71,13 @@ pub use pool::{
     Dict, EmitBuffer, EmitError, Emitted, EventObject as Event, Figures, GuestSettings, Handle,
     JoinableQueue, List, LoadedGuest, Lock, LockGuard, Manager, Map, MapError, MapFuture, Namespace, NotYet,
     Pool, PoolBuilder, Process, ProcessBuilder, Queue, RLock, RawMap, RawTask, Receiver, ReturnWhen,
-    Semaphore, Sender, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog,
+    Semaphore, Sender, SharedArray, SharedSlice, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog,
     Undecoded, Unfinished, Value, Waited, as_completed, wait,
 };
 pub use process::Executable;
 pub use trap::Trap;
 pub use wpool_guest_macros::HostSchema as Schema;
-pub use wpool_objects::{Delivery, ObjectError};
+pub use wpool_objects::{Delivery, Number, ObjectError};
 pub use wpool_schema::{Schema, TypeTable};
 
 /// What the derive macro expands to. Not for use by hand, and not covered by the version.

@@ -62,9 +62,10 @@ pub mod import {
     /// `(type: i64, ptr: i32, len: i32)`, a value in postcard for whoever reads what the task emits, with the
     /// fingerprint of its type. The task waits if it has emitted more than the host wants now.
     pub const EMIT: &str = "emit";
-    /// `(name: i32, name_len: i32, takes: i64, returns: i64, args: i32, args_len: i32) -> number: i32`, submits a
-    /// task of the same guest, with the fingerprints of what it takes and returns and its arguments as one
-    /// postcard tuple. Numbers count from zero. Whatever is wrong is the sub-task's outcome.
+    /// `(name: i32, name_len: i32, takes: i64, returns: i64, args: i32, args_len: i32, handles: i32) -> number: i32`,
+    /// submits a task of the same guest, with the fingerprints of what it takes and returns. The block at `args` is
+    /// like that of a task: `handles` handle indices, then the arguments as one postcard tuple. Numbers count from
+    /// zero. Whatever is wrong is the sub-task's outcome.
     pub const SUBMIT: &str = "submit";
     /// `(number: i32) -> len: i32`, waits for the end of a sub-task. Its
     /// [`SubTaskOutcome`](crate::SubTaskOutcome) in postcard is the answer, which has `len` bytes.
@@ -77,12 +78,24 @@ pub mod import {
     /// [`object::Reply`](crate::object::Reply) or [`object::ObjectError`](crate::object::ObjectError), has `len`
     /// bytes.
     pub const CALL: &str = "call";
-    /// `(handle: i32, ptr: i32, len: i32)`, the same without an answer, for at most 64 KiB. What went wrong with it
-    /// is what the next `call` answers.
+    /// `(handle: i32, ptr: i32, len: i32) -> status: i32`, the same without an answer, for at most 64 KiB. A handle
+    /// that was not granted or is not good for the call is a status, see [`object::shared`](crate::object::shared);
+    /// what else goes wrong with it is what the next `call` answers.
     pub const POST: &str = "post";
     /// `() -> len: i32`, waits until all that was posted is done. The answer is as that of `call`: what went wrong, or
     /// that nothing did.
     pub const FLUSH: &str = "flush";
+    /// `(handle: i32) -> bytes: i64`, how long a shared array is; negative, it is a status, see
+    /// [`object::shared`](crate::object::shared).
+    pub const SHARED_SIZE: &str = "shared_size";
+    /// `(handle: i32, at: i64, ptr: i32, len: i32) -> status: i32`, copies `len` bytes from byte `at` of a shared array
+    /// to `ptr`. Both count whole elements.
+    pub const SHARED_READ: &str = "shared_read";
+    /// `(handle: i32, at: i64, ptr: i32, len: i32) -> status: i32`, copies as many bytes the other way.
+    pub const SHARED_WRITE: &str = "shared_write";
+    /// `(handle: i32, at: i64, number: i64, before: i32) -> status: i32`, adds to the element at byte `at` in one step,
+    /// and writes what it was before to the 8 bytes at `before`. Numbers are in the lowest bits.
+    pub const SHARED_ADD: &str = "shared_add";
     /// The module of WASI's first preview. A guest that imports it gets no files, no network and no
     /// environment.
     pub const WASI: &str = "wasi_snapshot_preview1";
@@ -140,8 +153,8 @@ pub struct ErrorPayload {
 /// How a sub-task ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SubTaskOutcome {
-    /// It returned: its value in postcard.
-    Value(Vec<u8>),
+    /// It returned: its value in postcard, and the handles in it.
+    Value(object::Item),
     /// It has no value.
     Failed(SubTaskFailure),
 }

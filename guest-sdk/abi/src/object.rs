@@ -38,6 +38,8 @@ pub enum Kind {
     Array,
     /// One value.
     Value,
+    /// Plain numbers in memory that all who have it map.
+    SharedArray,
 }
 
 impl Kind {
@@ -58,6 +60,7 @@ impl Kind {
             Kind::List => "list",
             Kind::Array => "array",
             Kind::Value => "value",
+            Kind::SharedArray => "shared_array",
         }
     }
 }
@@ -199,39 +202,206 @@ pub enum Call<I = Item> {
     RemoveAt(i64),
 }
 
-impl<I> Call<I> {
+/// What a call asks for, without what goes with it. It is the first byte of a [`Call`] in postcard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is the call of the same name")]
+pub enum Verb {
+    Put,
+    Get,
+    Poll,
+    TaskDone,
+    Join,
+    Close,
+    Size,
+    Acquire,
+    Release,
+    State,
+    ClearPoison,
+    Wait,
+    Notify,
+    Flag,
+    Abort,
+    Reset,
+    Look,
+    Insert,
+    Remove,
+    All,
+    Keys,
+    Clear,
+    At,
+    SetAt,
+    Swap,
+    Extend,
+    InsertAt,
+    RemoveAt,
+}
+
+impl Verb {
     /// What a handle must be good for.
     #[must_use]
-    pub fn needs(&self) -> Rights {
+    pub fn needs(self) -> Rights {
         match self {
-            Call::Get(_)
-            | Call::Poll
-            | Call::TaskDone(_)
-            | Call::Join
-            | Call::Size
-            | Call::State
-            | Call::Wait
-            | Call::Look(_)
-            | Call::All
-            | Call::Keys
-            | Call::At(_) => Rights::READ,
-            Call::Put(_)
-            | Call::Close
-            | Call::Notify(_)
-            | Call::Flag(_)
-            | Call::Abort
-            | Call::Reset
-            | Call::Insert { .. }
-            | Call::Clear
-            | Call::Extend(_)
-            | Call::InsertAt(..) => Rights::WRITE,
-            Call::Acquire
-            | Call::Release(_)
-            | Call::ClearPoison
-            | Call::Remove(_)
-            | Call::RemoveAt(_)
-            | Call::SetAt(..)
-            | Call::Swap { .. } => Rights::ALL,
+            Verb::Get
+            | Verb::Poll
+            | Verb::TaskDone
+            | Verb::Join
+            | Verb::Size
+            | Verb::State
+            | Verb::Wait
+            | Verb::Look
+            | Verb::All
+            | Verb::Keys
+            | Verb::At => Rights::READ,
+            Verb::Put
+            | Verb::Close
+            | Verb::Notify
+            | Verb::Flag
+            | Verb::Abort
+            | Verb::Reset
+            | Verb::Insert
+            | Verb::Clear
+            | Verb::Extend
+            | Verb::InsertAt => Rights::WRITE,
+            Verb::Acquire
+            | Verb::Release
+            | Verb::ClearPoison
+            | Verb::Remove
+            | Verb::RemoveAt
+            | Verb::SetAt
+            | Verb::Swap => Rights::ALL,
+        }
+    }
+
+    /// Whether an object of that kind understands it.
+    #[must_use]
+    pub fn suits(self, kind: Kind) -> bool {
+        use Verb::{
+            Abort, Acquire, All, At, Clear, ClearPoison, Close, Extend, Flag, Get, Insert, InsertAt, Join, Keys,
+            Look, Notify, Poll, Put, Release, Remove, RemoveAt, Reset, SetAt, Size, State, Swap, TaskDone, Wait,
+        };
+        match kind {
+            Kind::Queue => matches!(self, Put | Get | Poll | TaskDone | Join | Close | Size),
+            Kind::Pipe => matches!(self, Put | Get | Poll | Close | Size),
+            Kind::Lock | Kind::RLock => matches!(self, Acquire | Release | State | ClearPoison),
+            Kind::Semaphore => matches!(self, Acquire | Release | Size),
+            Kind::Condition => matches!(self, Acquire | Release | State | ClearPoison | Wait | Notify),
+            Kind::Event => matches!(self, Wait | Flag | State),
+            Kind::Barrier => matches!(self, Wait | Abort | Reset | State | Size),
+            Kind::Dict | Kind::Namespace => matches!(self, Look | Insert | Remove | All | Keys | Clear | Size),
+            Kind::List => {
+                matches!(self, At | SetAt | Swap | Extend | InsertAt | RemoveAt | All | Clear | Size)
+            }
+            Kind::Array | Kind::Value => matches!(self, At | SetAt | Swap | All | Size),
+            Kind::SharedArray => false,
+        }
+    }
+}
+
+/// The numbers that a shared array can be made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is the type of the same name")]
+pub enum Number {
+    U8,
+    I8,
+    U16,
+    I16,
+    U32,
+    I32,
+    U64,
+    I64,
+    F32,
+    F64,
+}
+
+impl Number {
+    /// How many bytes one has: 1, 2, 4 or 8.
+    #[must_use]
+    pub fn width(self) -> usize {
+        match self {
+            Number::U8 | Number::I8 => 1,
+            Number::U16 | Number::I16 => 2,
+            Number::U32 | Number::I32 | Number::F32 => 4,
+            Number::U64 | Number::I64 | Number::F64 => 8,
+        }
+    }
+
+    /// The sum of two, each in the lowest bits. Integers wrap around.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are what counts")]
+    pub fn add(self, a: u64, b: u64) -> u64 {
+        match self {
+            Number::F32 => (f32::from_bits(a as u32) + f32::from_bits(b as u32)).to_bits().into(),
+            Number::F64 => (f64::from_bits(a) + f64::from_bits(b)).to_bits(),
+            _ => a.wrapping_add(b),
+        }
+    }
+}
+
+/// What a host says of what was asked of a shared array: zero if it is done, else one of these.
+pub mod shared {
+    use super::ObjectError;
+
+    const ERRORS: [ObjectError; 5] = [
+        ObjectError::BadHandle,
+        ObjectError::NoRight,
+        ObjectError::WrongKind,
+        ObjectError::WrongType,
+        ObjectError::NotFound,
+    ];
+
+    /// The number of an answer.
+    #[must_use]
+    pub fn status(answer: &Result<(), ObjectError>) -> u32 {
+        let Err(error) = answer else { return 0 };
+        // What has no number of its own is a handle that is good for nothing.
+        (1..).zip(&ERRORS).find(|(_, known)| *known == error).map_or(1, |(number, _)| number)
+    }
+
+    /// The answer of a number.
+    ///
+    /// # Errors
+    /// What the number stands for; an unknown one is [`ObjectError::BadHandle`].
+    pub fn answer(status: u32) -> Result<(), ObjectError> {
+        match status.checked_sub(1) {
+            None => Ok(()),
+            Some(place) => Err(ERRORS.get(place as usize).cloned().unwrap_or(ObjectError::BadHandle)),
+        }
+    }
+}
+
+impl<I> Call<I> {
+    /// What it asks for.
+    #[must_use]
+    pub fn verb(&self) -> Verb {
+        match self {
+            Call::Put(_) => Verb::Put,
+            Call::Get(_) => Verb::Get,
+            Call::Poll => Verb::Poll,
+            Call::TaskDone(_) => Verb::TaskDone,
+            Call::Join => Verb::Join,
+            Call::Close => Verb::Close,
+            Call::Size => Verb::Size,
+            Call::Acquire => Verb::Acquire,
+            Call::Release(_) => Verb::Release,
+            Call::State => Verb::State,
+            Call::ClearPoison => Verb::ClearPoison,
+            Call::Wait => Verb::Wait,
+            Call::Notify(_) => Verb::Notify,
+            Call::Flag(_) => Verb::Flag,
+            Call::Abort => Verb::Abort,
+            Call::Reset => Verb::Reset,
+            Call::Look(_) => Verb::Look,
+            Call::Insert { .. } => Verb::Insert,
+            Call::Remove(_) => Verb::Remove,
+            Call::All => Verb::All,
+            Call::Keys => Verb::Keys,
+            Call::Clear => Verb::Clear,
+            Call::At(_) => Verb::At,
+            Call::SetAt(..) => Verb::SetAt,
+            Call::Swap { .. } => Verb::Swap,
+            Call::Extend(_) => Verb::Extend,
+            Call::InsertAt(..) => Verb::InsertAt,
+            Call::RemoveAt(_) => Verb::RemoveAt,
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use crate::Luggage;
 use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
 
 /// A value on its way: its bytes, and the handles in it.
@@ -32,27 +33,68 @@ pub trait Handle: Clone + fmt::Debug + Sized {
         patience: Patience,
     ) -> impl Future<Output = Result<Reply<Item<Self>>, ObjectError>>;
 
+    /// How many bytes a shared array has.
+    ///
+    /// # Errors
+    /// If it is none.
+    fn shared_size(&self) -> Result<u64, ObjectError>;
+
+    /// Copies from a shared array, from that byte on.
+    ///
+    /// # Errors
+    /// If it is none, or has not so many bytes, or they are no whole elements.
+    fn shared_read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError>;
+
+    /// Copies to a shared array.
+    ///
+    /// # Errors
+    /// As [`shared_read`](Self::shared_read), or if the handle is to read only.
+    fn shared_write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError>;
+
+    /// Adds to an element of a shared array, in one step, and tells what it was.
+    ///
+    /// # Errors
+    /// As [`shared_write`](Self::shared_write).
+    fn shared_add(&self, at: u64, number: u64) -> Result<u64, ObjectError>;
+
     /// The same object with no more rights than these.
     #[must_use]
     fn narrowed(&self, rights: Rights) -> Self;
+
+    /// Does something with what this thread has on its way.
+    fn luggage<T>(act: impl FnOnce(&Luggage<Self>) -> T) -> T;
 
     /// Puts the handle among those that travel with what is being written, and tells its place there.
     ///
     /// # Errors
     /// If nothing is being written that could carry it.
-    fn send(&self) -> Result<u32, String>;
+    fn send(&self) -> Result<u32, String> {
+        Self::luggage(|luggage| luggage.send(self))
+    }
 
     /// The handle at a place among those that came with what is being read.
     ///
     /// # Errors
     /// If there is none.
-    fn receive(place: u32) -> Result<Self, String>;
+    fn receive(place: u32) -> Result<Self, String> {
+        Self::luggage(|luggage| luggage.receive(place))
+    }
 
     /// Does something, and gathers the handles that it sends.
-    fn sending<T>(act: impl FnOnce() -> T) -> (T, Vec<Self>);
+    fn sending<T>(act: impl FnOnce() -> T) -> (T, Vec<Self>) {
+        let before = Self::luggage(Luggage::begin_sending);
+        let value = act();
+        (value, Self::luggage(|luggage| luggage.end_sending(before)))
+    }
 
     /// Does something that receives these handles.
-    fn receiving<T>(handles: Vec<Self>, act: impl FnOnce() -> T) -> T;
+    fn receiving<T>(handles: Vec<Self>, act: impl FnOnce() -> T) -> T {
+        let before = Self::luggage(|luggage| luggage.unpack(handles));
+        let value = act();
+        // Whatever dropping a handle does, it finds the luggage as it was.
+        drop(Self::luggage(|luggage| luggage.unpack(before)));
+        value
+    }
 }
 
 /// Writes a value, with the handles in it.
@@ -88,6 +130,56 @@ pub(crate) fn unexpected<T>() -> Result<T, ObjectError> {
 
 pub(crate) fn patience(time: Duration) -> Patience {
     Patience::For(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The typed objects of one side, over its handle.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! aliases {
+    ($handle:ty) => {
+        /// A queue of values of type `T`.
+        pub type Queue<T> = $crate::Queue<T, $handle>;
+        /// A queue whose values are worked off: every [`Queue`] is one.
+        pub type JoinableQueue<T> = Queue<T>;
+        /// A queue without an end.
+        pub type SimpleQueue<T> = Queue<T>;
+        /// The end of a queue that values are put in.
+        pub type Sender<T> = $crate::Sender<T, $handle>;
+        /// The end of a queue that values are taken from.
+        pub type Receiver<T> = $crate::Receiver<T, $handle>;
+        /// One end of a pipe.
+        pub type Connection<T> = $crate::Connection<T, $handle>;
+        /// Held by one at a time.
+        pub type Lock = $crate::Lock<$handle>;
+        /// Held by one at a time, several times over.
+        pub type RLock = $crate::RLock<$handle>;
+        /// A lock that is held.
+        pub type LockGuard = $crate::Guard<$handle>;
+        /// Held by so many at a time.
+        pub type Semaphore = $crate::Semaphore<$handle>;
+        /// A semaphore that is never released more often than it was acquired.
+        pub type BoundedSemaphore = Semaphore;
+        /// A lock, and waiting for news.
+        pub type Condition = $crate::Condition<$handle>;
+        /// A flag that can be waited for.
+        pub type Event = $crate::Event<$handle>;
+        /// Passed by so many together.
+        pub type Barrier = $crate::Barrier<$handle>;
+        /// Values by keys.
+        pub type Dict<K, V> = $crate::Dict<K, V, $handle>;
+        /// Values of any types by names.
+        pub type Namespace = $crate::Namespace<$handle>;
+        /// Values by their places; it grows and shrinks.
+        pub type List<T> = $crate::List<T, $handle>;
+        /// Values by their places, always as many.
+        pub type Array<T> = $crate::Array<T, $handle>;
+        /// One value.
+        pub type Value<T> = $crate::Value<T, $handle>;
+        /// Plain numbers in memory that all who have a handle share.
+        pub type SharedArray<T> = $crate::SharedArray<T, $handle>;
+        /// The same, to be read only.
+        pub type SharedSlice<T> = $crate::SharedSlice<T, $handle>;
+    };
 }
 
 /// Defines a typed handle: cloned, compared by nobody, written and read as a handle of its kind and rights.

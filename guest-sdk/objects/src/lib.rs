@@ -8,12 +8,16 @@
 mod containers;
 mod handle;
 mod locks;
+mod luggage;
 mod pipe;
 mod queue;
+mod shared;
 
 pub use containers::{Array, Dict, List, Namespace, Value};
 pub use handle::{Handle, HandleItem};
 pub use locks::{Barrier, Condition, ConditionGuard, Event, Guard, Lock, RLock, Semaphore, SemaphoreGuard};
+pub use luggage::Luggage;
 pub use pipe::Connection;
 pub use queue::{Delivery, Queue, Receiver, Sender};
+pub use shared::{Number, SharedArray, SharedSlice};
 pub use wpool_abi::object::{ObjectError, Patience, Rights};

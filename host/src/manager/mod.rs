@@ -11,12 +11,13 @@ mod tests;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wpool_abi::object::{Item, Rights};
+use wpool_abi::object::{Item, Kind, Rights};
 
 pub(crate) use self::objects::Shape;
 pub(crate) use self::store::{Answer, Called, Store};
 
-use crate::ids::TaskId;
+use crate::ids::{MemoryId, TaskId};
+use crate::wire::memory::{MemoryFile, SharedMemory};
 
 /// Bytes of values that one object may hold.
 const MAX_BYTES: u64 = 64 << 20;
@@ -24,6 +25,13 @@ const MAX_BYTES: u64 = 64 << 20;
 /// One object of one pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ObjectId(u64);
+
+impl ObjectId {
+    /// The number of shared memory.
+    pub(crate) fn memory(self) -> MemoryId {
+        MemoryId(self.0)
+    }
+}
 
 /// A call that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,13 +73,35 @@ impl PartialEq for Grant {
 impl Grant {
     /// The first grant on an object. When it and all that come of it are gone, the object's number is left with
     /// `abandoned`.
-    pub(crate) fn new(id: ObjectId, abandoned: &Arc<Abandoned>) -> Self {
-        let object = Arc::new(Kept { id, abandoned: Arc::clone(abandoned) });
-        Self { object, rights: Rights::ALL }
+    pub(crate) fn new(id: ObjectId, kind: Kind, abandoned: &Arc<Abandoned>) -> Self {
+        Self::on(Kept { id, kind, region: None, abandoned: Arc::clone(abandoned) })
+    }
+
+    /// The first grant on shared memory.
+    pub(crate) fn on_memory(id: ObjectId, region: Region, abandoned: &Arc<Abandoned>) -> Self {
+        Self::on(Kept {
+            id,
+            kind: Kind::SharedArray,
+            region: Some(region),
+            abandoned: Arc::clone(abandoned),
+        })
+    }
+
+    fn on(object: Kept) -> Self {
+        Self { object: Arc::new(object), rights: Rights::ALL }
     }
 
     pub(crate) fn id(&self) -> ObjectId {
         self.object.id
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.object.kind
+    }
+
+    /// What a handle on shared memory is to.
+    pub(crate) fn region(&self) -> Option<&Region> {
+        self.object.region.as_ref()
     }
 
     /// The same object with no more rights than these.
@@ -80,9 +110,18 @@ impl Grant {
     }
 }
 
+/// Shared memory, as the process has it that made it.
+#[derive(Debug)]
+pub(crate) struct Region {
+    pub(crate) memory: SharedMemory,
+    pub(crate) file: MemoryFile,
+}
+
 #[derive(Debug)]
 struct Kept {
     id: ObjectId,
+    kind: Kind,
+    region: Option<Region>,
     abandoned: Arc<Abandoned>,
 }
 

@@ -66,10 +66,15 @@ pub(crate) enum Called {
 }
 
 impl Store {
+    /// A number for what is not kept here.
+    pub(crate) fn number(&mut self) -> ObjectId {
+        self.next_object += 1;
+        ObjectId(self.next_object)
+    }
+
     /// Makes an object.
     pub(crate) fn make(&mut self, shape: Shape) -> ObjectId {
-        self.next_object += 1;
-        let id = ObjectId(self.next_object);
+        let id = self.number();
         let entry = Entry { object: Object::new(shape), waiters: BTreeMap::new(), count: 0 };
         self.objects.insert(id, entry);
         id
@@ -77,8 +82,7 @@ impl Store {
 
     /// Makes the two ends of a pipe. `both` ways, or from the second to the first.
     pub(crate) fn make_pipe(&mut self, both: bool) -> [ObjectId; 2] {
-        let [a, b] = [1, 2].map(|n| ObjectId(self.next_object + n));
-        self.next_object += 2;
+        let [a, b] = [self.number(), self.number()];
         for (end, other) in [(a, b), (b, a)] {
             let object = Object::pipe_end(other, both || end == a);
             self.objects.insert(end, Entry { object, waiters: BTreeMap::new(), count: 0 });

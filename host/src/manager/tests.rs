@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
-use wpool_abi::object::{Call, ObjectError, Reply};
+use wpool_abi::object::{Call, Kind, ObjectError, Reply};
 
 use super::*;
 use crate::manager::store::{Answer, Called};
@@ -409,7 +409,7 @@ fn an_object_that_nobody_can_reach_is_gone() {
     let mut bench = Bench::new();
     let abandoned = Arc::new(Abandoned::default());
     let (outer, inner) = (bench.queue(None, false), bench.queue(None, false));
-    let grants = [outer, inner].map(|id| Grant::new(id, &abandoned));
+    let grants = [outer, inner].map(|id| Grant::new(id, Kind::Dict, &abandoned));
     let carries = Item { bytes: Vec::new(), handles: vec![grants[1].narrowed(Rights::READ)] };
     bench.now(host(1), outer, Call::Put(vec![carries])).unwrap();
     drop(grants);

@@ -15,6 +15,8 @@ use crate::limits::{Grow, Isolation, Limits, SubTasks};
 
 /// Tasks that may wait, by default.
 const DEFAULT_QUEUE: usize = 10_000;
+/// How many bytes of shared memory a pool has at most, if nobody says otherwise.
+const DEFAULT_SHARED_MEMORY: u64 = 1 << 30;
 /// More workers than this are a mistake.
 pub(super) const MAX_WORKERS: usize = 4096;
 /// By default a worker goes after so long without anything to do.
@@ -226,6 +228,7 @@ pub struct PoolBuilder {
     max_age: Option<Duration>,
     max_memory: Option<u64>,
     queue: usize,
+    shared_memory: u64,
 }
 
 /// The same settings as those of the pool's guest.
@@ -251,6 +254,7 @@ impl PoolBuilder {
             max_age: None,
             max_memory: None,
             queue: DEFAULT_QUEUE,
+            shared_memory: DEFAULT_SHARED_MEMORY,
         }
     }
 
@@ -344,6 +348,14 @@ impl PoolBuilder {
         self
     }
 
+    /// How many bytes all [shared arrays](crate::SharedArray) of the pool may have together. Default: 1 GiB. Zero is
+    /// none.
+    #[must_use]
+    pub fn shared_memory(mut self, bytes: u64) -> Self {
+        self.shared_memory = bytes;
+        self
+    }
+
     /// Runs the guest's initializer, if it has one, and starts the pool with its least number of workers, which are
     /// not waited for.
     ///
@@ -356,9 +368,10 @@ impl PoolBuilder {
         let system = |what: &'static str| {
             move |error: std::io::Error| SpawnError::System { what, message: error.to_string() }
         };
-        let shared = Shared::new(settings, self.queue)
+        let shared = Shared::new(settings, self.queue, self.shared_memory)
             .map_err(|error| system("what a pool waits with")(error.into()))?;
         let shared = Arc::new(shared);
+        shared.with(|core| core.home = Arc::downgrade(&shared));
         let home = shared.host(hosted);
         let driven = Arc::clone(&shared);
         let driver = std::thread::Builder::new()

@@ -1,17 +1,22 @@
 //! The parent's end of one worker, and what the kernel is asked to watch.
 
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::event::epoll;
+use rustix::net::SendFlags;
+use wpool_abi::object::Rights;
 
 use crate::error::WorkerExit;
-use crate::ids::WorkerId;
-use crate::process::ChildProcess;
+use crate::ids::{MemoryId, WorkerId};
+use crate::manager::Grant;
+use crate::process::{ChildProcess, send_some_with_descriptors};
 use crate::wire::codec::FrameWriter;
 use crate::wire::control::ControlPage;
+use crate::wire::message::{Memory, encode, to_worker};
 
 pub(super) const KIND_SOCKET: u64 = 1;
 pub(super) const KIND_PROCESS: u64 = 2;
@@ -66,6 +71,10 @@ pub(super) struct Connection {
     pub(super) out: FrameWriter,
     /// How much of `out` the kernel has taken.
     pub(super) sent: usize,
+    /// Shared memory whose file goes with the frame that starts there in `out`.
+    files: VecDeque<(usize, Grant)>,
+    /// Shared memory that the worker has mapped, and whether it may write to it.
+    mapped: HashMap<MemoryId, bool>,
     /// Until when it is to do something, and what it did not do if it has not by then.
     pub(super) due: Option<(Instant, &'static str)>,
     /// The worker was told to go.
@@ -77,23 +86,81 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// A worker that has just been told who it is, and has so long to get ready.
+    pub(super) fn new(process: ChildProcess, socket: UnixStream, control: ControlPage, ready_by: Instant) -> Self {
+        Self {
+            process,
+            socket: Arc::new(socket),
+            control,
+            out: FrameWriter::default(),
+            sent: 0,
+            files: VecDeque::new(),
+            mapped: HashMap::new(),
+            due: Some((ready_by, "it did not start within 10 s")),
+            let_go: false,
+            violation: None,
+            last_words: None,
+        }
+    }
+
     /// Writes as much as the socket takes. The driver goes on when it takes more.
     pub(super) fn flush(&mut self, worker: WorkerId, poller: &Poller) {
         while self.sent < self.out.len() {
-            let rest = &self.out.bytes()[self.sent..];
-            match rustix::net::send(&*self.socket, rest, rustix::net::SendFlags::NOSIGNAL) {
-                Ok(count) => self.sent += count,
+            match self.send_some() {
+                Ok(count) => {
+                    self.files.pop_front_if(|(at, _)| *at == self.sent);
+                    self.sent += count;
+                }
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => {
                     self.watch(worker, poller, epoll::EventFlags::IN | epoll::EventFlags::OUT);
                     return;
                 }
-                // The worker is gone; its end is an event of its own.
-                Err(_) => break,
+                Err(_) => {
+                    // The worker is gone, or it would never hear what it was sent. Its end is an event of its own.
+                    self.process.kill();
+                    break;
+                }
             }
         }
         self.out.clear();
+        self.files.clear();
         self.sent = 0;
+    }
+
+    /// Sends up to the next file, with the one that belongs here.
+    fn send_some(&self) -> rustix::io::Result<usize> {
+        let mut files = self.files.iter().peekable();
+        let file = files.next_if(|(at, _)| *at == self.sent);
+        let end = files.peek().map_or(self.out.len(), |(at, _)| *at);
+        let bytes = &self.out.bytes()[self.sent..end];
+        match file.and_then(|(_, grant)| Some((grant.region()?, grant.rights))) {
+            None => rustix::net::send(&*self.socket, bytes, SendFlags::NOSIGNAL),
+            Some((region, rights)) => {
+                let file = region.file.for_worker(rights.contain(Rights::WRITE));
+                send_some_with_descriptors(&self.socket, bytes, &[file])
+            }
+        }
+    }
+
+    /// Has the worker map what a handle is to, if that is shared memory that it cannot use yet.
+    pub(super) fn share(&mut self, grant: &Grant) {
+        let Some(region) = grant.region() else { return };
+        let (id, writable) = (grant.id().memory(), grant.rights.contain(Rights::WRITE));
+        if self.mapped.get(&id).is_some_and(|known| *known || !writable) {
+            return;
+        }
+        self.mapped.insert(id, writable);
+        self.files.push_back((self.out.len(), grant.clone()));
+        let memory = Memory { id, form: region.memory.form(), len: region.memory.len() as u64, writable };
+        self.out.frame(to_worker::MAP, |out| encode(&memory, out));
+    }
+
+    /// Nobody can reach that shared memory any more.
+    pub(super) fn unshare(&mut self, memory: MemoryId) {
+        if self.mapped.remove(&memory).is_some() {
+            self.out.frame(to_worker::UNMAP, |out| encode(&memory, out));
+        }
     }
 
     pub(super) fn watch(&self, worker: WorkerId, poller: &Poller, flags: epoll::EventFlags) {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::callbacks::Callbacks;
@@ -14,17 +14,18 @@ use super::connection::{Connection, Poller};
 use super::driver::Reader;
 use super::emitted::EmitState;
 use super::family::Families;
-use super::future::{Completed, FutureState};
+use super::future::{Carried, Completed, FutureState};
 use super::hosted::{Call, Hosted};
 use super::jobs::{Arguments, Batch, Delivery, Job, MapJob};
 use super::lead::Lead;
 use super::map::{MapState, Pending, Taken};
 use super::objects::Objects;
+use super::table::granted;
 use crate::dispatch::{Action, Dispatcher, Event, Past, Probe, Range, Settings, Terms};
 use crate::error::{SubmitError, TaskError};
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 use crate::manager::Abandoned;
-use crate::wire::message::{CallHeader, encode, to_worker};
+use crate::wire::message::{BadMessage, CallHeader, encode, handle_numbers, to_worker};
 
 /// A call frame is not made longer by further tasks once it has so many bytes.
 const FRAME_SIZE: usize = 256 * 1024;
@@ -81,6 +82,8 @@ pub(super) struct Core {
     /// Who reads what tasks emit.
     pub(super) emits: HashMap<TaskId, Arc<EmitState>>,
     pub(super) objects: Objects,
+    /// Where the core is, for the handles in results.
+    pub(super) home: Weak<Shared>,
     /// A worker was answered.
     pub(super) answered: bool,
     next_task: u64,
@@ -110,8 +113,12 @@ pub(super) struct Core {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings, queue_limit: usize) -> rustix::io::Result<Self> {
-        let objects = Objects::default();
+    pub(super) fn new(
+        settings: Settings,
+        queue_limit: usize,
+        shared_memory: u64,
+    ) -> rustix::io::Result<Self> {
+        let objects = Objects::new(shared_memory);
         let abandoned = Arc::clone(&objects.abandoned);
         let core = Core {
             watches_memory: settings.max_memory.is_some(),
@@ -122,6 +129,7 @@ impl Shared {
             families: Families::default(),
             emits: HashMap::new(),
             objects,
+            home: Weak::new(),
             answered: false,
             next_task: 0,
             next_job: 0,
@@ -588,6 +596,17 @@ impl Core {
         self.current.clear();
     }
 
+    /// The handles in the value of a task.
+    pub(super) fn carried(
+        &self,
+        worker: WorkerId,
+        task: TaskId,
+        handles: &[u8],
+    ) -> Result<Box<Carried>, BadMessage> {
+        let grants = self.objects.handed_out(worker, task, handle_numbers(handles))?;
+        Ok(Box::new(Carried { grants, home: Weak::clone(&self.home) }))
+    }
+
     /// Runs the dispatcher and does what it says, and what follows from that.
     pub(super) fn handle(&mut self, event: Event, now: Instant, poller: &Poller) {
         let mut follow = VecDeque::from([event]);
@@ -727,6 +746,10 @@ impl Core {
             return;
         };
         let mut done = 0;
+        if job.grants(range.index).is_some() {
+            let grants = (0..u64::from(range.count)).filter_map(|n| job.grants(range.index + n));
+            grants.flatten().for_each(|grant| connection.share(grant));
+        }
         while done < range.count {
             // The header says how many tasks follow, so they are counted before they are written.
             let mut size = 0;
@@ -751,7 +774,7 @@ impl Core {
                     connection.control.offer(claim + n, task);
                     if header.handles {
                         let grants = job.grants(index).unwrap_or_default().to_vec();
-                        encode(&grants.len(), out);
+                        encode(&grants.iter().map(granted).collect::<Vec<_>>(), out);
                         self.objects.open(task, worker, grants);
                     }
                     crate::guest::json::push_bytes(out, job.arguments(index));

@@ -26,7 +26,7 @@ use crate::limits::{Limits, MAX_EMITTED};
 use crate::process::{ChildProcess, send_with_descriptors};
 use crate::wire::codec::{FrameReader, FrameWriter};
 use crate::wire::control::ControlPage;
-use crate::wire::message::{BadMessage, Done, Fatal, Hello, Ready, decode, encode, from_worker, to_worker};
+use crate::wire::message::{BadMessage, Done, Fatal, Hello, Outcome, Ready, decode, encode, from_worker, to_worker};
 use crate::wire::outcome::task_result;
 use crate::wire::{BUILD, MOMENT, PROTOCOL_VERSION};
 
@@ -180,17 +180,7 @@ impl Driver<'_> {
         watch(socket.as_fd(), KIND_SOCKET)
             .and_then(|()| watch(process.pidfd(), KIND_PROCESS))
             .map_err(|error| system("a watch over a worker")(error.into()))?;
-        Ok(Connection {
-            process,
-            socket: Arc::new(socket),
-            control,
-            out: FrameWriter::default(),
-            sent: 0,
-            due: Some((Instant::now() + START_TIMEOUT, "it did not start within 10 s")),
-            let_go: false,
-            violation: None,
-            last_words: None,
-        })
+        Ok(Connection::new(process, socket, control, Instant::now() + START_TIMEOUT))
     }
 }
 
@@ -410,16 +400,28 @@ fn fatal(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMes
 /// Handles all records of a frame under one lock.
 fn done(shared: &Shared, worker: WorkerId, payload: &[u8], limits: &Limits) -> Result<(), BadMessage> {
     let mut rest = payload;
-    let (mut tasks, mut outcomes) = (Vec::new(), Vec::new());
+    let (mut tasks, mut outcomes, mut carry) = (Vec::new(), Vec::new(), Vec::new());
     while !rest.is_empty() {
         let (record, after) =
             postcard::take_from_bytes::<Done<'_>>(rest).map_err(|error| BadMessage(error.to_string()))?;
         rest = after;
+        if let Outcome::Value(_, handles @ [_, ..]) = record.outcome {
+            carry.push((outcomes.len(), handles));
+        }
         tasks.push((record.id, Duration::from_nanos(record.run_ns)));
         outcomes.push(Some(completed(record, limits)));
     }
-    shared.with(|core| core.done(worker, tasks, outcomes, &shared.poller));
-    Ok(())
+    shared.with(|core| {
+        for (place, handles) in carry {
+            let (task, _) = tasks[place];
+            let carried = core.carried(worker, task, handles)?;
+            if let Some(completed) = &mut outcomes[place] {
+                completed.carried = Some(carried);
+            }
+        }
+        core.done(worker, tasks, outcomes, &shared.poller);
+        Ok(())
+    })
 }
 
 fn completed(record: Done<'_>, limits: &Limits) -> Completed {
@@ -434,5 +436,5 @@ fn completed(record: Done<'_>, limits: &Limits) -> Completed {
         fuel: record.fuel,
         ..Figures::default()
     };
-    Completed { result: task_result(record.outcome, limits), figures, log }
+    Completed { result: task_result(record.outcome, limits), figures, log, carried: None }
 }

@@ -4,8 +4,13 @@
 
 use std::collections::HashMap;
 
+use wpool_abi::SubTaskFailure;
+
+use super::future::Completed;
+use crate::error::TaskError;
 use crate::ids::TaskId;
 use crate::limits::SubTasks;
+use crate::manager::Grant;
 
 /// All tasks that have submitted others, and the others.
 #[derive(Debug, Default)]
@@ -27,7 +32,7 @@ struct Member {
 #[derive(Debug)]
 enum Child {
     Runs { task: TaskId, arguments: u64 },
-    Ended(Vec<u8>),
+    Ended(Ended),
     Taken,
 }
 
@@ -76,14 +81,67 @@ impl Refusal {
     }
 }
 
+/// How a sub-task has ended.
+#[derive(Debug, PartialEq)]
+pub(super) enum Ended {
+    /// Its value in postcard, and the handles in it.
+    Value {
+        bytes: Vec<u8>,
+        grants: Vec<Grant>,
+    },
+    Failed(SubTaskFailure),
+}
+
+impl Ended {
+    pub(super) fn failed(kind: &str, message: String) -> Self {
+        Ended::Failed(failure(kind, message))
+    }
+
+    pub(super) fn refused(refusal: &Refusal) -> Self {
+        Self::failed(refusal.kind(), refusal.to_string())
+    }
+
+    fn size(&self) -> u64 {
+        let size = match self {
+            Ended::Value { bytes, .. } => bytes.len(),
+            Ended::Failed(SubTaskFailure { kind, message, value }) => {
+                kind.len() + message.len() + value.as_ref().map_or(0, Vec::len)
+            }
+        };
+        size as u64
+    }
+}
+
+impl From<Completed> for Ended {
+    fn from(completed: Completed) -> Self {
+        let error = match completed.result {
+            Ok(bytes) => {
+                let grants = completed.carried.map(|carried| carried.grants).unwrap_or_default();
+                return Ended::Value { bytes, grants };
+            }
+            Err(error) => error,
+        };
+        let (kind, message) = (error.kind().to_owned(), error.to_string());
+        let value = match error {
+            TaskError::Guest(error) => error.value,
+            _ => None,
+        };
+        Ended::Failed(SubTaskFailure { kind, message, value })
+    }
+}
+
+pub(super) fn failure(kind: &str, message: String) -> SubTaskFailure {
+    SubTaskFailure { kind: kind.to_owned(), message, value: None }
+}
+
 /// What a worker cannot honestly ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct OutOfTurn;
 
 /// What there is for a task that asks for the outcome of a sub-task.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Wanted {
-    Now(Vec<u8>),
+    Now(Ended),
     /// It hears of it when the sub-task ends.
     Later,
     /// There is no such sub-task, or its outcome was taken before.
@@ -142,10 +200,10 @@ impl Families {
     }
 
     /// The sub-task was not submitted, and this is its outcome.
-    pub(super) fn refused(&mut self, parent: TaskId, outcome: Vec<u8>) {
+    pub(super) fn refused(&mut self, parent: TaskId, outcome: Ended) {
         let Some(member) = self.members.get_mut(&parent) else { return };
         if let Some(root) = self.roots.get_mut(&member.root) {
-            root.held += outcome.len() as u64;
+            root.held += outcome.size();
         }
         member.children.push(Child::Ended(outcome));
     }
@@ -164,7 +222,7 @@ impl Families {
                     return Wanted::Nothing;
                 };
                 if let Some(root) = self.roots.get_mut(&member.root) {
-                    root.held = root.held.saturating_sub(outcome.len() as u64);
+                    root.held = root.held.saturating_sub(outcome.size());
                 }
                 Wanted::Now(outcome)
             }
@@ -172,16 +230,15 @@ impl Families {
         }
     }
 
-    /// A sub-task has ended. If its parent waits for it, the outcome comes back, to be sent there. `too_much` is the
-    /// outcome instead, if this one is more than can be held.
+    /// A sub-task has ended. If its parent waits for it, the outcome comes back, to be sent there; else it is
+    /// held, if it is not more than can be.
     pub(super) fn ended(
         &mut self,
         parent: TaskId,
         number: u32,
-        outcome: Vec<u8>,
+        outcome: Ended,
         held: u64,
-        too_much: impl FnOnce(Refusal) -> Vec<u8>,
-    ) -> Option<Vec<u8>> {
+    ) -> Option<Ended> {
         let member = self.members.get_mut(&parent)?;
         let child = member.children.get_mut(number as usize)?;
         let Child::Runs { arguments, .. } = *child else { return None };
@@ -194,10 +251,13 @@ impl Families {
             *child = Child::Taken;
             return Some(outcome);
         }
-        let fits = |root: &Root| root.held.saturating_add(outcome.len() as u64) <= held;
-        let outcome = if root.as_deref().is_none_or(fits) { outcome } else { too_much(Refusal::Held(held)) };
+        let fits = |root: &Root| root.held.saturating_add(outcome.size()) <= held;
+        let outcome = match root.as_deref().is_none_or(fits) {
+            true => outcome,
+            false => Ended::refused(&Refusal::Held(held)),
+        };
         if let Some(root) = root {
-            root.held += outcome.len() as u64;
+            root.held += outcome.size();
         }
         *child = Child::Ended(outcome);
         None
@@ -240,13 +300,17 @@ mod tests {
         let checked = families.check(parent, depth, number, 10, QUOTA).expect("the number is the next");
         match &checked {
             Ok(()) => families.started(parent, task, 10),
-            Err(refusal) => families.refused(parent, refusal.kind().into()),
+            Err(refusal) => families.refused(parent, Ended::refused(refusal)),
         }
         checked
     }
 
-    fn end(families: &mut Families, parent: TaskId, number: u32, outcome: &[u8]) -> Option<Vec<u8>> {
-        families.ended(parent, number, outcome.to_vec(), QUOTA.held, |refusal| refusal.kind().into())
+    fn value(bytes: &[u8]) -> Ended {
+        Ended::Value { bytes: bytes.to_vec(), grants: Vec::new() }
+    }
+
+    fn end(families: &mut Families, parent: TaskId, number: u32, outcome: &[u8]) -> Option<Ended> {
+        families.ended(parent, number, value(outcome), QUOTA.held)
     }
 
     #[test]
@@ -256,8 +320,8 @@ mod tests {
         submit(&mut families, ROOT, 0, 1, TaskId(3)).unwrap();
         assert_eq!(families.take(ROOT, 0), Wanted::Later);
         assert_eq!(end(&mut families, ROOT, 1, b"early"), None);
-        assert_eq!(end(&mut families, ROOT, 0, b"awaited"), Some(b"awaited".to_vec()));
-        assert_eq!(families.take(ROOT, 1), Wanted::Now(b"early".to_vec()));
+        assert_eq!(end(&mut families, ROOT, 0, b"awaited"), Some(value(b"awaited")));
+        assert_eq!(families.take(ROOT, 1), Wanted::Now(value(b"early")));
         assert_eq!(families.take(ROOT, 1), Wanted::Nothing, "once");
         assert_eq!(families.take(ROOT, 7), Wanted::Nothing, "there is none");
         assert_eq!(families.take(TaskId(99), 0), Wanted::Nothing);
@@ -272,7 +336,8 @@ mod tests {
         submit(&mut families, CHILD, 1, 1, TaskId(5)).unwrap();
         submit(&mut families, ROOT, 0, 1, TaskId(6)).unwrap();
         assert_eq!(submit(&mut families, ROOT, 0, 2, TaskId(7)), Err(Refusal::Total(4)));
-        assert_eq!(families.take(ROOT, 2), Wanted::Now(b"quota".to_vec()), "it hears why when it asks");
+        let refused = Wanted::Now(Ended::refused(&Refusal::Total(4)));
+        assert_eq!(families.take(ROOT, 2), refused, "it hears why when it asks");
         assert_eq!(families.check(ROOT, 0, 3, 0, QUOTA), Err(OutOfTurn), "the worker knows the fan-out");
         assert_eq!(families.check(CHILD, 1, 1, 0, QUOTA), Err(OutOfTurn), "and counts");
     }
@@ -283,7 +348,7 @@ mod tests {
         submit(&mut families, ROOT, 0, 0, CHILD).unwrap();
         assert_eq!(families.check(ROOT, 0, 1, 91, QUOTA), Ok(Err(Refusal::Held(100))));
         assert_eq!(end(&mut families, ROOT, 0, &[0; 101]), None);
-        assert_eq!(families.take(ROOT, 0), Wanted::Now(b"quota".to_vec()));
+        assert_eq!(families.take(ROOT, 0), Wanted::Now(Ended::refused(&Refusal::Held(100))));
         assert_eq!(families.check(ROOT, 0, 1, 100, QUOTA), Ok(Ok(())), "all of it came back");
     }
 

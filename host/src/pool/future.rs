@@ -12,10 +12,12 @@ use serde::de::DeserializeOwned;
 
 use super::callbacks::Callbacks;
 use super::core::Shared;
+use super::handle::Handle;
 use super::wait::Watch;
 use crate::dispatch::Event;
 use crate::error::TaskError;
 use crate::ids::{TaskId, WorkerId};
+use crate::manager::Grant;
 
 /// What a task used and how long it took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,21 +73,40 @@ pub struct Completed {
     pub figures: Figures,
     /// What it wrote.
     pub log: TaskLog,
+    /// The handles in the value.
+    pub(super) carried: Option<Box<Carried>>,
+}
+
+/// Handles in the value of a task. They are grants until somebody reads the value: a handle that goes away has to
+/// tell the pool, and a result that nobody reads may go away anywhere.
+#[derive(Debug, Clone)]
+pub(super) struct Carried {
+    pub(super) grants: Vec<Grant>,
+    pub(super) home: Weak<Shared>,
 }
 
 impl Completed {
     pub(crate) fn failed(error: TaskError) -> Self {
-        Self { result: Err(error), figures: Figures::default(), log: TaskLog::default() }
+        Self { result: Err(error), figures: Figures::default(), log: TaskLog::default(), carried: None }
     }
-}
 
-/// The value of a typed task, out of its bytes.
-pub(super) fn decode<R: DeserializeOwned>(result: Result<&[u8], &TaskError>) -> Result<R, TaskError> {
-    let bytes = result.map_err(TaskError::clone)?;
-    match postcard::take_from_bytes(bytes) {
-        Ok((value, [])) => Ok(value),
-        Ok((_, rest)) => Err(TaskError::BadResult { message: format!("{} bytes are left over", rest.len()) }),
-        Err(error) => Err(TaskError::BadResult { message: error.to_string() }),
+    /// The value of a typed task, out of its bytes.
+    pub(super) fn decode<R: DeserializeOwned>(&self) -> Result<R, TaskError> {
+        let bytes = self.result.as_deref().map_err(TaskError::clone)?;
+        let read = || match postcard::take_from_bytes(bytes) {
+            Ok((value, [])) => Ok(value),
+            Ok((_, rest)) => {
+                Err(TaskError::BadResult { message: format!("{} bytes are left over", rest.len()) })
+            }
+            Err(error) => Err(TaskError::BadResult { message: error.to_string() }),
+        };
+        match &self.carried {
+            None => read(),
+            Some(carried) => {
+                let handles = carried.grants.iter().map(|grant| Handle::new(grant.clone(), &carried.home));
+                <Handle as wpool_objects::Handle>::receiving(handles.collect(), read)
+            }
+        }
     }
 }
 
@@ -358,7 +379,7 @@ impl<R: DeserializeOwned> TaskFuture<R> {
     /// # Errors
     /// Why the task has no value.
     pub fn result(&self) -> Result<R, TaskError> {
-        decode(self.completed().result.as_deref())
+        self.completed().decode()
     }
 
     /// Waits for the end of the task, at most `timeout` from now. Zero looks without waiting.
@@ -366,7 +387,7 @@ impl<R: DeserializeOwned> TaskFuture<R> {
     /// # Errors
     /// [`NotYet`] if it has not ended by then; the task goes on.
     pub fn result_timeout(&self, timeout: Duration) -> Result<Result<R, TaskError>, NotYet> {
-        self.completed_timeout(timeout).map(|completed| decode(completed.result.as_deref()))
+        self.completed_timeout(timeout).map(|completed| completed.decode())
     }
 }
 
@@ -404,7 +425,7 @@ impl<R: DeserializeOwned> Future for TaskFuture<R> {
         if let Some(completed) = &inner.completed {
             let completed = Arc::clone(completed);
             drop(inner);
-            return Poll::Ready(decode(completed.result.as_deref()));
+            return Poll::Ready(completed.decode());
         }
         if !inner.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
             inner.wakers.push(context.waker().clone());

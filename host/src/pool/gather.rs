@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::future::{Completed, NotYet, decode};
+use super::future::{Completed, NotYet};
 use crate::error::TaskError;
 
 /// One item of a map has failed, the first in the order of the inputs. The others have ended, too.
@@ -46,7 +46,7 @@ pub(super) fn all<R: DeserializeOwned>(
     let mut failed = None;
     let mut values = Vec::new();
     for (index, completed) in results.into_iter().enumerate() {
-        match decode(completed.result.as_deref()) {
+        match completed.decode() {
             Ok(value) => values.push(value),
             Err(error) => drop(failed.get_or_insert(MapError { index, error })),
         }

@@ -1,6 +1,5 @@
 //! The host's handles on shared objects, and how its own threads and `.await`s use them.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,9 +9,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
+use wpool_objects::Luggage;
 
 use super::core::Shared;
-use crate::manager::{Answer, Called, Grant, Owner, Stored, Ticket};
+use crate::manager::{Answer, Called, Grant, Owner, Region, Stored, Ticket};
 
 /// A handle on an object of a pool. The typed objects are made of these; by itself it can do nothing.
 #[derive(Clone)]
@@ -40,6 +40,14 @@ impl Handle {
     /// The grant, to travel with a value.
     pub(super) fn to_grant(&self) -> Grant {
         self.grant().clone()
+    }
+
+    fn region(&self) -> Result<&Region, ObjectError> {
+        self.grant().region().ok_or(ObjectError::WrongKind)
+    }
+
+    fn region_to_change(&self) -> Result<&Region, ObjectError> {
+        if self.grant().rights.contain(Rights::WRITE) { self.region() } else { Err(ObjectError::NoRight) }
     }
 
     fn to_reply(&self, answer: Answer) -> Result<Reply<Item<Self>>, ObjectError> {
@@ -129,12 +137,7 @@ fn next_owner() -> u64 {
 
 thread_local! {
     static OWNER: u64 = next_owner();
-    /// Handles that travel with what is being written.
-    static SENT: RefCell<Option<Vec<Handle>>> = const { RefCell::new(None) };
-    /// Handles that came with what is being read.
-    static RECEIVED: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
-    /// Whether anything is being read.
-    static RECEIVING: Cell<bool> = const { Cell::new(false) };
+    static LUGGAGE: Luggage<Handle> = const { Luggage::new() };
 }
 
 impl wpool_objects::Handle for Handle {
@@ -185,40 +188,28 @@ impl wpool_objects::Handle for Handle {
         }
     }
 
+    fn shared_size(&self) -> Result<u64, ObjectError> {
+        Ok(self.region()?.memory.len() as u64)
+    }
+
+    fn shared_read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError> {
+        self.region()?.memory.read(at, into)
+    }
+
+    fn shared_write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError> {
+        self.region_to_change()?.memory.write(at, bytes)
+    }
+
+    fn shared_add(&self, at: u64, number: u64) -> Result<u64, ObjectError> {
+        self.region_to_change()?.memory.add(at, number)
+    }
+
     fn narrowed(&self, rights: Rights) -> Self {
         Self::new(self.grant().narrowed(rights), &self.shared)
     }
 
-    fn send(&self) -> Result<u32, String> {
-        SENT.with_borrow_mut(|sent| {
-            let sent =
-                sent.as_mut().ok_or("a shared object can only be passed to a task or through another one")?;
-            sent.push(self.clone());
-            u32::try_from(sent.len() - 1).map_err(|error| error.to_string())
-        })
-    }
-
-    fn receive(place: u32) -> Result<Self, String> {
-        RECEIVED.with_borrow(|received| {
-            received.get(place as usize).cloned().ok_or_else(|| format!("no handle came for place {place}"))
-        })
-    }
-
-    fn sending<T>(act: impl FnOnce() -> T) -> (T, Vec<Self>) {
-        let before = SENT.replace(Some(Vec::new()));
-        let value = act();
-        (value, SENT.replace(before).unwrap_or_default())
-    }
-
-    fn receiving<T>(handles: Vec<Self>, act: impl FnOnce() -> T) -> T {
-        if handles.is_empty() && !RECEIVING.get() {
-            return act();
-        }
-        let before = (RECEIVED.replace(handles), RECEIVING.replace(true));
-        let value = act();
-        RECEIVING.set(before.1);
-        drop(RECEIVED.replace(before.0));
-        value
+    fn luggage<T>(act: impl FnOnce(&Luggage<Self>) -> T) -> T {
+        LUGGAGE.with(act)
     }
 }
 
@@ -265,7 +256,7 @@ impl Shared {
             // When everything has ended nobody waits any more; what is there can still be had.
             let finished = core.is_finished() && may_wait.is_some();
             let may_wait = may_wait.filter(|_| !finished);
-            if !grant.rights.contain(call.needs()) {
+            if !grant.rights.contain(call.verb().needs()) {
                 return Ok(Err(ObjectError::NoRight));
             }
             match core.objects.store.call(owner, grant.id(), call, may_wait) {

@@ -35,7 +35,7 @@ pub(super) enum Job {
     Map(MapJob),
     /// A sub-task, its parent's `number`th.
     Sub {
-        args: Vec<u8>,
+        args: Arguments,
         parent: TaskId,
         number: u32,
         submitted: Instant,
@@ -80,8 +80,7 @@ pub(super) enum Delivery {
 impl Job {
     pub(super) fn arguments(&self, index: u64) -> &[u8] {
         match self {
-            Job::Single { args, .. } => &args.bytes,
-            Job::Sub { args, .. } => args,
+            Job::Single { args, .. } | Job::Sub { args, .. } => &args.bytes,
             Job::Map(map) => map.batch(index).map_or(&[], |batch| batch.arguments(index)),
         }
     }
@@ -89,9 +88,10 @@ impl Job {
     /// The handles in a task's arguments; none if no task of the job has any.
     pub(super) fn grants(&self, index: u64) -> Option<&[Grant]> {
         match self {
-            Job::Single { args, .. } => (!args.grants.is_empty()).then_some(&args.grants),
+            Job::Single { args, .. } | Job::Sub { args, .. } => {
+                (!args.grants.is_empty()).then_some(&args.grants)
+            }
             Job::Map(map) => map.batch(index).and_then(|batch| batch.grants(index)),
-            Job::Sub { .. } => None,
         }
     }
 

@@ -4,50 +4,16 @@ use std::sync::{Arc, Weak};
 
 use serde::Serialize;
 use wpool_abi::object::{Item, ObjectError};
+use wpool_objects::Number;
 use wpool_schema::Schema;
 
 use super::core::Shared;
 use super::handle::Handle;
-use crate::manager::{Grant, ObjectId, Shape, Store, Stored};
+use super::objects::Objects;
+use crate::manager::{Region, Shape, Stored};
+use crate::wire::memory::{MemoryFile, SharedMemory};
 
-/// A queue of values of type `T`.
-pub type Queue<T> = wpool_objects::Queue<T, Handle>;
-/// A queue whose values are worked off: every [`Queue`] is one.
-pub type JoinableQueue<T> = Queue<T>;
-/// A queue without an end: [`Manager::simple_queue`] makes it.
-pub type SimpleQueue<T> = Queue<T>;
-/// The end of a queue that values are put in.
-pub type Sender<T> = wpool_objects::Sender<T, Handle>;
-/// The end of a queue that values are taken from.
-pub type Receiver<T> = wpool_objects::Receiver<T, Handle>;
-/// One end of a pipe.
-pub type Connection<T> = wpool_objects::Connection<T, Handle>;
-/// Held by one at a time.
-pub type Lock = wpool_objects::Lock<Handle>;
-/// Held by one at a time, several times over.
-pub type RLock = wpool_objects::RLock<Handle>;
-/// A lock that is held.
-pub type LockGuard = wpool_objects::Guard<Handle>;
-/// Held by so many at a time.
-pub type Semaphore = wpool_objects::Semaphore<Handle>;
-/// A semaphore that is never released more often than it was acquired: [`Manager::bounded_semaphore`] makes it.
-pub type BoundedSemaphore = Semaphore;
-/// A lock, and waiting for news.
-pub type Condition = wpool_objects::Condition<Handle>;
-/// A flag that can be waited for.
-pub type Event = wpool_objects::Event<Handle>;
-/// Passed by so many together.
-pub type Barrier = wpool_objects::Barrier<Handle>;
-/// Values by keys.
-pub type Dict<K, V> = wpool_objects::Dict<K, V, Handle>;
-/// Values of any types by names.
-pub type Namespace = wpool_objects::Namespace<Handle>;
-/// Values by their places; it grows and shrinks.
-pub type List<T> = wpool_objects::List<T, Handle>;
-/// Values by their places, always as many.
-pub type Array<T> = wpool_objects::Array<T, Handle>;
-/// One value.
-pub type Value<T> = wpool_objects::Value<T, Handle>;
+wpool_objects::aliases!(Handle);
 
 /// Makes the objects that a pool's tasks and its host share. They live in the host's process, as long as anybody has
 /// a handle on them; who has none cannot reach them.
@@ -77,20 +43,29 @@ impl Manager {
 
     /// A handle on an object that is made now. Of a pool that is gone it is one on nothing.
     fn make(&self, shape: Shape) -> Handle {
-        self.grant(|store| [store.make(shape)])[0].clone()
+        let [grant] = self.with_objects(|objects| [objects.make(shape)]);
+        Handle::new(grant, &self.shared)
     }
 
-    fn grant<const N: usize>(&self, make: impl FnOnce(&mut Store) -> [ObjectId; N]) -> [Handle; N] {
+    fn with_objects<T>(&self, act: impl FnOnce(&mut Objects) -> T) -> T {
         match self.shared.upgrade() {
-            Some(shared) => shared.with(|core| {
-                let abandoned = &core.objects.abandoned;
-                make(&mut core.objects.store).map(|id| Handle::new(Grant::new(id, abandoned), &self.shared))
-            }),
-            None => {
-                let nothing = make(&mut Store::default());
-                nothing.map(|id| Handle::new(Grant::new(id, &Arc::default()), &self.shared))
-            }
+            Some(shared) => shared.with(|core| act(&mut core.objects)),
+            None => act(&mut Objects::new(0)),
         }
+    }
+
+    /// Shared memory of so many bytes, if there may be so much more.
+    fn make_memory(
+        &self,
+        len: usize,
+        create: impl FnOnce() -> rustix::io::Result<(SharedMemory, MemoryFile)>,
+    ) -> Result<Handle, ObjectError> {
+        self.with_objects(|objects| objects.check_memory(len as u64))?;
+        // Filling it may take its time, so nobody has to wait for that.
+        let (memory, file) = create()
+            .map_err(|error| ObjectError::Quota(format!("the system has no shared memory: {error}")))?;
+        let grant = self.with_objects(|objects| objects.add_memory(Region { memory, file }))?;
+        Ok(Handle::new(grant, &self.shared))
     }
 
     /// A queue in which so many values can wait. Zero counts as one.
@@ -114,10 +89,9 @@ impl Manager {
     /// The two ends of a pipe. With `duplex` both send and receive; else the first receives and the second sends, as
     /// Python has it.
     pub fn pipe<T: Schema>(&self, duplex: bool) -> (Connection<T>, Connection<T>) {
-        let [a, b] = self.grant(|store| {
-            let [a, b] = store.make_pipe(duplex);
-            if duplex { [a, b] } else { [b, a] }
-        });
+        let [a, b] = self.with_objects(|objects| objects.make_pipe(duplex));
+        let [a, b] = if duplex { [a, b] } else { [b, a] };
+        let [a, b] = [a, b].map(|end| Handle::new(end, &self.shared));
         (Connection::from_handle(a), Connection::from_handle(b))
     }
 
@@ -163,7 +137,7 @@ impl Manager {
 
     /// An empty namespace.
     pub fn namespace(&self) -> Namespace {
-        Namespace::from_handle(self.make(Shape::Dict))
+        Namespace::from_handle(self.make(Shape::Namespace))
     }
 
     /// An empty list.
@@ -190,6 +164,40 @@ impl Manager {
     pub fn value<T: Serialize + Schema>(&self, value: &T) -> Result<Value<T>, ObjectError> {
         let value = stored(value)?;
         Ok(Value::from_handle(self.make(Shape::Value { value })))
+    }
+
+    /// So many zeros in memory that the host and all workers map: to read or change them takes no message.
+    ///
+    /// ```no_run
+    /// use wpool::{Guest, Pool, SharedArray};
+    /// # let pool = Pool::builder(Guest::from_file("guest.wasm")?).build()?;
+    /// let squares = pool.manager().shared_array::<u64>(10)?;
+    /// let square = pool.task::<(u64, SharedArray<u64>), ()>("square_to")?;
+    /// for done in square.map((0..10).map(|n| (n, squares.clone()))) {
+    ///     done?;
+    /// }
+    /// assert_eq!(squares.get(9)?, 81);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ObjectError::Quota`] if that is more than the pool may have, or than the system has.
+    pub fn shared_array<T: Number>(&self, len: usize) -> Result<SharedArray<T>, ObjectError> {
+        let bytes = len.saturating_mul(size_of::<T>());
+        let handle = self.make_memory(bytes, || SharedMemory::create(T::FORM, len))?;
+        Ok(SharedArray::from_handle(handle))
+    }
+
+    /// These numbers in memory that nobody can change: what is large, and many tasks read, is put there once instead
+    /// of being sent with each of them. Of bytes `T` is `u8`.
+    ///
+    /// # Errors
+    /// As [`shared_array`](Self::shared_array).
+    pub fn broadcast<T: Number>(&self, numbers: &[T]) -> Result<SharedSlice<T>, ObjectError> {
+        let bytes: &[u8] = bytemuck::cast_slice(numbers);
+        let handle = self.make_memory(bytes.len(), || SharedMemory::constant(T::FORM, bytes))?;
+        let slice = SharedArray::from_handle(handle).slice();
+        Ok(slice)
     }
 }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::core::{Shared, unsendable};
-use super::future::{Completed, NotYet, decode};
+use super::future::{Completed, NotYet};
 use super::handle::Handle;
 use super::hosted::Call;
 use crate::error::TaskError;
@@ -618,7 +618,7 @@ impl<I: Iterator, R: DeserializeOwned> Iterator for Map<I, R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (_, completed) = self.raw.next()?;
-        Some(decode(completed.result.as_deref()))
+        Some(completed.decode())
     }
 }
 
@@ -630,7 +630,7 @@ impl<I: Iterator, R: DeserializeOwned> Map<I, R> {
     /// [`NotYet`] if it has not come by then.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, NotYet> {
         let next = self.raw.next_timeout(timeout)?;
-        Ok(next.map(|(_, completed)| decode(completed.result.as_deref())))
+        Ok(next.map(|(_, completed)| completed.decode()))
     }
 }
 
@@ -653,7 +653,7 @@ impl<I: Iterator + Unpin, R: DeserializeOwned> futures_core::Stream for Map<I, R
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = Pin::new(&mut self.raw).poll_next(context);
-        next.map(|next| next.map(|(_, completed)| decode(completed.result.as_deref())))
+        next.map(|next| next.map(|(_, completed)| completed.decode()))
     }
 }
 

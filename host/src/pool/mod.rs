@@ -34,6 +34,7 @@ mod map;
 mod objects;
 mod requests;
 mod solo;
+mod table;
 mod task;
 mod wait;
 
@@ -54,7 +55,8 @@ pub use self::gather::{MapError, MapFuture};
 pub use self::handle::Handle;
 pub use self::manager::{
     Array, Barrier, BoundedSemaphore, Condition, Connection, Dict, Event as EventObject, JoinableQueue, List,
-    Lock, LockGuard, Manager, Namespace, Queue, RLock, Receiver, Semaphore, Sender, SimpleQueue, Value,
+    Lock, LockGuard, Manager, Namespace, Queue, RLock, Receiver, Semaphore, Sender, SharedArray, SharedSlice,
+    SimpleQueue, Value,
 };
 pub use self::map::{Canceller, Map, RawMap};
 pub use self::solo::{Process, ProcessBuilder, StillRunning};

@@ -5,31 +5,34 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wpool_abi::object::{Call, Item, MAX_HANDLES, ObjectError, Patience, Reply};
+use wpool_abi::object::{Call, Item, Kind, ObjectError, Patience, Reply};
 
 use super::connection::Poller;
 use super::core::{Core, Shared};
 use super::handle::HostWait;
 use super::jobs::Delivery;
+use super::table::Table;
 use crate::dispatch::Event;
-use crate::ids::{TaskId, WorkerId};
-use crate::manager::{Abandoned, Answer, Called, Grant, Owner, Store, Stored, Ticket};
+use crate::ids::{MemoryId, TaskId, WorkerId};
+use crate::manager::{Abandoned, Answer, Called, Grant, ObjectId, Owner, Region, Shape, Store, Stored, Ticket};
 use crate::wire::message::{BadMessage, Credit, Flow, POSTS, decode, encode, to_worker};
 
 /// The shared objects of a pool, and who uses them.
-#[derive(Default)]
 pub(super) struct Objects {
     pub(super) store: Store,
     pub(super) abandoned: Arc<Abandoned>,
     /// Those in the host who wait for an answer.
     pub(super) waits: HashMap<Ticket, Arc<HostWait>>,
     clients: HashMap<TaskId, Client>,
+    /// How many bytes each shared memory has, and all of them together may have.
+    memories: HashMap<MemoryId, u64>,
+    memory_limit: u64,
 }
 
 /// What a task has, and what it has asked for.
 struct Client {
     worker: WorkerId,
-    grants: Vec<Grant>,
+    table: Table,
     /// What it waits for, and whether it wants the answer.
     waits: Option<(Ticket, bool)>,
     /// What it has asked for since, in order.
@@ -51,7 +54,7 @@ impl Client {
     fn new(worker: WorkerId, grants: Vec<Grant>) -> Self {
         Self {
             worker,
-            grants,
+            table: Table::new(grants),
             waits: None,
             backlog: VecDeque::new(),
             asks: false,
@@ -86,6 +89,91 @@ impl Asked {
 }
 
 impl Objects {
+    pub(super) fn new(memory_limit: u64) -> Self {
+        Self {
+            store: Store::default(),
+            abandoned: Arc::default(),
+            waits: HashMap::new(),
+            clients: HashMap::new(),
+            memories: HashMap::new(),
+            memory_limit,
+        }
+    }
+
+    /// Makes an object.
+    pub(super) fn make(&mut self, shape: Shape) -> Grant {
+        let kind = shape.kind();
+        Grant::new(self.store.make(shape), kind, &self.abandoned)
+    }
+
+    /// Makes the two ends of a pipe.
+    pub(super) fn make_pipe(&mut self, both: bool) -> [Grant; 2] {
+        self.store.make_pipe(both).map(|id| Grant::new(id, Kind::Pipe, &self.abandoned))
+    }
+
+    /// Whether there may be so many more bytes of shared memory.
+    pub(super) fn check_memory(&self, len: u64) -> Result<(), ObjectError> {
+        let used: u64 = self.memories.values().sum();
+        if used.checked_add(len).is_some_and(|sum| sum <= self.memory_limit) {
+            return Ok(());
+        }
+        let limit = self.memory_limit;
+        Err(ObjectError::Quota(format!("{used} bytes of shared memory and {len} more, {limit} are allowed")))
+    }
+
+    /// Takes up shared memory.
+    pub(super) fn add_memory(&mut self, region: Region) -> Result<Grant, ObjectError> {
+        let len = region.memory.len() as u64;
+        self.check_memory(len)?;
+        let id = self.store.number();
+        self.memories.insert(id.memory(), len);
+        Ok(Grant::on_memory(id, region, &self.abandoned))
+    }
+
+    /// Grants a task what came with the outcome of a sub-task. Returns how many handles it had, and their numbers.
+    pub(super) fn take_up(
+        &mut self,
+        worker: WorkerId,
+        task: TaskId,
+        grants: Vec<Grant>,
+    ) -> (usize, Result<Vec<u32>, ObjectError>) {
+        if grants.is_empty() {
+            return (usize::MAX, Ok(Vec::new()));
+        }
+        let client = self.clients.entry(task);
+        let table = &mut client.or_insert_with(|| Client::new(worker, Vec::new())).table;
+        let before = table.len();
+        let numbers = grants.into_iter().map(|grant| table.add(grant)).collect();
+        (before, table.bound(before).map(|()| numbers))
+    }
+
+    /// Nobody has a handle on an object any more. Whether it was shared memory.
+    fn forget_memory(&mut self, id: ObjectId) -> bool {
+        self.memories.remove(&id.memory()).is_some()
+    }
+
+    /// What a task was granted since it had so many handles.
+    pub(super) fn granted_since(&self, task: TaskId, had: usize) -> &[Grant] {
+        self.clients.get(&task).map_or(&[], |client| client.table.since(had))
+    }
+
+    /// What the handles stand for that a task hands out.
+    pub(super) fn handed_out(
+        &self,
+        worker: WorkerId,
+        task: TaskId,
+        numbers: impl ExactSizeIterator<Item = u32>,
+    ) -> Result<Vec<Grant>, BadMessage> {
+        if numbers.len() == 0 {
+            return Ok(Vec::new());
+        }
+        let client = self.clients.get(&task).filter(|client| client.worker == worker);
+        let grants = client.map(|client| client.table.all(numbers));
+        grants
+            .and_then(Result::ok)
+            .ok_or_else(|| BadMessage(format!("task {task} hands out a handle that it does not have")))
+    }
+
     /// A task is sent to a worker, with these handles.
     pub(super) fn open(&mut self, task: TaskId, worker: WorkerId, grants: Vec<Grant>) {
         self.clients.insert(task, Client::new(worker, grants));
@@ -161,7 +249,7 @@ impl Core {
                 self.object_answered(task, wants, Ok(Reply::Done), poller);
                 continue;
             };
-            let call = call.and_then(|call| permitted(client, handle, call));
+            let call = call.and_then(|call| permitted(&client.table, handle, call));
             let called = match call {
                 Ok((grant, call)) => {
                     let deadline = match patience {
@@ -206,13 +294,14 @@ impl Core {
         }
         client.asks = false;
         let suspended = std::mem::take(&mut client.suspended);
-        let answer = answer.and_then(|reply| granted(client, reply));
+        let before = client.table.len();
+        let answer = answer.and_then(|reply| taken_up(&mut client.table, reply));
         if suspended {
             self.handle(Event::Resumed { worker, task }, Instant::now(), poller);
         }
         let mut bytes = Vec::new();
         encode(&answer, &mut bytes);
-        self.answer(worker, task, &bytes, poller);
+        self.answer(worker, task, &bytes, before, poller);
     }
 
     /// Hands out the answers of those who have waited, and removes what nobody can reach any more. Either may bring
@@ -233,7 +322,15 @@ impl Core {
                     Owner::Task(task) => self.task_answered(task, ticket, answer, poller),
                 }
             }
-            abandoned.into_iter().for_each(|id| self.objects.store.remove(id));
+            for id in abandoned {
+                if self.objects.forget_memory(id) {
+                    self.workers.iter_mut().for_each(|(worker, connection)| {
+                        connection.unshare(id.memory());
+                        connection.flush(*worker, poller);
+                    });
+                }
+                self.objects.store.remove(id);
+            }
         }
     }
 
@@ -246,46 +343,40 @@ impl Core {
 }
 
 /// The grant that a task means, if it allows the call, and the call with the grants that travel with it.
-fn permitted(client: &Client, handle: u32, call: Call) -> Result<(Grant, Call<Stored>), ObjectError> {
-    let find = |handle: u32| client.grants.get(handle as usize).cloned().ok_or(ObjectError::BadHandle);
-    let grant = find(handle)?;
-    if !grant.rights.contain(call.needs()) {
+fn permitted(table: &Table, handle: u32, call: Call) -> Result<(Grant, Call<Stored>), ObjectError> {
+    let grant = table.get(handle)?;
+    if !call.verb().suits(grant.kind()) {
+        return Err(ObjectError::WrongKind);
+    }
+    if !grant.rights.contain(call.verb().needs()) {
         return Err(ObjectError::NoRight);
     }
-    let call = call.try_map(|Item { bytes, handles }| {
-        let handles = handles.into_iter().map(find).collect::<Result<_, _>>()?;
-        Ok(Item { bytes, handles })
-    });
-    Ok((grant, call?))
+    let call = call.try_map(|Item { bytes, handles }| Ok(Item { bytes, handles: table.all(handles)? }))?;
+    Ok((grant.clone(), call))
 }
 
 /// A reply as the task sees it: the grants in it are its own now.
-fn granted(client: &mut Client, reply: Reply<Stored>) -> Result<Reply, ObjectError> {
+fn taken_up(table: &mut Table, reply: Reply<Stored>) -> Result<Reply, ObjectError> {
+    let before = table.len();
     let reply = reply.map(|Item { bytes, handles }| {
-        let numbers = handles.into_iter().map(|grant| {
-            client.grants.push(grant);
-            u32::try_from(client.grants.len() - 1).unwrap_or(u32::MAX)
-        });
-        Item { bytes, handles: numbers.collect() }
+        let handles = handles.into_iter().map(|grant| table.add(grant)).collect();
+        Item { bytes, handles }
     });
-    if client.grants.len() > MAX_HANDLES {
-        return Err(ObjectError::Quota(format!("{MAX_HANDLES} handles of one task")));
-    }
+    table.bound(before)?;
     Ok(reply)
 }
 
 #[cfg(test)]
 mod tests {
-    use wpool_abi::object::{MAX_ITEMS, Rights};
+    use wpool_abi::object::{MAX_HANDLES, MAX_ITEMS, Number, Rights};
 
     use super::*;
-    use crate::manager::Shape;
+    use crate::wire::memory::SharedMemory;
 
-    fn client(rights: &[Rights]) -> Client {
-        let (mut store, abandoned) = (Store::default(), Arc::default());
-        let grant = |rights: &Rights| Grant::new(store.make(Shape::Event), &abandoned).narrowed(*rights);
-        let grants = rights.iter().map(grant).collect();
-        Client::new(WorkerId { slot: 0, generation: 1 }, grants)
+    fn table(rights: &[Rights]) -> Table {
+        let mut objects = Objects::new(0);
+        let shape = Shape::Queue { capacity: None, requeue: false };
+        Table::new(rights.iter().map(|rights| objects.make(shape.clone()).narrowed(*rights)).collect())
     }
 
     fn put(handles: Vec<u32>) -> Call {
@@ -294,30 +385,44 @@ mod tests {
 
     #[test]
     fn a_task_can_use_what_it_was_granted_and_nothing_else() {
-        let client = client(&[Rights::READ, Rights::WRITE]);
-        assert!(permitted(&client, 0, Call::Get(1)).is_ok() && permitted(&client, 1, put(vec![0])).is_ok());
+        let table = table(&[Rights::READ, Rights::WRITE]);
+        assert!(permitted(&table, 0, Call::Get(1)).is_ok() && permitted(&table, 1, put(vec![0])).is_ok());
         for (handle, call, error) in [
             (2, Call::Get(1), ObjectError::BadHandle),
             (u32::MAX, Call::Get(1), ObjectError::BadHandle),
             (0, put(vec![]), ObjectError::NoRight),
             (1, Call::Get(1), ObjectError::NoRight),
-            (1, Call::Acquire, ObjectError::NoRight),
+            (1, Call::Acquire, ObjectError::WrongKind),
             (1, put(vec![0, 2]), ObjectError::BadHandle),
         ] {
-            assert_eq!(permitted(&client, handle, call).err(), Some(error), "{handle}");
+            assert_eq!(permitted(&table, handle, call).err(), Some(error), "{handle}");
         }
     }
 
     #[test]
-    fn handles_that_come_get_the_next_numbers_up_to_a_limit() {
-        let mut client = client(&[Rights::ALL]);
-        let grant = client.grants[0].clone();
-        let reply = |count: usize| {
-            Reply::Items(vec![Item { bytes: Vec::new(), handles: vec![grant.clone(); count] }], false)
+    fn a_reply_grants_what_is_in_it() {
+        let mut objects = Objects::new(0);
+        let [known, other] = [Shape::Event, Shape::Event].map(|shape| objects.make(shape));
+        let mut table = Table::new(vec![known.clone()]);
+        let handles = vec![known, other];
+        let reply = Reply::Items(vec![Item { bytes: Vec::new(), handles }], false);
+        let Ok(Reply::Items(items, _)) = taken_up(&mut table, reply) else { panic!("two are few") };
+        assert_eq!(items[0].handles, [0, 1], "what it has it is not granted again");
+    }
+
+    #[test]
+    fn shared_memory_is_bounded_and_comes_back() {
+        let mut objects = Objects::new(100);
+        let make = |objects: &mut Objects, len| {
+            let (memory, file) = SharedMemory::create(Number::U8, len).unwrap();
+            objects.add_memory(Region { memory, file })
         };
-        let Ok(Reply::Items(items, _)) = granted(&mut client, reply(2)) else { panic!("two are few") };
-        assert_eq!(items[0].handles, [1, 2]);
-        assert!(matches!(granted(&mut client, reply(MAX_HANDLES)), Err(ObjectError::Quota(_))));
+        let first = make(&mut objects, 60).unwrap();
+        assert!(matches!(make(&mut objects, 41), Err(ObjectError::Quota(_))));
+        let _second = make(&mut objects, 40).unwrap();
+        drop(first);
+        objects.forget_memory(objects.abandoned.take()[0]);
+        assert!(make(&mut objects, 60).is_ok());
     }
 
     #[test]

@@ -5,20 +5,21 @@
 
 use std::time::Instant;
 
-use wpool_abi::{SubTaskFailure, SubTaskOutcome};
+use wpool_abi::SubTaskOutcome;
+use wpool_abi::object::Item;
 
 use super::connection::Poller;
 use super::core::{Core, Shared};
-use super::family::{OutOfTurn, Quota, Refusal, Wanted};
+use super::family::{Ended, OutOfTurn, Quota, Refusal, Wanted, failure};
 use super::future::Completed;
 use super::hosted::{Call, Hosted};
-use super::jobs::{Delivery, Job};
+use super::jobs::{Arguments, Delivery, Job};
 use super::objects::Asked;
+use super::table::granted;
 use crate::dispatch::{Event, Range};
-use crate::error::TaskError;
 use crate::ids::{TaskId, WorkerId};
 use crate::limits::{Limits, MAX_EMITTED};
-use crate::wire::message::{Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, Request, encode, to_worker};
+use crate::wire::message::{Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, Request, encode, handle_numbers, to_worker};
 
 /// Handles all requests of a frame under one lock.
 pub(super) fn requests(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
@@ -58,24 +59,26 @@ impl Core {
                 self.handle(Event::Acted { worker, task }, Instant::now(), poller);
                 self.emitted(task, of, value)
             }
-            Ask::Submit { number, name, takes, returns, arguments } => {
+            Ask::Submit { number, name, takes, returns, arguments, handles } => {
                 self.handle(Event::Acted { worker, task }, Instant::now(), poller);
+                let grants = self.objects.handed_out(worker, task, handle_numbers(handles))?;
+                let arguments = Arguments { bytes: arguments.to_vec(), grants };
                 let wish = Wish { number, name, takes, returns, arguments };
-                self.sub_task(task, range, &wish, poller)
+                self.sub_task(task, range, wish, poller)
             }
             Ask::Outcome { number } => {
-                let outcome = match self.families.take(task, number) {
+                let ended = match self.families.take(task, number) {
                     Wanted::Later => {
                         self.handle(Event::Suspended { worker, task }, Instant::now(), poller);
                         return Ok(());
                     }
-                    Wanted::Now(outcome) => outcome,
-                    Wanted::Nothing => failed(
+                    Wanted::Now(ended) => ended,
+                    Wanted::Nothing => Ended::failed(
                         "no_sub_task",
                         format!("there is no sub-task number {number}, or its outcome was taken"),
                     ),
                 };
-                self.answer(worker, task, &outcome, poller);
+                self.tell_outcome(worker, task, ended, poller);
                 Ok(())
             }
             Ask::Call { handle, patience, call } => {
@@ -114,16 +117,16 @@ impl Core {
         &mut self,
         parent: TaskId,
         range: Range,
-        wish: &Wish<'_>,
+        wish: Wish<'_>,
         poller: &Poller,
     ) -> Result<(), BadMessage> {
         let out_of_turn = || BadMessage(format!("task {parent} submitted what it was not allowed to"));
         let hosted = self.guests.get(&range.guest).cloned().ok_or_else(out_of_turn)?;
         let quota = quota(&hosted.limits).ok_or_else(out_of_turn)?;
-        if wish.arguments.len() > hosted.limits.arguments as usize {
+        if wish.arguments.bytes.len() > hosted.limits.arguments as usize {
             return Err(out_of_turn());
         }
-        let size = wish.arguments.len();
+        let size = wish.arguments.bytes.len();
         let checked = self.families.check(parent, range.terms.depth, wish.number, size, quota);
         let checked = checked.map_err(|OutOfTurn| out_of_turn())?;
         match checked.and_then(|()| wish.function(&hosted)) {
@@ -133,7 +136,7 @@ impl Core {
                 (options.priority, options.queue_timeout) = (range.terms.priority, None);
                 let call = Call { hosted, function, options };
                 let job = Job::Sub {
-                    args: wish.arguments.to_vec(),
+                    args: wish.arguments,
                     parent,
                     number: wish.number,
                     submitted: Instant::now(),
@@ -143,8 +146,7 @@ impl Core {
                 self.submit_job(&call, job, depth, None, poller);
             }
             Err(refusal) => {
-                let outcome = failed(refusal.kind(), refusal.to_string());
-                self.families.refused(parent, outcome);
+                self.families.refused(parent, Ended::refused(&refusal));
             }
         }
         Ok(())
@@ -163,19 +165,47 @@ impl Core {
             .dispatcher
             .task_of(worker, parent)
             .and_then(|(_, range)| quota(&self.guests.get(&range.guest)?.limits).map(|quota| quota.held));
-        let refused = |refusal: Refusal| failed(refusal.kind(), refusal.to_string());
-        let outcome = outcome_of(completed);
-        let awaited = self.families.ended(parent, number, outcome, held.unwrap_or(0), refused);
-        if let Some(outcome) = awaited {
+        let awaited = self.families.ended(parent, number, completed.into(), held.unwrap_or(0));
+        if let Some(ended) = awaited {
             self.handle(Event::Resumed { worker, task: parent }, Instant::now(), poller);
-            self.answer(worker, parent, &outcome, poller);
+            self.tell_outcome(worker, parent, ended, poller);
         }
     }
 
-    pub(super) fn answer(&mut self, worker: WorkerId, task: TaskId, bytes: &[u8], poller: &Poller) {
-        let answer = Answer { task, bytes };
+    /// Tells a task how a sub-task has ended; the handles that came with it are its own now.
+    fn tell_outcome(&mut self, worker: WorkerId, task: TaskId, ended: Ended, poller: &Poller) {
+        let (outcome, had) = match ended {
+            Ended::Value { bytes, grants } => {
+                let (had, numbers) = self.objects.take_up(worker, task, grants);
+                let outcome = match numbers {
+                    Ok(handles) => SubTaskOutcome::Value(Item { bytes, handles }),
+                    Err(error) => SubTaskOutcome::Failed(failure("quota", error.to_string())),
+                };
+                (outcome, had)
+            }
+            Ended::Failed(failure) => (SubTaskOutcome::Failed(failure), usize::MAX),
+        };
+        let mut bytes = Vec::new();
+        encode(&outcome, &mut bytes);
+        self.answer(worker, task, &bytes, had, poller);
+    }
+
+    /// Gives a task what it has asked for, and the handles that it was granted since it had so many.
+    pub(super) fn answer(
+        &mut self,
+        worker: WorkerId,
+        task: TaskId,
+        bytes: &[u8],
+        had: usize,
+        poller: &Poller,
+    ) {
+        let Some(connection) = self.workers.get_mut(&worker) else { return };
+        let grants = self.objects.granted_since(task, had);
+        grants.iter().for_each(|grant| connection.share(grant));
+        let answer = Answer { task, bytes, granted: grants.iter().map(granted).collect() };
+        connection.out.frame(to_worker::ANSWER, |out| encode(&answer, out));
+        connection.flush(worker, poller);
         self.answered = true;
-        self.tell_worker(worker, poller, to_worker::ANSWER, |out| encode(&answer, out));
     }
 
     pub(super) fn tell_worker(
@@ -198,7 +228,7 @@ struct Wish<'a> {
     name: &'a str,
     takes: u64,
     returns: u64,
-    arguments: &'a [u8],
+    arguments: Arguments,
 }
 
 impl Wish<'_> {
@@ -220,28 +250,4 @@ impl Wish<'_> {
 fn quota(limits: &Limits) -> Option<Quota> {
     let held = u64::from(limits.arguments) + u64::from(limits.result);
     limits.sub_tasks.map(|sub_tasks| Quota { sub_tasks, held })
-}
-
-fn failed(kind: &str, message: String) -> Vec<u8> {
-    let failure = SubTaskFailure { kind: kind.to_owned(), message, value: None };
-    encoded(&SubTaskOutcome::Failed(failure))
-}
-
-fn outcome_of(completed: Completed) -> Vec<u8> {
-    let error = match completed.result {
-        Ok(value) => return encoded(&SubTaskOutcome::Value(value)),
-        Err(error) => error,
-    };
-    let (kind, message) = (error.kind().to_owned(), error.to_string());
-    let value = match error {
-        TaskError::Guest(error) => error.value,
-        _ => None,
-    };
-    encoded(&SubTaskOutcome::Failed(SubTaskFailure { kind, message, value }))
-}
-
-fn encoded(outcome: &SubTaskOutcome) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode(outcome, &mut bytes);
-    bytes
 }

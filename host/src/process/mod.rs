@@ -144,15 +144,24 @@ pub(crate) fn send_with_descriptors(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
+    let sent = send_some_with_descriptors(socket, bytes, descriptors)?;
+    // A first message is far smaller than the buffer of an empty socket.
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// Sends as many bytes as the socket takes, with at most four descriptors, which go with the first of them.
+pub(crate) fn send_some_with_descriptors(
+    socket: &UnixStream,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> rustix::io::Result<usize> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     assert!(
         ancillary.push(SendAncillaryMessage::ScmRights(descriptors)),
         "there is room for four descriptors"
     );
-    let sent = rustix::net::sendmsg(socket, &[io::IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
-    // A first message is far smaller than the buffer of an empty socket.
-    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    rustix::net::sendmsg(socket, &[io::IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)
 }
 
 /// A file in memory that nobody can change any more.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wpool_abi::object::Patience;
+use wpool_abi::object::{Kind, Number, Patience, Rights};
 
-use crate::ids::TaskId;
+use crate::ids::{MemoryId, TaskId};
 use crate::limits::{CompileLimits, Isolation, Limits};
 
 /// The kinds of frames from the parent to a worker.
@@ -28,6 +28,11 @@ pub(crate) mod to_worker {
     pub(crate) const ANSWER: u8 = 6;
     /// A task may emit more: a [`Credit`](super::Credit).
     pub(crate) const CREDIT: u8 = 7;
+    /// Shared memory, a [`Memory`](super::Memory). Its file travels with it, and it comes before the first task that
+    /// can reach it.
+    pub(crate) const MAP: u8 = 8;
+    /// Shared memory that no task can reach any more: its [`MemoryId`](super::MemoryId).
+    pub(crate) const UNMAP: u8 = 9;
 }
 
 /// The kinds of frames from a worker to the parent.
@@ -111,8 +116,27 @@ pub(crate) struct CallHeader {
     pub(crate) timeout: Option<Duration>,
     /// How many values each of them may emit until it hears more; none if nobody wants any.
     pub(crate) emits: Option<u64>,
-    /// Whether the arguments of each task are preceded by the number of its handles.
+    /// Whether the arguments of each task are preceded by a list of its handles, each a [`Granted`].
     pub(crate) handles: bool,
+}
+
+/// A handle, as the worker knows it. A task's handles are numbered in the order in which it was granted them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Granted {
+    pub(crate) kind: Kind,
+    pub(crate) rights: Rights,
+    /// What it is to, if that is shared memory.
+    pub(crate) memory: Option<MemoryId>,
+}
+
+/// Shared memory that a worker is to map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    pub(crate) id: MemoryId,
+    pub(crate) form: Number,
+    /// In bytes.
+    pub(crate) len: u64,
+    pub(crate) writable: bool,
 }
 
 /// What a task asks for while it runs.
@@ -132,8 +156,8 @@ pub(crate) enum Ask<'a> {
     /// A value for the task's owner, in postcard, and the fingerprint of its type. No answer.
     Emit { of: u64, value: &'a [u8] },
     /// A sub-task, the task's `number`th: its name, the fingerprints of what it takes and returns, its arguments
-    /// in postcard. No answer.
-    Submit { number: u32, name: &'a str, takes: u64, returns: u64, arguments: &'a [u8] },
+    /// in postcard, and the numbers of the handles in them (4 bytes each, little endian). No answer.
+    Submit { number: u32, name: &'a str, takes: u64, returns: u64, arguments: &'a [u8], handles: &'a [u8] },
     /// The outcome of a sub-task. The answer is a `wpool_abi::SubTaskOutcome` in postcard.
     Outcome { number: u32 },
     /// Something of a shared object, a `wpool_abi::object::Call` in postcard. The answer is a reply or an error.
@@ -145,10 +169,12 @@ pub(crate) enum Ask<'a> {
 }
 
 /// What a task has asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answer<'a> {
     pub(crate) task: TaskId,
     pub(crate) bytes: &'a [u8],
+    /// The handles that it was granted with this.
+    pub(crate) granted: Vec<Granted>,
 }
 
 /// What a task can be granted more of.
@@ -184,8 +210,8 @@ pub(crate) struct Done<'a> {
 /// How a task ended, in the worker's words. The parent fills in the limits that it set itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Outcome<'a> {
-    /// Its value in postcard.
-    Value(&'a [u8]),
+    /// Its value in postcard, and the numbers of the handles in it (4 bytes each, little endian).
+    Value(&'a [u8], &'a [u8]),
     /// Its own error, a `wpool_abi::ErrorPayload` in postcard.
     Error(&'a [u8]),
     Panic {
@@ -292,6 +318,12 @@ pub(crate) struct ModuleInfo {
     pub(crate) tasks: Vec<String>,
     /// Bytes of the compiled image.
     pub(crate) image_len: u64,
+}
+
+/// The numbers of handles, as they stand in a guest's memory.
+pub(crate) fn handle_numbers(bytes: &[u8]) -> impl ExactSizeIterator<Item = u32> {
+    let (numbers, _) = bytes.as_chunks::<4>();
+    numbers.iter().map(|number| u32::from_le_bytes(*number))
 }
 
 /// Reads a message that fills its payload.

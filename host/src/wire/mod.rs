@@ -1,10 +1,11 @@
-//! What the parent and its child processes agree on: frames, messages and the control page.
+//! What the parent and its child processes agree on: frames, messages, the control page and shared memory.
 //!
 //! `docs/protocol.md` is the same in prose. A change here changes [`PROTOCOL_VERSION`]; a parent and a
 //! child of different builds refuse each other in the handshake, so no two versions ever meet.
 
 pub(crate) mod codec;
 pub(crate) mod control;
+pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod outcome;
 

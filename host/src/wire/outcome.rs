@@ -10,8 +10,8 @@ use crate::trap::Trap;
 /// The value of a task, or its error with the limits filled in.
 pub(crate) fn task_result(outcome: Outcome<'_>, limits: &Limits) -> Result<Vec<u8>, TaskError> {
     match outcome {
-        Outcome::Value(bytes) if bytes.len() <= limits.result as usize => Ok(bytes.to_vec()),
-        Outcome::Value(bytes) => {
+        Outcome::Value(bytes, _) if bytes.len() <= limits.result as usize => Ok(bytes.to_vec()),
+        Outcome::Value(bytes, _) => {
             Err(TaskError::OutputLimit { limit: u64::from(limits.result), size: bytes.len() as u64 })
         }
         failed => Err(task_error(failed, limits)),
@@ -21,7 +21,7 @@ pub(crate) fn task_result(outcome: Outcome<'_>, limits: &Limits) -> Result<Vec<u
 /// The error of a task that has no value.
 pub(crate) fn task_error(outcome: Outcome<'_>, limits: &Limits) -> TaskError {
     match outcome {
-        Outcome::Value(_) => TaskError::BadResult { message: "a value where none was wanted".to_owned() },
+        Outcome::Value(..) => TaskError::BadResult { message: "a value where none was wanted".to_owned() },
         Outcome::Error(payload) => match decode::<ErrorPayload>(payload) {
             Ok(ErrorPayload { message, value }) => TaskError::Guest(GuestError { message, value }),
             Err(error) => TaskError::BadResult { message: error.to_string() },

@@ -5,11 +5,11 @@ use wpool_abi::{import, level};
 
 use super::faults::BadGuest;
 use super::guest_mem::GuestSlice;
-use super::requests;
 use super::state::{Panic, TaskState};
+use super::{handles, requests};
 
 /// The names that a guest can import.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 14] = [
     import::LOG,
     import::PANIC,
     import::CANCELLED,
@@ -20,6 +20,10 @@ pub(crate) const NAMES: [&str; 10] = [
     import::CALL,
     import::POST,
     import::FLUSH,
+    import::SHARED_SIZE,
+    import::SHARED_READ,
+    import::SHARED_WRITE,
+    import::SHARED_ADD,
 ];
 
 /// A panic's message is cut here; the log has room for more.
@@ -30,6 +34,7 @@ pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
     linker.func_wrap(import::MODULE, import::LOG, log)?;
     linker.func_wrap(import::MODULE, import::PANIC, panic)?;
     linker.func_wrap(import::MODULE, import::CANCELLED, cancelled)?;
+    handles::define(linker)?;
     requests::define(linker)
 }
 

@@ -7,10 +7,12 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::{
     Engine, Instance, InstancePre, Linker, Memory, Module, ModuleExport, Store, TypedFunc, WasmBacktrace,
 };
+use wpool_abi::object::MAX_HANDLES;
 use wpool_abi::{export, outcome, status};
 
 use super::faults::{BadGuest, Ended, Exited, Refused};
 use super::guest_mem::{GuestSlice, read_u32};
+use super::handles::Handles;
 use super::snapshot::Snapshot;
 use super::state::{Duty, Log, TaskState};
 use super::{imports, wasi};
@@ -42,8 +44,8 @@ pub(super) struct Fresh {
 impl Fresh {
     /// A task begins in it: what was before is not counted. `refuel` is for an instance that another task has
     /// used.
-    pub(super) fn begin(&mut self, duty: Duty, refuel: Option<u64>) {
-        self.store.data_mut().begin(duty);
+    pub(super) fn begin(&mut self, duty: Duty, handles: Handles, refuel: Option<u64>) {
+        self.store.data_mut().begin(duty, handles);
         self.store.set_epoch_deadline(1);
         if let Some(fuel) = refuel {
             self.store.set_fuel(fuel).expect("the engine counts fuel when there is a budget");
@@ -203,7 +205,7 @@ impl Guest {
         match called {
             Ok((memory, record)) => {
                 let outcome = read_outcome(memory.data(&store), record, state);
-                let usable = matches!(outcome, Outcome::Value(_) | Outcome::Error(_));
+                let usable = matches!(outcome, Outcome::Value(..) | Outcome::Error(_));
                 let reported = report(outcome, figures);
                 let kept =
                     instance.filter(|_| usable).map(|instance| Fresh { store, instance: Ok(instance) });
@@ -298,14 +300,14 @@ pub(super) struct Figures<'a> {
 
 /// Reads the record that a call returned, and what it points to.
 fn read_outcome<'a>(memory: &'a [u8], record: u32, state: &TaskState) -> Outcome<'a> {
-    match try_read_outcome(memory, record, u64::from(state.limits.result)) {
+    match try_read_outcome(memory, record, state) {
         Ok(outcome) => outcome,
         // The message has to live somewhere; a broken guest is rare enough to leave it there.
         Err(BadGuest(message)) => Outcome::BadGuest(message.leak()),
     }
 }
 
-fn try_read_outcome(memory: &[u8], record: u32, limit: u64) -> Result<Outcome<'_>, BadGuest> {
+fn try_read_outcome<'a>(memory: &'a [u8], record: u32, state: &TaskState) -> Result<Outcome<'a>, BadGuest> {
     let field = |n: u32| {
         record
             .checked_add(n * 4)
@@ -314,21 +316,34 @@ fn try_read_outcome(memory: &[u8], record: u32, limit: u64) -> Result<Outcome<'_
     };
     const { assert!(outcome::SIZE == 5 * 4, "the record has the five fields that are read here") };
     let (status, ptr, len) = (field(0)?, field(1)?, field(2)?);
-    let handles = field(4)?;
-    if handles != 0 {
-        return Err(BadGuest(format!("its outcome has {handles} handles, but it was given none")));
-    }
-    if u64::from(len) > limit {
+    if len > state.limits.result {
         return Ok(Outcome::OutputLimit { size: u64::from(len) });
     }
     let bytes = GuestSlice::new(ptr, len).read(memory)?;
     let text = || std::str::from_utf8(bytes).map_err(|_| BadGuest("its message is not UTF-8".to_owned()));
     match status {
-        status::VALUE => Ok(Outcome::Value(bytes)),
+        status::VALUE => Ok(Outcome::Value(bytes, handles_in(memory, field(3)?, field(4)?, &state.handles)?)),
         status::ERROR => Ok(Outcome::Error(bytes)),
         status::BAD_ARGUMENTS => Ok(Outcome::BadArguments(text()?)),
         status::BAD_RESULT => Ok(Outcome::BadResult(text()?)),
         other => Err(BadGuest(format!("its outcome has the unknown status {other}"))),
+    }
+}
+
+/// The numbers of the handles that a guest hands out, all of them its own.
+pub(super) fn handles_in<'a>(
+    memory: &'a [u8],
+    ptr: u32,
+    count: u32,
+    handles: &Handles,
+) -> Result<&'a [u8], BadGuest> {
+    if count as usize > MAX_HANDLES {
+        return Err(BadGuest(format!("it hands out {count} handles, {MAX_HANDLES} are allowed")));
+    }
+    let numbers = GuestSlice::new(ptr, count * 4).read(memory)?;
+    match handles.contain(numbers) {
+        true => Ok(numbers),
+        false => Err(BadGuest("it hands out a handle that it does not have".to_owned())),
     }
 }
 

@@ -4,6 +4,7 @@
 mod engine;
 mod faults;
 mod guest_mem;
+mod handles;
 mod imports;
 mod instance;
 mod output;

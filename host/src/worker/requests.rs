@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use wasmtime::{Caller, Linker};
-use wpool_abi::object::{ObjectError, Patience, Reply};
+use wpool_abi::object::{ObjectError, Patience, Reply, shared};
 use wpool_abi::{SubTaskFailure, SubTaskOutcome, import};
 
 use super::faults::{BadGuest, Ended, Refused};
 use super::guest_mem::GuestSlice;
+use super::handles::Handle;
 use super::imports::memory_and_state;
+use super::instance::handles_in;
 use super::state::{Order, TaskState};
 use crate::ids::TaskId;
 use crate::limits::MAX_EMITTED;
@@ -40,7 +42,7 @@ pub(super) struct Desk(Mutex<HashMap<TaskId, Mail>>);
 
 #[derive(Debug, Default)]
 struct Mail {
-    answer: Option<Vec<u8>>,
+    answer: Option<(Vec<u8>, Vec<Handle>)>,
     emits: Option<u64>,
     posts: Option<u64>,
 }
@@ -51,8 +53,9 @@ impl Desk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn answer(&self, task: TaskId, bytes: Vec<u8>) {
-        self.lock().entry(task).or_default().answer = Some(bytes);
+    /// With the handles that the task was granted with the answer.
+    pub(super) fn answer(&self, task: TaskId, bytes: Vec<u8>, handles: Vec<Handle>) {
+        self.lock().entry(task).or_default().answer = Some((bytes, handles));
     }
 
     pub(super) fn credit(&self, task: TaskId, of: Flow, total: u64) {
@@ -127,7 +130,9 @@ impl<T, W: FnMut(&mut Mail) -> Option<T> + Unpin> Future for Waiting<'_, W> {
 /// Suspends the task until its answer has come. The time does not count as running.
 async fn wait_for_answer(caller: &mut Caller<'_, TaskState>, task: TaskId) -> Result<Vec<u8>, Ended> {
     caller.data().turns.wait_for_answer();
-    wait_for(caller, task, |mail| mail.answer.take()).await
+    let (answer, handles) = wait_for(caller, task, |mail| mail.answer.take()).await?;
+    caller.data_mut().handles.add(handles);
+    Ok(answer)
 }
 
 /// Suspends the task until something has come for it. The time does not count as running.
@@ -174,13 +179,17 @@ fn submit(
     returns: u64,
     args: u32,
     args_len: u32,
+    handles: u32,
 ) -> wasmtime::Result<u32> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let task = running(state, "submitted a sub-task")?;
     let name = GuestSlice::new(name, name_len).read(memory)?;
     let name =
         std::str::from_utf8(name).map_err(|_| BadGuest("a sub-task's name is not UTF-8".to_owned()))?;
-    let arguments = GuestSlice::new(args, args_len).read(memory)?;
+    let numbers = handles_in(memory, args, handles, &state.handles)?;
+    let arguments = GuestSlice::new(args, args_len).read(memory)?.get(numbers.len()..);
+    let arguments = arguments
+        .ok_or_else(|| BadGuest(format!("a block of {args_len} bytes cannot start with {handles} handles")))?;
     let number = state.requests.submitted;
     state.requests.submitted = number.saturating_add(1);
     // What is too much is not even sent: `outcome` knows it by its number.
@@ -193,7 +202,7 @@ fn submit(
             ))
             .into());
         }
-        let ask = Ask::Submit { number, name, takes, returns, arguments };
+        let ask = Ask::Submit { number, name, takes, returns, arguments, handles: numbers };
         state.output.request(&Request { task, ask })?;
     }
     Ok(number)
@@ -249,15 +258,21 @@ async fn call(
         Ok(nanos) => Patience::For(nanos),
         Err(_) => Patience::Ever,
     };
-    let answer = if call.len() > state.limits.arguments as usize {
-        let limit = state.limits.arguments;
-        let mut bytes = Vec::new();
-        let error = ObjectError::Quota(format!("a call has {len} bytes, {limit} are allowed"));
-        encode(&Err::<Reply, _>(error), &mut bytes);
-        bytes
-    } else {
-        state.output.request(&Request { task, ask: Ask::Call { handle, patience, call } })?;
-        wait_for_answer(&mut caller, task).await?
+    let limit = state.limits.arguments;
+    let allowed = state.handles.check(handle, call).and_then(|()| match len <= limit {
+        true => Ok(()),
+        false => Err(ObjectError::Quota(format!("a call has {len} bytes, {limit} are allowed"))),
+    });
+    let answer = match allowed {
+        Ok(()) => {
+            state.output.request(&Request { task, ask: Ask::Call { handle, patience, call } })?;
+            wait_for_answer(&mut caller, task).await?
+        }
+        Err(error) => {
+            let mut bytes = Vec::new();
+            encode(&Err::<Reply, _>(error), &mut bytes);
+            bytes
+        }
     };
     let len = u32::try_from(answer.len())?;
     caller.data_mut().requests.answer = answer;
@@ -277,12 +292,15 @@ async fn flush(mut caller: Caller<'_, TaskState>) -> wasmtime::Result<u32> {
 async fn post(
     mut caller: Caller<'_, TaskState>,
     (handle, ptr, len): (u32, u32, u32),
-) -> wasmtime::Result<()> {
+) -> wasmtime::Result<u32> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let task = running(state, "used a shared object")?;
-    GuestSlice::new(ptr, len).read(memory)?;
+    let call = GuestSlice::new(ptr, len).read(memory)?;
     if len as usize > POST_SIZE {
         return Err(BadGuest(format!("it posted {len} bytes, {POST_SIZE} are allowed")).into());
+    }
+    if let Err(error) = state.handles.check(handle, call) {
+        return Ok(shared::status(&Err(error)));
     }
     if state.requests.posted >= state.requests.may_post {
         let more = wait_for(&mut caller, task, |mail| mail.posts.take()).await?;
@@ -291,7 +309,8 @@ async fn post(
     let (memory, state) = memory_and_state(&mut caller)?;
     state.requests.posted += 1;
     let call = GuestSlice::new(ptr, len).read(memory)?;
-    Ok(state.output.request(&Request { task, ask: Ask::Post { handle, call } })?)
+    state.output.request(&Request { task, ask: Ask::Post { handle, call } })?;
+    Ok(shared::status(&Ok(())))
 }
 
 fn answer(mut caller: Caller<'_, TaskState>, ptr: u32) -> wasmtime::Result<()> {

@@ -17,15 +17,17 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::engine::Ticker;
+use super::handles::{Handle, Handles, Memories};
 use super::instance::{Figures, Fresh, Guest};
 use super::state::{Duty, InstanceShare, Pause, TaskState};
+use crate::child::WithDescriptors;
 use crate::ids::TaskId;
 use crate::limits::Isolation;
 use crate::wire::MOMENT;
 use crate::wire::codec::{Frame, FrameError, FrameReader};
 use crate::wire::control::SEATS;
 use crate::wire::message::{
-    Answer, BadMessage, CallHeader, Credit, Described, Done, Initialized, Outcome, decode, encode,
+    Answer, BadMessage, CallHeader, Credit, Described, Done, Granted, Initialized, Outcome, decode, encode,
     from_worker, to_worker,
 };
 
@@ -76,8 +78,7 @@ struct Call {
     task: u32,
     arguments: Rc<[u8]>,
     range: std::ops::Range<usize>,
-    /// How many handles it was granted, numbered from zero.
-    handles: u32,
+    handles: Vec<Handle>,
 }
 
 pub(super) struct Worker<'a> {
@@ -102,13 +103,20 @@ pub(super) struct Spare {
 
 impl<'a> Worker<'a> {
     /// Serves until the parent closes the connection. `reader` may hold frames that came with the first.
-    pub(super) fn serve(&'a self, socket: &UnixStream, reader: FrameReader) -> Result<(), ServeError> {
-        let mut session = Session { worker: self, reader, queue: VecDeque::new(), suspended: Vec::new() };
+    pub(super) fn serve(&'a self, socket: &'a UnixStream, reader: FrameReader) -> Result<(), ServeError> {
+        let mut session = Session {
+            worker: self,
+            source: WithDescriptors::new(socket),
+            reader,
+            memories: Memories::default(),
+            queue: VecDeque::new(),
+            suspended: Vec::new(),
+        };
         session.read_frames()?;
         loop {
             session.resume_due()?;
             if !session.suspended.is_empty() && session.has_work() {
-                session.read_arrived(socket)?;
+                session.read_arrived()?;
             }
             if session.suspended.iter().any(|task| task.pause == Pause::Turn) {
                 // It had begun before those that have not.
@@ -121,7 +129,7 @@ impl<'a> Worker<'a> {
             self.ticker.idle();
             self.share.output.flush()?;
             session.make_spare();
-            if !session.wait(socket)? {
+            if !session.wait()? {
                 return Ok(());
             }
             self.ticker.busy();
@@ -133,13 +141,13 @@ impl<'a> Worker<'a> {
     }
 
     /// An instance for a task that begins now.
-    async fn instance_for(&self, duty: Duty) -> Fresh {
+    async fn instance_for(&self, duty: Duty, handles: Handles) -> Fresh {
         let spare = self.spare.take();
         let (mut instance, used) = match spare {
             Some(Spare { instance, used }) => (instance, used),
             None => (self.guest.instantiate(self.new_state()).await, false),
         };
-        instance.begin(duty, self.share.limits.fuel.filter(|_| used));
+        instance.begin(duty, handles, self.share.limits.fuel.filter(|_| used));
         instance
     }
 
@@ -150,9 +158,9 @@ impl<'a> Worker<'a> {
             // With nothing to run behind it, the result need not wait until the instance is cleared away.
             if last { self.share.output.flush() } else { Ok(()) }
         };
-        let instance = self.instance_for(duty).await;
-        let (reported, kept) =
-            self.guest.run(instance, task, Some((&arguments[range], handles)), report).await;
+        let count = u32::try_from(handles.len()).map_err(io::Error::other)?;
+        let instance = self.instance_for(duty, Handles::new(handles)).await;
+        let (reported, kept) = self.guest.run(instance, task, Some((&arguments[range], count)), report).await;
         if self.isolation != Isolation::Task {
             self.spare.replace(kept.map(|instance| Spare { instance, used: true }));
         }
@@ -162,7 +170,7 @@ impl<'a> Worker<'a> {
     /// Runs the initializer, which the hello has named as the only task, and leaves a snapshot in the file.
     fn initialize(&self, arguments: &[u8]) -> Result<(), ServeError> {
         let report = |outcome: Outcome<'_>, _: Figures<'_>| match outcome {
-            Outcome::Value(_) => None,
+            Outcome::Value(..) => None,
             failed => {
                 let mut bytes = Vec::new();
                 encode(&Initialized { result: Err(failed) }, &mut bytes);
@@ -193,7 +201,7 @@ impl<'a> Worker<'a> {
         let mut descriptions = Vec::new();
         for task in 0..self.tasks {
             let report = |outcome: Outcome<'_>, _: Figures<'_>| match outcome {
-                Outcome::Value(bytes) => Ok(bytes.to_vec()),
+                Outcome::Value(bytes, _) => Ok(bytes.to_vec()),
                 failed => {
                     let mut bytes = Vec::new();
                     encode(&Described { result: Err(failed) }, &mut bytes);
@@ -234,7 +242,9 @@ fn record<'r>(id: TaskId, outcome: Outcome<'r>, figures: &Figures<'r>) -> Done<'
 /// What a worker is in the midst of.
 struct Session<'a> {
     worker: &'a Worker<'a>,
+    source: WithDescriptors<'a>,
     reader: FrameReader,
+    memories: Memories,
     queue: VecDeque<Batch>,
     suspended: Vec<Suspended<'a>>,
 }
@@ -293,12 +303,20 @@ impl<'a> Session<'a> {
                     self.call_back(task);
                 }
                 to_worker::ANSWER => {
-                    let Answer { task, bytes } = decode(payload)?;
-                    let bytes = bytes.to_vec();
+                    let Answer { task, bytes, granted } = decode(payload)?;
+                    let (bytes, handles) = (bytes.to_vec(), self.memories.handles(&granted)?);
                     // One that does not wait has ended meanwhile.
                     if self.call_back(task) {
-                        self.worker.share.desk.answer(task, bytes);
+                        self.worker.share.desk.answer(task, bytes, handles);
                     }
+                }
+                to_worker::MAP => {
+                    let memory = decode(payload)?;
+                    self.memories.map(memory, self.source.take_descriptor())?;
+                }
+                to_worker::UNMAP => {
+                    let memory = decode(payload)?;
+                    self.memories.unmap(memory);
                 }
                 to_worker::CREDIT => {
                     let Credit { task, of, total } = decode(payload)?;
@@ -319,7 +337,7 @@ impl<'a> Session<'a> {
         }
         while let Some(batch) = self.queue.front_mut() {
             if batch.taken < batch.header.count {
-                return Ok(Some(batch.take()?));
+                return Ok(Some(batch.take(&self.memories)?));
             }
             self.queue.pop_front();
             if self.worker.isolation == Isolation::Batch {
@@ -416,9 +434,9 @@ impl<'a> Session<'a> {
     }
 
     /// Takes the frames that have arrived, without waiting: a task that waits need not wait for all that could begin.
-    fn read_arrived(&mut self, socket: &UnixStream) -> Result<(), ServeError> {
-        while readable_before(socket, Instant::now())? {
-            if self.reader.fill(socket)? == 0 {
+    fn read_arrived(&mut self) -> Result<(), ServeError> {
+        while readable_before(self.source.socket(), Instant::now())? {
+            if self.reader.fill(&mut self.source)? == 0 {
                 // The end of the stream is found again when there is nothing left to do.
                 return Ok(());
             }
@@ -428,21 +446,21 @@ impl<'a> Session<'a> {
     }
 
     /// Waits for frames or for the first suspended task. False if the parent has closed the connection.
-    fn wait(&mut self, socket: &UnixStream) -> Result<bool, ServeError> {
+    fn wait(&mut self) -> Result<bool, ServeError> {
         let times = self.suspended.iter().filter_map(|task| match task.pause {
             Pause::Time(at) => Some(at),
             Pause::Turn | Pause::News | Pause::Answer => None,
         });
         let first = times.min();
         if let Some(at) = first
-            && !readable_before(socket, at)?
+            && !readable_before(self.source.socket(), at)?
         {
             return Ok(true);
         }
         if first.is_none() {
-            arrives_at_once(socket)?;
+            arrives_at_once(self.source.socket())?;
         }
-        if self.reader.fill(socket)? == 0 {
+        if self.reader.fill(&mut self.source)? == 0 {
             return Ok(false);
         }
         self.read_frames()?;
@@ -464,12 +482,13 @@ fn arrives_at_once(socket: &UnixStream) -> io::Result<bool> {
 }
 
 impl Batch {
-    fn take(&mut self) -> Result<Call, BadMessage> {
+    fn take(&mut self, memories: &Memories) -> Result<Call, BadMessage> {
         let bad = |error: postcard::Error| BadMessage(error.to_string());
         let mut rest = &self.arguments[self.at..];
-        let mut handles = 0;
+        let mut handles = Vec::new();
         if self.header.handles {
-            (handles, rest) = postcard::take_from_bytes::<u32>(rest).map_err(bad)?;
+            let (granted, after) = postcard::take_from_bytes::<Vec<Granted>>(rest).map_err(bad)?;
+            (handles, rest) = (memories.handles(&granted)?, after);
         }
         let (arguments, after) = postcard::take_from_bytes::<&[u8]>(rest).map_err(bad)?;
         let end = self.arguments.len() - after.len();
@@ -614,7 +633,7 @@ mod tests {
                     let mut rest = frame.payload;
                     while !rest.is_empty() {
                         let (done, after) = postcard::take_from_bytes::<Done<'_>>(rest).unwrap();
-                        let Outcome::Value(&[byte]) = done.outcome else { panic!("{done:?}") };
+                        let Outcome::Value(&[byte], _) = done.outcome else { panic!("{done:?}") };
                         ended.push((done.id.0, byte));
                         rest = after;
                     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{Memory, ResourceLimiter, UpdateDeadline};
 
 use super::faults::Refused;
+use super::handles::Handles;
 use super::output::Output;
 use super::requests::{Desk, Requests};
 use crate::ids::TaskId;
@@ -24,6 +25,7 @@ pub(super) struct TaskState {
     pub(super) output: Arc<Output>,
     pub(super) order: Order,
     pub(super) requests: Requests,
+    pub(super) handles: Handles,
     timeout: Option<Duration>,
     pub(super) clock: RunClock,
     pub(super) log: Log,
@@ -78,6 +80,7 @@ impl TaskState {
             output: Arc::clone(&shared.output),
             order: Order { control: Arc::clone(&shared.control), duty: None },
             requests: Requests::new(&shared.desk),
+            handles: Handles::default(),
             timeout: shared.limits.timeout,
             clock: RunClock::start(),
             log: Log::new(shared.limits.log as usize),
@@ -87,8 +90,9 @@ impl TaskState {
     }
 
     /// A task begins: nothing is left of what an earlier one was told or said.
-    pub(super) fn begin(&mut self, duty: Duty) {
+    pub(super) fn begin(&mut self, duty: Duty, handles: Handles) {
         self.order.duty = Some(duty);
+        self.handles = handles;
         self.requests.begin(duty.emits);
         self.timeout = duty.timeout;
         self.clock = RunClock::start();

@@ -4,7 +4,7 @@ mod containers;
 mod locks;
 mod queue;
 
-use wpool_abi::object::{Call, ObjectError, Reply};
+use wpool_abi::object::{Call, Kind, ObjectError, Reply};
 
 use self::containers::{Dict, Sequence};
 use self::locks::{Barrier, Condition, Event, Lock, Semaphore};
@@ -63,6 +63,7 @@ pub(crate) enum Shape {
         parties: u32,
     },
     Dict,
+    Namespace,
     List,
     /// Its values, as many as it will ever have.
     Array {
@@ -71,6 +72,26 @@ pub(crate) enum Shape {
     Value {
         value: Stored,
     },
+}
+
+impl Shape {
+    /// What the object is to those who use it.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Shape::Queue { .. } => Kind::Queue,
+            Shape::Lock { reentrant: false } => Kind::Lock,
+            Shape::Lock { reentrant: true } => Kind::RLock,
+            Shape::Semaphore { .. } => Kind::Semaphore,
+            Shape::Condition => Kind::Condition,
+            Shape::Event => Kind::Event,
+            Shape::Barrier { .. } => Kind::Barrier,
+            Shape::Dict => Kind::Dict,
+            Shape::Namespace => Kind::Namespace,
+            Shape::List => Kind::List,
+            Shape::Array { .. } => Kind::Array,
+            Shape::Value { .. } => Kind::Value,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -98,7 +119,7 @@ impl Object {
             Shape::Condition => Object::Condition(Condition::default()),
             Shape::Event => Object::Event(Event::default()),
             Shape::Barrier { parties } => Object::Barrier(Barrier::new(parties)),
-            Shape::Dict => Object::Dict(Dict::default()),
+            Shape::Dict | Shape::Namespace => Object::Dict(Dict::default()),
             Shape::List => Object::Sequence(Sequence::new(true, Vec::new())),
             Shape::Array { values } => Object::Sequence(Sequence::new(false, values)),
             Shape::Value { value } => Object::Sequence(Sequence::new(false, vec![value])),

@@ -1,0 +1,164 @@
+//! The handles of a task, as its worker knows them, and the shared memory that some are to.
+//!
+//! What is checked here is checked in the parent again, but for shared memory: that is reached without it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use wasmtime::{Caller, Linker};
+use wpool_abi::import;
+use wpool_abi::object::{Kind, ObjectError, Rights, Verb, shared};
+
+use super::guest_mem::{GuestSlice, write_u64};
+use super::imports::memory_and_state;
+use super::state::TaskState;
+use crate::ids::MemoryId;
+use crate::wire::memory::SharedMemory;
+use crate::wire::message::{BadMessage, Granted, Memory, handle_numbers};
+
+/// Gives the imports for shared memory their functions.
+pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+    linker.func_wrap(import::MODULE, import::SHARED_SIZE, size)?;
+    linker.func_wrap(import::MODULE, import::SHARED_READ, read)?;
+    linker.func_wrap(import::MODULE, import::SHARED_WRITE, write)?;
+    linker.func_wrap(import::MODULE, import::SHARED_ADD, add)?;
+    Ok(())
+}
+
+/// One handle.
+#[derive(Debug, Clone)]
+pub(super) struct Handle {
+    kind: Kind,
+    rights: Rights,
+    memory: Option<Arc<SharedMemory>>,
+}
+
+/// What a task was granted, in order: the numbers are places.
+#[derive(Debug, Default)]
+pub(super) struct Handles(Vec<Handle>);
+
+impl Handles {
+    pub(super) fn new(handles: Vec<Handle>) -> Self {
+        Self(handles)
+    }
+
+    pub(super) fn add(&mut self, handles: Vec<Handle>) {
+        self.0.extend(handles);
+    }
+
+    fn get(&self, number: u32) -> Result<&Handle, ObjectError> {
+        self.0.get(number as usize).ok_or(ObjectError::BadHandle)
+    }
+
+    /// Whether the task has a handle that is good for a call, as the guest has written it.
+    pub(super) fn check(&self, number: u32, call: &[u8]) -> Result<(), ObjectError> {
+        let handle = self.get(number)?;
+        let (verb, _) = postcard::take_from_bytes::<Verb>(call)
+            .map_err(|error| ObjectError::BadValue(error.to_string()))?;
+        if !verb.suits(handle.kind) {
+            return Err(ObjectError::WrongKind);
+        }
+        if handle.rights.contain(verb.needs()) { Ok(()) } else { Err(ObjectError::NoRight) }
+    }
+
+    /// Whether the task has all of these.
+    pub(super) fn contain(&self, numbers: &[u8]) -> bool {
+        handle_numbers(numbers).all(|number| self.get(number).is_ok())
+    }
+
+    /// The memory that a handle is to, if it is good for that.
+    fn memory(&self, number: u32, needed: Rights) -> Result<&SharedMemory, ObjectError> {
+        let handle = self.get(number)?;
+        let memory = handle.memory.as_deref().ok_or(ObjectError::WrongKind)?;
+        if handle.rights.contain(needed) { Ok(memory) } else { Err(ObjectError::NoRight) }
+    }
+}
+
+/// Shared memory that this worker has mapped.
+#[derive(Debug, Default)]
+pub(super) struct Memories(HashMap<MemoryId, Arc<SharedMemory>>);
+
+impl Memories {
+    /// Maps what the parent has made.
+    pub(super) fn map(&mut self, memory: Memory, file: Option<OwnedFd>) -> io::Result<()> {
+        let file = file.ok_or_else(|| io::Error::other("shared memory came without its file"))?;
+        let Memory { id, form, len, writable } = memory;
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let mapped = SharedMemory::open(&File::from(file), form, len, writable)?;
+        self.0.insert(id, Arc::new(mapped));
+        Ok(())
+    }
+
+    pub(super) fn unmap(&mut self, memory: MemoryId) {
+        self.0.remove(&memory);
+    }
+
+    /// The handles that a task was granted.
+    pub(super) fn handles(&self, granted: &[Granted]) -> Result<Vec<Handle>, BadMessage> {
+        let handle = |&Granted { kind, rights, memory }: &Granted| {
+            let memory = match memory {
+                Some(id) => Some(self.0.get(&id).map(Arc::clone).ok_or_else(|| {
+                    BadMessage("a handle is to shared memory that never came".to_owned())
+                })?),
+                None => None,
+            };
+            Ok(Handle { kind, rights, memory })
+        };
+        granted.iter().map(handle).collect()
+    }
+}
+
+fn size(caller: Caller<'_, TaskState>, handle: u32) -> i64 {
+    match caller.data().handles.memory(handle, Rights::READ) {
+        Ok(memory) => i64::try_from(memory.len()).unwrap_or(i64::MAX),
+        Err(error) => -i64::from(shared::status(&Err(error))),
+    }
+}
+
+fn read(
+    mut caller: Caller<'_, TaskState>,
+    handle: u32,
+    at: u64,
+    ptr: u32,
+    len: u32,
+) -> wasmtime::Result<u32> {
+    let (memory, state) = memory_and_state(&mut caller)?;
+    let into = GuestSlice::new(ptr, len).write(memory)?;
+    let shared = state.handles.memory(handle, Rights::READ);
+    Ok(shared::status(&shared.and_then(|shared| shared.read(at, into))))
+}
+
+fn write(
+    mut caller: Caller<'_, TaskState>,
+    handle: u32,
+    at: u64,
+    ptr: u32,
+    len: u32,
+) -> wasmtime::Result<u32> {
+    let (memory, state) = memory_and_state(&mut caller)?;
+    let bytes = GuestSlice::new(ptr, len).read(memory)?;
+    let shared = state.handles.memory(handle, Rights::WRITE);
+    Ok(shared::status(&shared.and_then(|shared| shared.write(at, bytes))))
+}
+
+fn add(
+    mut caller: Caller<'_, TaskState>,
+    handle: u32,
+    at: u64,
+    number: u64,
+    before: u32,
+) -> wasmtime::Result<u32> {
+    let (memory, state) = memory_and_state(&mut caller)?;
+    GuestSlice::new(before, 8).read(memory)?;
+    let shared = state.handles.memory(handle, Rights::ALL);
+    Ok(match shared.and_then(|shared| shared.add(at, number)) {
+        Ok(was) => {
+            write_u64(memory, before, was)?;
+            shared::status(&Ok(()))
+        }
+        Err(error) => shared::status(&Err(error)),
+    })
+}
