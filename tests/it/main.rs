@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use wpool::{Pool, TaskFuture};
+
 /// What Python's pools promise, by the numbers of a list that docs/python.md explains.
 mod behaviours;
 /// The command line, as snapshots that are its manual.
@@ -24,6 +26,8 @@ mod loading;
 mod maps;
 /// Objects that tasks and the host share: used from both sides, and by those who die.
 mod objects;
+/// Shared memory, and handles on the way: in results, to sub-tasks, through queues.
+mod shared;
 /// Tasks that submit tasks: without deadlock, within quotas, ended together.
 mod subtasks;
 /// The code keeps its own rules: imports, opening sentences, no paths of one machine.
@@ -70,6 +74,7 @@ mod tested {
         ok_init in init;
         ok_log in failures;
         ok_objects in objects;
+        ok_shared in shared;
         ok_square in futures;
         ok_state in lifecycle;
         ok_submit in subtasks;
@@ -91,4 +96,13 @@ fn no_test_file_is_forgotten() {
             "it/main.rs does not name `{name}`"
         );
     }
+}
+
+/// Submits one task.
+fn call<A, R>(pool: &Pool, task: &str, arguments: &A) -> TaskFuture<R>
+where
+    A: serde::Serialize + wpool::Schema,
+    R: serde::de::DeserializeOwned + wpool::Schema,
+{
+    pool.task::<A, R>(task).unwrap().submit(arguments).unwrap()
 }

@@ -6,15 +6,7 @@ use wpool::{
 };
 use wpool_tests::{OK_OBJECTS, bounded, pool};
 
-use crate::{WPOOL, until};
-
-fn call<A, R>(pool: &Pool, task: &str, arguments: &A) -> TaskFuture<R>
-where
-    A: serde::Serialize + wpool::Schema,
-    R: serde::de::DeserializeOwned + wpool::Schema,
-{
-    pool.task::<A, R>(task).unwrap().submit(arguments).unwrap()
-}
+use crate::{WPOOL, call, until};
 
 fn two() -> Pool {
     pool(WPOOL, OK_OBJECTS).build().unwrap()
