@@ -128,6 +128,15 @@ impl wpool_objects::Handle for Handle {
         shared::answer(status).map(|()| before)
     }
 
+    fn bound(&self) -> Self {
+        // A task is one.
+        self.clone()
+    }
+
+    fn detached(&self) -> Self {
+        self.clone()
+    }
+
     fn narrowed(&self, rights: Rights) -> Self {
         Self { number: self.number, rights: self.rights.and(rights) }
     }

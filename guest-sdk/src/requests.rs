@@ -60,7 +60,8 @@ pub fn submit<R: DeserializeOwned + Schema>(
 ) -> SubTask<R> {
     let (bytes, handles) =
         <Handle as wpool_objects::Handle>::sending(|| encode(arguments, "the arguments of a sub-task"));
-    let block: Vec<u8> = handles.iter().flat_map(|handle| handle.number().to_le_bytes()).chain(bytes).collect();
+    let block: Vec<u8> =
+        handles.iter().flat_map(|handle| handle.number().to_le_bytes()).chain(bytes).collect();
     let (takes, returns) = (fingerprint_of(arguments), wpool_schema::fingerprint::<R>());
     SubTask { number: glue::host_submit(task, takes, returns, &block, handles.len()), value: PhantomData }
 }

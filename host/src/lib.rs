@@ -71,8 +71,8 @@ pub use pool::{
     Dict, EmitBuffer, EmitError, Emitted, EventObject as Event, Figures, GuestSettings, Handle,
     JoinableQueue, List, LoadedGuest, Lock, LockGuard, Manager, Map, MapError, MapFuture, Namespace, NotYet,
     Pool, PoolBuilder, Process, ProcessBuilder, Queue, RLock, RawMap, RawTask, Receiver, ReturnWhen,
-    Semaphore, Sender, SharedArray, SharedSlice, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog,
-    Undecoded, Unfinished, Value, Waited, as_completed, wait,
+    Semaphore, Sender, SharedArray, SharedSlice, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task,
+    TaskFuture, TaskLog, Undecoded, Unfinished, Value, Waited, as_completed, wait,
 };
 pub use process::Executable;
 pub use trap::Trap;

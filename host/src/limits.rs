@@ -40,6 +40,8 @@ pub struct Limits {
     pub fuel: Option<u64>,
     /// What it may submit itself. Default: none, and then it may submit nothing.
     pub sub_tasks: Option<SubTasks>,
+    /// How many calls of shared objects it may make in a second. Default: none. Zero allows none.
+    pub calls: Option<u32>,
 }
 
 impl Limits {
@@ -71,6 +73,7 @@ impl Default for Limits {
             log: 64 << 10,
             fuel: None,
             sub_tasks: None,
+            calls: None,
         }
     }
 }

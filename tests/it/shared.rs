@@ -42,13 +42,8 @@ fn nothing_beside_an_array_is_reached() {
         let pool = two();
         let array: SharedArray<u64> = pool.manager().shared_array(3).unwrap();
         let seen: Vec<String> = call(&pool, "stray", &(array.clone(), array.slice())).result().unwrap();
-        let expected = [
-            "Err(NotFound)",
-            "Err(NotFound)",
-            "Err(NotFound) [7, 7, 7, 7]",
-            "Ok(0) Ok(3)",
-            "Ok(false)",
-        ];
+        let expected =
+            ["Err(NotFound)", "Err(NotFound)", "Err(NotFound) [7, 7, 7, 7]", "Ok(0) Ok(3)", "Ok(false)"];
         assert_eq!(seen, expected);
         assert_eq!((array.get(3), array.to_vec()), (Err(ObjectError::NotFound), Ok(vec![0; 3])));
     });

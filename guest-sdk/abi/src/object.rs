@@ -276,8 +276,9 @@ impl Verb {
     #[must_use]
     pub fn suits(self, kind: Kind) -> bool {
         use Verb::{
-            Abort, Acquire, All, At, Clear, ClearPoison, Close, Extend, Flag, Get, Insert, InsertAt, Join, Keys,
-            Look, Notify, Poll, Put, Release, Remove, RemoveAt, Reset, SetAt, Size, State, Swap, TaskDone, Wait,
+            Abort, Acquire, All, At, Clear, ClearPoison, Close, Extend, Flag, Get, Insert, InsertAt, Join,
+            Keys, Look, Notify, Poll, Put, Release, Remove, RemoveAt, Reset, SetAt, Size, State, Swap,
+            TaskDone, Wait,
         };
         match kind {
             Kind::Queue => matches!(self, Put | Get | Poll | TaskDone | Join | Close | Size),
@@ -287,7 +288,9 @@ impl Verb {
             Kind::Condition => matches!(self, Acquire | Release | State | ClearPoison | Wait | Notify),
             Kind::Event => matches!(self, Wait | Flag | State),
             Kind::Barrier => matches!(self, Wait | Abort | Reset | State | Size),
-            Kind::Dict | Kind::Namespace => matches!(self, Look | Insert | Remove | All | Keys | Clear | Size),
+            Kind::Dict | Kind::Namespace => {
+                matches!(self, Look | Insert | Remove | All | Keys | Clear | Size)
+            }
             Kind::List => {
                 matches!(self, At | SetAt | Swap | Extend | InsertAt | RemoveAt | All | Clear | Size)
             }

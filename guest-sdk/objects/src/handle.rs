@@ -4,9 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::Luggage;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use crate::Luggage;
 use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
 
 /// A value on its way: its bytes, and the handles in it.
@@ -56,6 +56,14 @@ pub trait Handle: Clone + fmt::Debug + Sized {
     /// # Errors
     /// As [`shared_write`](Self::shared_write).
     fn shared_add(&self, at: u64, number: u64) -> Result<u64, ObjectError>;
+
+    /// The same handle, which is always used as whoever calls now: what is held goes with it to another thread.
+    #[must_use]
+    fn bound(&self) -> Self;
+
+    /// The same handle, used as somebody of its own.
+    #[must_use]
+    fn detached(&self) -> Self;
 
     /// The same object with no more rights than these.
     #[must_use]

@@ -78,6 +78,13 @@ fn acquire<H: Handle>(handle: &H, patience: Patience) -> Result<bool, ObjectErro
     }
 }
 
+async fn acquire_async<H: Handle>(handle: &H) -> Result<bool, ObjectError> {
+    match handle.call_async(Call::Acquire, Patience::Ever).await? {
+        Reply::Flag(poisoned) => Ok(poisoned),
+        _ => unexpected(),
+    }
+}
+
 fn flag<H: Handle>(
     handle: &H,
     call: Call<wpool_abi::object::Item<H>>,
@@ -116,6 +123,16 @@ macro_rules! locking {
                 self.guard(acquire(&self.handle, Patience::Never))
             }
 
+            /// Waits until it can be held, for an `.await`, which is somebody of its own: to a thread that holds it
+            /// this is somebody else.
+            ///
+            /// # Errors
+            /// As [`acquire`](Self::acquire).
+            pub async fn acquire_async(&self) -> Result<Guard<H>, ObjectError> {
+                let handle = self.handle.detached();
+                acquire_async(&handle).await.map(|poisoned| Guard { handle, poisoned })
+            }
+
             /// Whether somebody holds it. It may be otherwise the next moment.
             ///
             /// # Errors
@@ -125,7 +142,7 @@ macro_rules! locking {
             }
 
             fn guard(&self, acquired: Result<bool, ObjectError>) -> Result<Guard<H>, ObjectError> {
-                acquired.map(|poisoned| Guard { handle: self.handle.clone(), poisoned })
+                acquired.map(|poisoned| Guard { handle: self.handle.bound(), poisoned })
             }
         }
     )* };
@@ -171,6 +188,16 @@ impl<H: Handle> Semaphore<H> {
         self.guard(acquire(&self.handle, patience(timeout)))
     }
 
+    /// Waits until it can be held, for an `.await`.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub async fn acquire_async(&self) -> Result<SemaphoreGuard<H>, ObjectError> {
+        let handle = self.handle.detached();
+        acquire_async(&handle).await?;
+        Ok(SemaphoreGuard { handle: Some(handle) })
+    }
+
     /// Takes it if it can be held.
     ///
     /// # Errors
@@ -199,7 +226,7 @@ impl<H: Handle> Semaphore<H> {
     }
 
     fn guard(&self, acquired: Result<bool, ObjectError>) -> Result<SemaphoreGuard<H>, ObjectError> {
-        acquired.map(|_| SemaphoreGuard { handle: Some(self.handle.clone()) })
+        acquired.map(|_| SemaphoreGuard { handle: Some(self.handle.bound()) })
     }
 }
 
@@ -210,7 +237,17 @@ impl<H: Handle> Condition<H> {
     /// As [`Lock::acquire`].
     pub fn acquire(&self) -> Result<ConditionGuard<H>, ObjectError> {
         let poisoned = acquire(&self.handle, Patience::Ever)?;
-        Ok(ConditionGuard { guard: Guard { handle: self.handle.clone(), poisoned } })
+        Ok(ConditionGuard { guard: Guard { handle: self.handle.bound(), poisoned } })
+    }
+
+    /// Waits until its lock can be held, for an `.await`, which is somebody of its own.
+    ///
+    /// # Errors
+    /// As [`Lock::acquire`].
+    pub async fn acquire_async(&self) -> Result<ConditionGuard<H>, ObjectError> {
+        let handle = self.handle.detached();
+        let poisoned = acquire_async(&handle).await?;
+        Ok(ConditionGuard { guard: Guard { handle, poisoned } })
     }
 }
 
@@ -228,6 +265,15 @@ impl<H: Handle> ConditionGuard<H> {
     /// If the pool is gone.
     pub fn wait(&self) -> Result<(), ObjectError> {
         flag(&self.guard.handle, Call::Wait, Patience::Ever).map(drop)
+    }
+
+    /// Lets go of the lock, waits to be notified, and takes the lock again, for an `.await`. Given up, it does not
+    /// hold the lock.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub async fn wait_async(&self) -> Result<(), ObjectError> {
+        self.guard.handle.call_async(Call::Wait, Patience::Ever).await.map(drop)
     }
 
     /// Lets go of the lock, waits to be notified, at most so long, and takes the lock again. False if the time was over.
@@ -323,6 +369,13 @@ impl<H: Handle> Event<H> {
     }
 }
 
+fn place<I>(reply: Reply<I>) -> Result<u64, ObjectError> {
+    match reply {
+        Reply::Number(place) => Ok(place),
+        _ => unexpected(),
+    }
+}
+
 impl<H: Handle> Barrier<H> {
     /// Waits for the others. Returns the place in which it came, from zero: exactly one has place zero.
     ///
@@ -341,10 +394,15 @@ impl<H: Handle> Barrier<H> {
     }
 
     fn pass(&self, patience: Patience) -> Result<u64, ObjectError> {
-        match self.handle.call(Call::Wait, patience)? {
-            Reply::Number(place) => Ok(place),
-            _ => unexpected(),
-        }
+        place(self.handle.call(Call::Wait, patience)?)
+    }
+
+    /// Waits for the others, for an `.await`. Given up, the barrier is broken for all.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    pub async fn wait_async(&self) -> Result<u64, ObjectError> {
+        place(self.handle.call_async(Call::Wait, Patience::Ever).await?)
     }
 
     /// Breaks the barrier: whoever waits, and whoever comes, gets [`ObjectError::Broken`].

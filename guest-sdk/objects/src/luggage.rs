@@ -22,8 +22,9 @@ impl<H: Clone> Luggage<H> {
 
     pub(crate) fn send(&self, handle: &H) -> Result<u32, String> {
         let mut sent = self.sent.borrow_mut();
-        let sent =
-            sent.as_mut().ok_or("a shared object travels in arguments, results and other shared objects only")?;
+        let sent = sent
+            .as_mut()
+            .ok_or("a shared object travels in arguments, results and other shared objects only")?;
         sent.push(handle.clone());
         u32::try_from(sent.len() - 1).map_err(|error| error.to_string())
     }

@@ -79,12 +79,7 @@ impl Grant {
 
     /// The first grant on shared memory.
     pub(crate) fn on_memory(id: ObjectId, region: Region, abandoned: &Arc<Abandoned>) -> Self {
-        Self::on(Kept {
-            id,
-            kind: Kind::SharedArray,
-            region: Some(region),
-            abandoned: Arc::clone(abandoned),
-        })
+        Self::on(Kept { id, kind: Kind::SharedArray, region: Some(region), abandoned: Arc::clone(abandoned) })
     }
 
     fn on(object: Kept) -> Self {

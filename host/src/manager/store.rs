@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use wpool_abi::object::{Call, ObjectError, Reply};
+use wpool_abi::object::{Call, ObjectError, Reply, Verb};
 
 use super::objects::{Attempt, Memo, Object, Shape};
 use super::{ObjectId, Owner, Stored, Ticket};
@@ -30,6 +30,10 @@ pub(crate) struct Store {
     waiting: HashMap<Owner, Ticket>,
     /// Objects that an owner holds something of.
     holdings: HashMap<Owner, HashSet<ObjectId>>,
+    /// Tasks that wait for a sub-task of theirs.
+    dependents: HashMap<Owner, Owner>,
+    /// Barriers at which all have come and the host does something first, and in which round.
+    due: Vec<(ObjectId, u64)>,
     /// Tickets that were answered, for whoever hands them out.
     answered: Vec<(Ticket, Owner, Answer)>,
 }
@@ -214,6 +218,7 @@ impl Store {
                 }
             }
         }
+        self.due.extend(entry.object.take_due().map(|round| (id, round)));
         self.objects.insert(id, entry);
     }
 
@@ -235,11 +240,7 @@ impl Store {
         let mut ring = vec![owner];
         let mut at = owner;
         loop {
-            let Some(place) = self.waiting.get(&at).and_then(|ticket| self.tickets.get(ticket)) else {
-                return;
-            };
-            let Some(entry) = self.objects.get(&place.object) else { return };
-            let Some(holder) = entry.object.holder() else { return };
+            let Some(holder) = self.waits_for(at) else { return };
             if holder == owner {
                 break;
             }
@@ -255,6 +256,40 @@ impl Store {
         if let Some(ticket) = self.waiting.get(&youngest).copied() {
             let error = ObjectError::Deadlock(format!("{} wait for each other", members.join(", ")));
             self.fail(ticket, error);
+        }
+    }
+
+    /// Who has to let go, or to end, before an owner goes on; none if that is nobody in particular. A semaphore may be
+    /// released by anybody, so who waits for one waits for nobody.
+    fn waits_for(&self, owner: Owner) -> Option<Owner> {
+        if let Some(other) = self.dependents.get(&owner) {
+            return Some(*other);
+        }
+        let place = self.tickets.get(self.waiting.get(&owner)?)?;
+        self.objects.get(&place.object)?.object.holder()
+    }
+
+    /// An owner waits for the end of another one.
+    pub(crate) fn depends(&mut self, owner: Owner, on: Owner) {
+        self.dependents.insert(owner, on);
+        self.break_ring(owner);
+    }
+
+    /// What it waited for has ended.
+    pub(crate) fn depends_no_more(&mut self, owner: Owner) {
+        self.dependents.remove(&owner);
+    }
+
+    /// The barriers at which the host has something to do.
+    pub(crate) fn take_due(&mut self) -> Vec<(ObjectId, u64)> {
+        std::mem::take(&mut self.due)
+    }
+
+    /// The host has done what it does at a barrier, or has failed to.
+    pub(crate) fn acted(&mut self, barrier: ObjectId, round: u64, success: bool) {
+        if let Some(entry) = self.objects.get_mut(&barrier) {
+            entry.object.acted(round, success);
+            self.settle(barrier);
         }
     }
 
@@ -289,6 +324,20 @@ impl Store {
     /// Somebody does not wait any more. False if the answer is on its way.
     pub(crate) fn abandon(&mut self, ticket: Ticket) -> bool {
         self.take_waiter(ticket).is_some()
+    }
+
+    /// Somebody was answered and has not heard it: what was taken comes back, what was acquired is released.
+    pub(crate) fn give_back(&mut self, owner: Owner, id: ObjectId, verb: Verb, reply: Reply<Stored>) {
+        let Some(entry) = self.objects.get_mut(&id) else { return };
+        match (verb, reply) {
+            (Verb::Get, Reply::Items(items, again)) => entry.object.give_back(items, again),
+            (Verb::Acquire, _) => {
+                entry.object.attempt(owner, &mut Call::Release(1), &mut Memo::default());
+                self.note(owner, id);
+            }
+            _ => return,
+        }
+        self.settle(id);
     }
 
     /// Ends the waits whose time is over.
@@ -327,6 +376,7 @@ impl Store {
 
     /// An owner has ended. What it held is released; if it failed, what it left is marked.
     pub(crate) fn end(&mut self, owner: Owner, success: bool) {
+        self.dependents.remove(&owner);
         if let Some(ticket) = self.waiting.get(&owner).copied() {
             self.take_waiter(ticket);
         }

@@ -1,10 +1,11 @@
-//! The store under a clock of the test's own: single stories, then random ones beside a simple reference.
+//! The store under a clock of the test's own: single stories here, random ones beside a simple reference in `models`.
 
-use std::collections::{HashMap, VecDeque};
+mod models;
+
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use proptest::prelude::{ProptestConfig, any, prop, proptest};
-use wpool_abi::object::{Call, Kind, ObjectError, Reply};
+use wpool_abi::object::{Call, Kind, ObjectError, Reply, Verb};
 
 use super::*;
 use crate::manager::store::{Answer, Called};
@@ -246,7 +247,7 @@ fn who_would_wait_and_does_not_leaves_no_trace() {
     assert_eq!(bench.now(task(2), condition, Call::Acquire), Err(ObjectError::Held));
     bench.end(task(1), true);
     assert_eq!(bench.now(task(2), condition, Call::Acquire), Ok(Reply::Flag(false)));
-    let barrier = bench.store.make(Shape::Barrier { parties: 2 });
+    let barrier = bench.store.make(Shape::Barrier { parties: 2, acts: false });
     assert_eq!(bench.now(task(1), barrier, Call::Wait), Err(ObjectError::TimedOut));
     assert_eq!(bench.now(task(1), barrier, Call::State), Ok(Reply::Flag(true)), "its time was over at once");
     bench.now(task(1), barrier, Call::Reset).unwrap();
@@ -274,7 +275,7 @@ fn an_event_wakes_all_and_can_be_cleared() {
 #[test]
 fn a_barrier_is_passed_together_and_broken_by_who_goes_away() {
     let mut bench = Bench::new();
-    let barrier = bench.store.make(Shape::Barrier { parties: 3 });
+    let barrier = bench.store.make(Shape::Barrier { parties: 3, acts: false });
     let two = |bench: &mut Bench| [1, 2].map(|n| bench.waits(task(n), barrier, Call::Wait, Some(50)));
     for _ in 0..10 {
         let inside = two(&mut bench);
@@ -303,7 +304,7 @@ fn a_barrier_is_passed_together_and_broken_by_who_goes_away() {
     bench.now(host(1), barrier, Call::Reset).unwrap();
     assert_eq!(inside.map(|ticket| bench.answer(ticket)), [1, 2].map(|_| Some(Err(ObjectError::Broken))));
     assert_eq!(bench.now(host(1), barrier, Call::State), Ok(Reply::Flag(false)), "as new");
-    let alone = bench.store.make(Shape::Barrier { parties: 1 });
+    let alone = bench.store.make(Shape::Barrier { parties: 1, acts: false });
     assert_eq!(bench.now(task(1), alone, Call::Wait), Ok(Reply::Number(0)));
 }
 
@@ -442,81 +443,116 @@ fn one_too_many_does_not_wait() {
     assert!(matches!(one_more, Called::Answered(Err(ObjectError::Quota(_)))), "{one_more:?}");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
-    /// Whatever happens, each value is taken once and in order, each wait is answered once, and nobody waits for
-    /// what is there.
-    #[test]
-    fn a_queue_is_like_a_simple_one(
-        capacity in prop::option::of(1u64..5),
-        steps in prop::collection::vec((0u8..8, any::<u8>(), 0u64..20), 1..200),
-    ) {
-        let mut bench = Bench::new();
-        let queue = bench.queue(capacity, false);
-        let (mut inside, mut next) = (VecDeque::<u64>::new(), 0u64);
-        // Who waits to put what, and who waits to get.
-        let mut putting: VecDeque<(Owner, Ticket, u64)> = VecDeque::new();
-        let mut getting: VecDeque<(Owner, Ticket)> = VecDeque::new();
-        let number = |answer: &Answer| items(answer)[0].parse::<u64>().unwrap();
-        for (step, (kind, pick, time)) in steps.into_iter().enumerate() {
-            let owner = task(step as u64);
-            match kind {
-                0..=2 => {
-                    let call = put(&next.to_string());
-                    match bench.store.call(owner, queue, call, Some(None)) {
-                        Called::Answered(answer) => {
-                            assert_eq!(answer, Ok(Reply::Done));
-                            assert!(putting.is_empty() && capacity.is_none_or(|most| (inside.len() as u64) < most));
-                            inside.push_back(next);
-                        }
-                        Called::Waits(ticket) => putting.push_back((owner, ticket, next)),
-                    }
-                    next += 1;
-                }
-                3..=5 => {
-                    let deadline = (kind == 5).then(|| bench.now + Duration::from_millis(time));
-                    match bench.store.call(owner, queue, Call::Get(1), Some(deadline)) {
-                        Called::Answered(answer) => assert_eq!(Some(number(&answer)), inside.pop_front()),
-                        Called::Waits(ticket) => getting.push_back((owner, ticket)),
-                    }
-                }
-                6 => {
-                    let all: Vec<Owner> = putting.iter().map(|(owner, ..)| *owner).chain(getting.iter().map(|(owner, _)| *owner)).collect();
-                    if let Some(owner) = all.get(usize::from(pick) % all.len().max(1)) {
-                        bench.store.end(*owner, false);
-                        putting.retain(|(other, ..)| other != owner);
-                        getting.retain(|(other, _)| other != owner);
-                    }
-                }
-                _ => {
-                    bench.now += Duration::from_millis(time);
-                    bench.store.expire(bench.now);
-                }
-            }
-            bench.gather();
-            // The reference: whoever can go on does, in order.
-            while let Some(&(_, ticket)) = getting.front() {
-                match bench.answer(ticket) {
-                    Some(Err(ObjectError::TimedOut)) => drop(getting.pop_front()),
-                    Some(answer) => {
-                        let expected = inside.pop_front().unwrap();
-                        assert_eq!(number(&answer), expected);
-                        getting.pop_front();
-                    }
-                    None => break,
-                }
-            }
-            getting.retain(|(_, ticket)| bench.answer(*ticket) != Some(Err(ObjectError::TimedOut)));
-            while let Some(&(_, ticket, text)) = putting.front() {
-                let Some(answer) = bench.answer(ticket) else { break };
-                assert_eq!(answer, Ok(Reply::Done));
-                inside.push_back(text);
-                putting.pop_front();
-            }
-            assert!(bench.answers.is_empty(), "answers that nobody expects: {:?}", bench.answers);
-            assert!(getting.is_empty() || inside.is_empty(), "somebody waits for what is there");
-            assert!(putting.is_empty() || capacity.is_some_and(|most| inside.len() as u64 >= most), "there is room");
-        }
+#[test]
+fn the_host_acts_once_a_round_before_anybody_goes_on() {
+    let mut bench = Bench::new();
+    let barrier = bench.store.make(Shape::Barrier { parties: 2, acts: true });
+    let mut first = bench.waits(task(1), barrier, Call::Wait, None);
+    for round in 0..3 {
+        assert_eq!(bench.store.take_due(), []);
+        let second = bench.waits(task(2), barrier, Call::Wait, None);
+        assert_eq!(bench.store.take_due(), [(barrier, round)]);
+        let early = bench.waits(task(3), barrier, Call::Wait, None);
+        assert_eq!((bench.answer(first), bench.answer(second), bench.store.take_due()), (None, None, vec![]));
+        bench.store.acted(barrier, round, true);
+        bench.gather();
+        let places = [first, second].map(|ticket| bench.answer(ticket));
+        assert_eq!(places, [0, 1].map(|n| Some(Ok(Reply::Number(n)))));
+        assert_eq!(bench.answer(early), None, "it is of the next round");
+        first = early;
     }
+}
+
+#[test]
+fn a_barrier_at_which_the_host_fails_is_broken() {
+    let mut bench = Bench::new();
+    let barrier = bench.store.make(Shape::Barrier { parties: 2, acts: true });
+    let come = |bench: &mut Bench| [1, 2].map(|n| bench.waits(task(n), barrier, Call::Wait, None));
+    let inside = come(&mut bench);
+    assert_eq!(bench.store.take_due(), [(barrier, 0)]);
+    bench.now(host(1), barrier, Call::Reset).unwrap();
+    assert_eq!(inside.map(|ticket| bench.answer(ticket)), [1, 2].map(|_| Some(Err(ObjectError::Broken))));
+    let inside = come(&mut bench);
+    bench.store.acted(barrier, 0, true);
+    bench.gather();
+    assert_eq!(inside.map(|ticket| bench.answer(ticket)), [None, None], "that was of those who are gone");
+    assert_eq!(bench.store.take_due(), [(barrier, 1)]);
+    bench.store.acted(barrier, 1, false);
+    bench.gather();
+    assert_eq!(inside.map(|ticket| bench.answer(ticket)), [1, 2].map(|_| Some(Err(ObjectError::Broken))));
+    assert_eq!(bench.now(host(1), barrier, Call::State), Ok(Reply::Flag(true)));
+}
+
+#[test]
+fn a_ring_may_lead_through_sub_tasks_whoever_closes_it() {
+    for lock_first in [true, false] {
+        let mut bench = Bench::new();
+        let lock = bench.store.make(Shape::Lock { reentrant: false });
+        bench.now(task(1), lock, Call::Acquire).unwrap();
+        // The grandchild wants what the grandparent holds, who waits for the child, who waits for the grandchild.
+        bench.store.depends(task(2), task(3));
+        let waits = if lock_first {
+            let waits = bench.waits(task(3), lock, Call::Acquire, None);
+            bench.store.depends(task(1), task(2));
+            waits
+        } else {
+            bench.store.depends(task(1), task(2));
+            let called = bench.store.call(task(3), lock, Call::Acquire, Some(None));
+            let Called::Waits(ticket) = called else { panic!("{called:?}") };
+            ticket
+        };
+        bench.gather();
+        let answer = bench.answer(waits);
+        let Some(Err(ObjectError::Deadlock(who))) = answer else { panic!("{answer:?}") };
+        for member in 1..=3 {
+            assert!(who.contains(&format!("task {member}")), "{who}");
+        }
+        bench.store.depends_no_more(task(2));
+        assert!(matches!(bench.store.call(task(2), lock, Call::Acquire, Some(None)), Called::Waits(_)));
+    }
+}
+
+#[test]
+fn what_is_told_to_be_done_does_not_come_back() {
+    let mut bench = Bench::new();
+    let queue = bench.queue(None, true);
+    bench.now(host(1), queue, Call::Put(["a", "b", "c"].map(value).to_vec())).unwrap();
+    assert_eq!(items(&bench.now(task(1), queue, Call::Get(3))), ["a", "b", "c"]);
+    bench.now(task(1), queue, Call::TaskDone(2)).unwrap();
+    bench.end(task(1), false);
+    let again = bench.now(host(1), queue, Call::Get(3));
+    assert_eq!(again, Ok(Reply::Items(vec![value("c")], true)));
+}
+
+#[test]
+fn what_is_on_loan_is_bounded() {
+    let mut bench = Bench::new();
+    let queue = bench.queue(None, true);
+    let large = || Call::Put(vec![Item { bytes: vec![0; 1 << 20], handles: Vec::new() }]);
+    for _ in 0..64 {
+        bench.now(host(1), queue, large()).unwrap();
+        bench.now(task(1), queue, Call::Get(1)).unwrap();
+    }
+    bench.now(host(1), queue, large()).unwrap();
+    assert!(matches!(bench.now(task(1), queue, Call::Get(1)), Err(ObjectError::Quota(_))));
+    bench.now(task(1), queue, Call::TaskDone(1)).unwrap();
+    assert!(bench.now(task(1), queue, Call::Get(1)).is_ok());
+}
+
+#[test]
+fn what_was_given_to_somebody_who_went_away_is_given_back() {
+    let mut bench = Bench::new();
+    let (queue, lock) = (bench.queue(None, false), bench.store.make(Shape::Lock { reentrant: false }));
+    let got = bench.waits(host(1), queue, Call::Get(2), None);
+    bench.now(host(2), queue, Call::Put(["a", "b"].map(value).to_vec())).unwrap();
+    bench.now(host(2), queue, put("c")).unwrap();
+    let Some(Ok(reply)) = bench.answer(got) else { panic!("it has got something") };
+    bench.store.give_back(host(1), queue, Verb::Get, reply);
+    assert_eq!(items(&bench.now(host(2), queue, Call::Get(9))), ["a", "b", "c"]);
+    bench.now(host(2), lock, Call::Acquire).unwrap();
+    let held = bench.waits(host(1), lock, Call::Acquire, None);
+    bench.now(host(2), lock, Call::Release(1)).unwrap();
+    let Some(Ok(reply)) = bench.answer(held) else { panic!("it holds the lock") };
+    bench.store.give_back(host(1), lock, Verb::Acquire, reply);
+    assert_eq!(bench.now(host(2), lock, Call::State), Ok(Reply::Flag(false)));
 }

@@ -160,6 +160,14 @@ impl GuestSettings {
         self
     }
 
+    /// How many calls of shared objects a task may make in a second; one more is an error of that call. What goes to
+    /// [shared arrays](crate::SharedArray) does not count. Default: `None`, any number. Zero allows none.
+    #[must_use]
+    pub fn object_calls(mut self, per_second: impl Into<Option<u32>>) -> Self {
+        self.limits.calls = per_second.into();
+        self
+    }
+
     fn check(&self) -> Result<(), SettingError> {
         let limits = &self.limits;
         if let Some(quota) = limits.sub_tasks {
@@ -338,6 +346,9 @@ impl PoolBuilder {
         isolation: Isolation;
         /// What a task may submit itself, of the same guest and to the same pool. Default: `None`, nothing.
         sub_tasks: impl Into<Option<SubTasks>>;
+        /// How many calls of shared objects a task may make in a second; one more is an error of that call. What goes to
+        /// [shared arrays](crate::SharedArray) does not count. Default: `None`, any number. Zero allows none.
+        object_calls: impl Into<Option<u32>>;
     }
 
     /// How many submitted tasks may wait before `submit` does. Default: 10,000. Zero is an error. Maps have

@@ -26,7 +26,7 @@ impl Callbacks {
                 if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(callback)) {
                     let message = panic.downcast_ref::<&str>().copied().map(str::to_owned);
                     let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-                    tracing::error!(message, "a done callback panicked");
+                    tracing::error!(message, "a callback panicked");
                 }
             }
         });

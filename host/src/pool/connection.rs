@@ -87,7 +87,12 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A worker that has just been told who it is, and has so long to get ready.
-    pub(super) fn new(process: ChildProcess, socket: UnixStream, control: ControlPage, ready_by: Instant) -> Self {
+    pub(super) fn new(
+        process: ChildProcess,
+        socket: UnixStream,
+        control: ControlPage,
+        ready_by: Instant,
+    ) -> Self {
         Self {
             process,
             socket: Arc::new(socket),

@@ -225,6 +225,7 @@ impl Shared {
                 Delivery::Future(future, completed) => future.settle(completed, &self.callbacks),
                 Delivery::Wake(waker) => waker.wake(),
                 Delivery::Answer(wait, answer) => wait.answer(answer),
+                Delivery::Act(action, act) => self.callbacks.call(Box::new(move || act.run(&action))),
                 Delivery::Map(state, index, completed) => {
                     let mut settling = state.settling();
                     settling.push(index, completed);

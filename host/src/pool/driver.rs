@@ -26,7 +26,9 @@ use crate::limits::{Limits, MAX_EMITTED};
 use crate::process::{ChildProcess, send_with_descriptors};
 use crate::wire::codec::{FrameReader, FrameWriter};
 use crate::wire::control::ControlPage;
-use crate::wire::message::{BadMessage, Done, Fatal, Hello, Outcome, Ready, decode, encode, from_worker, to_worker};
+use crate::wire::message::{
+    BadMessage, Done, Fatal, Hello, Outcome, Ready, decode, encode, from_worker, to_worker,
+};
 use crate::wire::outcome::task_result;
 use crate::wire::{BUILD, MOMENT, PROTOCOL_VERSION};
 

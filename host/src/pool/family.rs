@@ -142,8 +142,8 @@ pub(super) struct OutOfTurn;
 #[derive(Debug, PartialEq)]
 pub(super) enum Wanted {
     Now(Ended),
-    /// It hears of it when the sub-task ends.
-    Later,
+    /// It hears of it when this sub-task ends.
+    Later(TaskId),
     /// There is no such sub-task, or its outcome was taken before.
     Nothing,
 }
@@ -213,9 +213,9 @@ impl Families {
         let Some(member) = self.members.get_mut(&parent) else { return Wanted::Nothing };
         let Some(child) = member.children.get_mut(number as usize) else { return Wanted::Nothing };
         match child {
-            Child::Runs { .. } => {
+            Child::Runs { task, .. } => {
                 member.awaits = Some(number);
-                Wanted::Later
+                Wanted::Later(*task)
             }
             Child::Ended(_) => {
                 let Child::Ended(outcome) = std::mem::replace(child, Child::Taken) else {
@@ -232,13 +232,7 @@ impl Families {
 
     /// A sub-task has ended. If its parent waits for it, the outcome comes back, to be sent there; else it is
     /// held, if it is not more than can be.
-    pub(super) fn ended(
-        &mut self,
-        parent: TaskId,
-        number: u32,
-        outcome: Ended,
-        held: u64,
-    ) -> Option<Ended> {
+    pub(super) fn ended(&mut self, parent: TaskId, number: u32, outcome: Ended, held: u64) -> Option<Ended> {
         let member = self.members.get_mut(&parent)?;
         let child = member.children.get_mut(number as usize)?;
         let Child::Runs { arguments, .. } = *child else { return None };
@@ -318,7 +312,7 @@ mod tests {
         let mut families = Families::default();
         submit(&mut families, ROOT, 0, 0, CHILD).unwrap();
         submit(&mut families, ROOT, 0, 1, TaskId(3)).unwrap();
-        assert_eq!(families.take(ROOT, 0), Wanted::Later);
+        assert_eq!(families.take(ROOT, 0), Wanted::Later(CHILD));
         assert_eq!(end(&mut families, ROOT, 1, b"early"), None);
         assert_eq!(end(&mut families, ROOT, 0, b"awaited"), Some(value(b"awaited")));
         assert_eq!(families.take(ROOT, 1), Wanted::Now(value(b"early")));

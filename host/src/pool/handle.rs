@@ -8,11 +8,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
+use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights, Verb};
 use wpool_objects::Luggage;
 
 use super::core::Shared;
-use crate::manager::{Answer, Called, Grant, Owner, Region, Stored, Ticket};
+use crate::manager::{Answer, Called, Grant, ObjectId, Owner, Region, Stored, Ticket};
 
 /// A handle on an object of a pool. The typed objects are made of these; by itself it can do nothing.
 #[derive(Clone)]
@@ -20,6 +20,8 @@ pub struct Handle {
     /// None only while it is dropped.
     grant: Option<Grant>,
     shared: Weak<Shared>,
+    /// As whom it is used; none is whichever thread does.
+    owner: Option<u64>,
 }
 
 impl fmt::Debug for Handle {
@@ -30,7 +32,11 @@ impl fmt::Debug for Handle {
 
 impl Handle {
     pub(super) fn new(grant: Grant, shared: &Weak<Shared>) -> Self {
-        Self { grant: Some(grant), shared: Weak::clone(shared) }
+        Self { grant: Some(grant), shared: Weak::clone(shared), owner: None }
+    }
+
+    fn used_as(&self, owner: u64) -> Self {
+        Self { grant: self.grant.clone(), shared: Weak::clone(&self.shared), owner: Some(owner) }
     }
 
     fn grant(&self) -> &Grant {
@@ -135,6 +141,10 @@ fn next_owner() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+fn thread_owner() -> u64 {
+    OWNER.with(|owner| *owner)
+}
+
 thread_local! {
     static OWNER: u64 = next_owner();
     static LUGGAGE: Luggage<Handle> = const { Luggage::new() };
@@ -147,7 +157,7 @@ impl wpool_objects::Handle for Handle {
             Patience::For(nanos) => Instant::now().checked_add(Duration::from_nanos(nanos)),
             Patience::Never | Patience::Ever => None,
         };
-        let owner = Owner::Host(OWNER.with(|owner| *owner));
+        let owner = Owner::Host(self.owner.unwrap_or_else(thread_owner));
         // A thread keeps its own time.
         let may_wait = (patience != Patience::Never).then_some(None);
         let (ticket, wait) = match shared.call_object(owner, self.grant(), to_stored(call), may_wait) {
@@ -177,12 +187,14 @@ impl wpool_objects::Handle for Handle {
             Patience::Ever => Some(None),
             Patience::For(nanos) => Some(Instant::now().checked_add(Duration::from_nanos(nanos))),
         };
-        let owner = Owner::Host(next_owner());
+        let owner = Owner::Host(self.owner.unwrap_or_else(next_owner));
+        let verb = call.verb();
         match shared.call_object(owner, self.grant(), to_stored(call), deadline) {
             Ok(answer) => self.to_reply(answer),
             Err((ticket, wait)) => {
                 shared.lead.call_driver();
-                let answer = Awaited { shared: Weak::clone(&self.shared), ticket, wait }.await;
+                let (shared, object) = (Weak::clone(&self.shared), self.grant().id());
+                let answer = Awaited { shared, ticket, wait, owner, object, verb }.await;
                 self.to_reply(answer)
             }
         }
@@ -204,6 +216,14 @@ impl wpool_objects::Handle for Handle {
         self.region_to_change()?.memory.add(at, number)
     }
 
+    fn bound(&self) -> Self {
+        self.used_as(self.owner.unwrap_or_else(thread_owner))
+    }
+
+    fn detached(&self) -> Self {
+        self.used_as(next_owner())
+    }
+
     fn narrowed(&self, rights: Rights) -> Self {
         Self::new(self.grant().narrowed(rights), &self.shared)
     }
@@ -213,11 +233,14 @@ impl wpool_objects::Handle for Handle {
     }
 }
 
-/// A call that somebody awaits. Given up, it waits no more, and takes nothing.
+/// A call that somebody awaits. Given up, it waits no more, and what it was given already is given back.
 struct Awaited {
     shared: Weak<Shared>,
     ticket: Ticket,
     wait: Arc<HostWait>,
+    owner: Owner,
+    object: ObjectId,
+    verb: Verb,
 }
 
 impl Future for Awaited {
@@ -237,8 +260,11 @@ impl Future for Awaited {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.abandon_call(self.ticket);
+        let Some(shared) = self.shared.upgrade() else { return };
+        shared.abandon_call(self.ticket);
+        let answer = self.wait.lock().answer.take();
+        if let Some(Ok(reply)) = answer {
+            shared.with(|core| core.objects.store.give_back(self.owner, self.object, self.verb, reply));
         }
     }
 }

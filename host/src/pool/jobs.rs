@@ -9,6 +9,7 @@ use super::future::{Completed, FutureState};
 use super::handle::HostWait;
 use super::hosted::Call;
 use super::map::{MapState, Pending};
+use super::objects::{Action, BarrierAct};
 use crate::ids::TaskId;
 use crate::manager::{Answer, Grant};
 
@@ -75,6 +76,8 @@ pub(super) enum Delivery {
     Wake(Waker),
     /// Somebody in the host who has asked a shared object.
     Answer(Arc<HostWait>, Answer),
+    /// What the host does when all have come to a barrier.
+    Act(Action, BarrierAct),
 }
 
 impl Job {

@@ -1,6 +1,6 @@
 //! `pool.manager()`: makes shared objects.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use serde::Serialize;
 use wpool_abi::object::{Item, ObjectError};
@@ -127,7 +127,19 @@ impl Manager {
 
     /// A barrier that so many pass together. Zero counts as one.
     pub fn barrier(&self, parties: u32) -> Barrier {
-        Barrier::from_handle(self.make(Shape::Barrier { parties: parties.max(1) }))
+        Barrier::from_handle(self.make(Shape::Barrier { parties: parties.max(1), acts: false }))
+    }
+
+    /// A barrier that so many pass together, and at which the host does something each time when all have come and
+    /// before any of them goes on. It is called on the thread of the pool's callbacks; if it panics, the barrier is
+    /// broken. Zero counts as one.
+    pub fn barrier_with(&self, parties: u32, action: impl FnMut() + Send + 'static) -> Barrier {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.callbacks().start();
+        }
+        let action = Arc::new(Mutex::new(action));
+        let grant = self.with_objects(|objects| objects.make_barrier(parties.max(1), action));
+        Barrier::from_handle(Handle::new(grant, &self.shared))
     }
 
     /// An empty dictionary.

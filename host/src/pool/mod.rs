@@ -32,6 +32,7 @@ mod lead;
 mod manager;
 mod map;
 mod objects;
+mod rate;
 mod requests;
 mod solo;
 mod table;

@@ -2,7 +2,8 @@
 //! hands out the answers.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use wpool_abi::object::{Call, Item, Kind, ObjectError, Patience, Reply};
@@ -11,10 +12,13 @@ use super::connection::Poller;
 use super::core::{Core, Shared};
 use super::handle::HostWait;
 use super::jobs::Delivery;
+use super::rate::Rate;
 use super::table::Table;
-use crate::dispatch::Event;
+use crate::dispatch::{Event, Range};
 use crate::ids::{MemoryId, TaskId, WorkerId};
-use crate::manager::{Abandoned, Answer, Called, Grant, ObjectId, Owner, Region, Shape, Store, Stored, Ticket};
+use crate::manager::{
+    Abandoned, Answer, Called, Grant, ObjectId, Owner, Region, Shape, Store, Stored, Ticket,
+};
 use crate::wire::message::{BadMessage, Credit, Flow, POSTS, decode, encode, to_worker};
 
 /// The shared objects of a pool, and who uses them.
@@ -27,7 +31,12 @@ pub(super) struct Objects {
     /// How many bytes each shared memory has, and all of them together may have.
     memories: HashMap<MemoryId, u64>,
     memory_limit: u64,
+    /// What a barrier has the host do when all have come.
+    actions: HashMap<ObjectId, Action>,
 }
+
+/// What the host does when all have come to a barrier.
+pub(super) type Action = Arc<Mutex<dyn FnMut() + Send>>;
 
 /// What a task has, and what it has asked for.
 struct Client {
@@ -48,6 +57,7 @@ struct Client {
     posted: u64,
     granted: u64,
     acted: bool,
+    rate: Rate,
 }
 
 impl Client {
@@ -64,6 +74,7 @@ impl Client {
             posted: 0,
             granted: POSTS,
             acted: false,
+            rate: Rate::default(),
         }
     }
 }
@@ -97,7 +108,15 @@ impl Objects {
             clients: HashMap::new(),
             memories: HashMap::new(),
             memory_limit,
+            actions: HashMap::new(),
         }
+    }
+
+    /// Makes a barrier at which the host does something.
+    pub(super) fn make_barrier(&mut self, parties: u32, action: Action) -> Grant {
+        let grant = self.make(Shape::Barrier { parties, acts: true });
+        self.actions.insert(grant.id(), action);
+        grant
     }
 
     /// Makes an object.
@@ -202,9 +221,11 @@ impl Core {
         &mut self,
         worker: WorkerId,
         task: TaskId,
-        asked: Asked,
+        range: Range,
+        mut asked: Asked,
         poller: &Poller,
     ) -> Result<(), BadMessage> {
+        let limit = self.guests.get(&range.guest).and_then(|hosted| hosted.limits.calls);
         let too_much = || BadMessage(format!("task {task} asked for more than it was allowed to"));
         // One without handles can only guess.
         let client = self.objects.clients.entry(task);
@@ -212,6 +233,11 @@ impl Core {
         // One that waits for an answer asks for nothing else meanwhile.
         if client.asks || (!asked.wants_answer() && client.open >= POSTS) {
             return Err(too_much());
+        }
+        if let (Asked::Call { call, .. }, Some(limit)) = (&mut asked, limit)
+            && !client.rate.allows(limit, Instant::now())
+        {
+            *call = Err(ObjectError::Quota(format!("a task may make {limit} calls a second")));
         }
         if asked.wants_answer() {
             client.asks = true;
@@ -310,6 +336,12 @@ impl Core {
         loop {
             let answered = self.objects.store.take_answered();
             let abandoned = self.objects.abandoned.take();
+            let (actions, home) = (&self.objects.actions, &self.home);
+            let due = self.objects.store.take_due().into_iter().filter_map(|(barrier, round)| {
+                let act = BarrierAct { barrier, round, home: Weak::clone(home) };
+                Some(Delivery::Act(Arc::clone(actions.get(&barrier)?), act))
+            });
+            self.outbox.extend(due);
             if answered.is_empty() && abandoned.is_empty() {
                 return;
             }
@@ -329,6 +361,7 @@ impl Core {
                         connection.flush(*worker, poller);
                     });
                 }
+                self.objects.actions.remove(&id);
                 self.objects.store.remove(id);
             }
         }
@@ -339,6 +372,28 @@ impl Core {
         let Some((_, wanted)) = client.waits.take_if(|(waits, _)| *waits == ticket) else { return };
         self.object_answered(task, wanted, answer, poller);
         self.work_off(task, poller);
+    }
+}
+
+/// All have come to a barrier, and wait for what the host does there.
+pub(super) struct BarrierAct {
+    barrier: ObjectId,
+    round: u64,
+    home: Weak<Shared>,
+}
+
+impl BarrierAct {
+    /// Does it, and lets them go. If it panics, the barrier is broken.
+    pub(super) fn run(self, action: &Action) {
+        let mut action = action.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = std::panic::catch_unwind(AssertUnwindSafe(&mut *action));
+        drop(action);
+        if let Some(shared) = self.home.upgrade() {
+            shared.with(|core| core.objects.store.acted(self.barrier, self.round, done.is_ok()));
+        }
+        if let Err(panic) = done {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 

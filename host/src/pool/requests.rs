@@ -19,7 +19,10 @@ use super::table::granted;
 use crate::dispatch::{Event, Range};
 use crate::ids::{TaskId, WorkerId};
 use crate::limits::{Limits, MAX_EMITTED};
-use crate::wire::message::{Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, Request, encode, handle_numbers, to_worker};
+use crate::manager::Owner;
+use crate::wire::message::{
+    Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, Request, encode, handle_numbers, to_worker,
+};
 
 /// Handles all requests of a frame under one lock.
 pub(super) fn requests(shared: &Shared, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
@@ -68,8 +71,9 @@ impl Core {
             }
             Ask::Outcome { number } => {
                 let ended = match self.families.take(task, number) {
-                    Wanted::Later => {
+                    Wanted::Later(sub_task) => {
                         self.handle(Event::Suspended { worker, task }, Instant::now(), poller);
+                        self.objects.store.depends(Owner::Task(task), Owner::Task(sub_task));
                         return Ok(());
                     }
                     Wanted::Now(ended) => ended,
@@ -83,13 +87,13 @@ impl Core {
             }
             Ask::Call { handle, patience, call } => {
                 let asked = Asked::new(handle, call, Some(patience));
-                self.ask_object(worker, task, asked, poller)
+                self.ask_object(worker, task, range, asked, poller)
             }
             Ask::Post { handle, call } if call.len() <= POST_SIZE => {
-                self.ask_object(worker, task, Asked::new(handle, call, None), poller)
+                self.ask_object(worker, task, range, Asked::new(handle, call, None), poller)
             }
             Ask::Post { .. } => Err(BadMessage(format!("task {task} posted more than it was allowed to"))),
-            Ask::Flush => self.ask_object(worker, task, Asked::Flush, poller),
+            Ask::Flush => self.ask_object(worker, task, range, Asked::Flush, poller),
         }
     }
 
@@ -135,12 +139,8 @@ impl Core {
                 let mut options = hosted.options;
                 (options.priority, options.queue_timeout) = (range.terms.priority, None);
                 let call = Call { hosted, function, options };
-                let job = Job::Sub {
-                    args: wish.arguments,
-                    parent,
-                    number: wish.number,
-                    submitted: Instant::now(),
-                };
+                let job =
+                    Job::Sub { args: wish.arguments, parent, number: wish.number, submitted: Instant::now() };
                 // The dispatcher may send it at once, so it must be known before.
                 self.families.started(parent, self.next_task(), size);
                 self.submit_job(&call, job, depth, None, poller);
@@ -167,6 +167,7 @@ impl Core {
             .and_then(|(_, range)| quota(&self.guests.get(&range.guest)?.limits).map(|quota| quota.held));
         let awaited = self.families.ended(parent, number, completed.into(), held.unwrap_or(0));
         if let Some(ended) = awaited {
+            self.objects.store.depends_no_more(Owner::Task(parent));
             self.handle(Event::Resumed { worker, task: parent }, Instant::now(), poller);
             self.tell_outcome(worker, parent, ended, poller);
         }

@@ -43,7 +43,8 @@ impl Table {
     /// Adds a grant, or finds that the task has it. Returns its number.
     pub(super) fn add(&mut self, grant: Grant) -> u32 {
         let grants = &self.grants;
-        let places = self.places.get_or_insert_with(|| (0..).zip(grants).map(|(n, grant)| (key(grant), n)).collect());
+        let places =
+            self.places.get_or_insert_with(|| (0..).zip(grants).map(|(n, grant)| (key(grant), n)).collect());
         let next = u32::try_from(self.grants.len()).expect("its length is bounded");
         *places.entry(key(&grant)).or_insert_with(|| {
             self.grants.push(grant);
@@ -86,7 +87,10 @@ mod tests {
         assert_eq!(table.add(second.clone()), 1);
         assert_eq!((table.add(first.clone()), table.add(second)), (0, 1));
         assert_eq!(table.add(first.narrowed(Rights::READ)), 2);
-        assert_eq!((table.len(), table.since(1).len(), table.get(3).err()), (3, 2, Some(ObjectError::BadHandle)));
+        assert_eq!(
+            (table.len(), table.since(1).len(), table.get(3).err()),
+            (3, 2, Some(ObjectError::BadHandle))
+        );
     }
 
     #[test]

@@ -14,7 +14,8 @@ use wpool_abi::object::{Number, ObjectError};
 /// Files are as long as whole words.
 const WORD: usize = size_of::<u64>();
 
-const _: () = assert!(cfg!(target_endian = "little"), "guests are little endian, and copies are not converted");
+const _: () =
+    assert!(cfg!(target_endian = "little"), "guests are little endian, and copies are not converted");
 
 /// Memory that is mapped into this process.
 #[derive(Debug)]
@@ -266,8 +267,6 @@ macro_rules! elements {
 
 #[expect(
     clippy::cast_possible_truncation,
-    clippy::unnecessary_cast,
-    clippy::useless_conversion,
     trivial_numeric_casts,
     reason = "the lowest bits are the number"
 )]
@@ -293,7 +292,7 @@ fn write_each<E: Element>(elements: &[E], bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::{any, prop, prop_assert_eq, prop_oneof, Just, proptest};
+    use proptest::prelude::{Just, any, prop, prop_assert_eq, prop_oneof, proptest};
 
     use super::*;
 

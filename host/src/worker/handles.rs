@@ -99,12 +99,13 @@ impl Memories {
     /// The handles that a task was granted.
     pub(super) fn handles(&self, granted: &[Granted]) -> Result<Vec<Handle>, BadMessage> {
         let handle = |&Granted { kind, rights, memory }: &Granted| {
-            let memory = match memory {
-                Some(id) => Some(self.0.get(&id).map(Arc::clone).ok_or_else(|| {
-                    BadMessage("a handle is to shared memory that never came".to_owned())
-                })?),
-                None => None,
-            };
+            let memory =
+                match memory {
+                    Some(id) => Some(self.0.get(&id).map(Arc::clone).ok_or_else(|| {
+                        BadMessage("a handle is to shared memory that never came".to_owned())
+                    })?),
+                    None => None,
+                };
             Ok(Handle { kind, rights, memory })
         };
         granted.iter().map(handle).collect()

@@ -171,6 +171,7 @@ async fn emit(mut caller: Caller<'_, TaskState>, (of, ptr, len): (u64, u32, u32)
     Ok(state.output.request(&Request { task, ask: Ask::Emit { of, value } })?)
 }
 
+#[expect(clippy::too_many_arguments, reason = "the import has so many")]
 fn submit(
     mut caller: Caller<'_, TaskState>,
     name: u32,
@@ -188,8 +189,9 @@ fn submit(
         std::str::from_utf8(name).map_err(|_| BadGuest("a sub-task's name is not UTF-8".to_owned()))?;
     let numbers = handles_in(memory, args, handles, &state.handles)?;
     let arguments = GuestSlice::new(args, args_len).read(memory)?.get(numbers.len()..);
-    let arguments = arguments
-        .ok_or_else(|| BadGuest(format!("a block of {args_len} bytes cannot start with {handles} handles")))?;
+    let arguments = arguments.ok_or_else(|| {
+        BadGuest(format!("a block of {args_len} bytes cannot start with {handles} handles"))
+    })?;
     let number = state.requests.submitted;
     state.requests.submitted = number.saturating_add(1);
     // What is too much is not even sent: `outcome` knows it by its number.

@@ -235,10 +235,22 @@ pub(in crate::manager) struct Barrier {
     /// Who was inside when it broke.
     failed: BTreeSet<u64>,
     broken: bool,
+    /// Whether the host does something when all have come, and in which round it is now.
+    acts: bool,
+    round: u64,
+    acting: Acting,
+}
+
+/// How far the host is with what it does when all have come.
+#[derive(Debug, PartialEq)]
+enum Acting {
+    No,
+    Due,
+    Now,
 }
 
 impl Barrier {
-    pub(super) fn new(parties: u32) -> Self {
+    pub(super) fn new(parties: u32, acts: bool) -> Self {
         Self {
             parties,
             next: 0,
@@ -246,11 +258,59 @@ impl Barrier {
             free: HashMap::new(),
             failed: BTreeSet::new(),
             broken: false,
+            acts,
+            round: 0,
+            acting: Acting::No,
         }
     }
 
     fn fail_inside(&mut self) {
         self.failed.extend(self.inside.drain(..));
+        // What the host may be doing is for nobody.
+        self.next_round();
+    }
+
+    fn next_round(&mut self) {
+        self.round += 1;
+        self.acting = Acting::No;
+    }
+
+    /// If all have come, they go, or the host does something first. Whoever comes meanwhile is of the next round.
+    fn look(&mut self) {
+        if self.acting != Acting::No || self.inside.len() < self.parties as usize {
+            return;
+        }
+        if self.acts {
+            self.acting = Acting::Due;
+        } else {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.free.extend(self.inside.drain(..self.parties as usize).zip(0..));
+        self.next_round();
+        self.look();
+    }
+
+    pub(super) fn take_due(&mut self) -> Option<u64> {
+        if self.acting != Acting::Due {
+            return None;
+        }
+        self.acting = Acting::Now;
+        Some(self.round)
+    }
+
+    pub(super) fn acted(&mut self, round: u64, success: bool) {
+        if self.round != round || self.acting != Acting::Now {
+            return;
+        }
+        if success {
+            self.let_go();
+        } else {
+            self.broken = true;
+            self.fail_inside();
+        }
     }
 
     /// Who goes away without the others breaks it for them.
@@ -292,10 +352,8 @@ impl Barrier {
                 self.next += 1;
                 self.inside.push(self.next);
                 memo.number = Some(self.next);
-                if self.inside.len() >= self.parties as usize {
-                    self.free.extend(self.inside.drain(..).zip(0..));
-                }
-                self.next
+                self.look();
+                memo.number.unwrap_or(self.next)
             }
         };
         if self.failed.remove(&number) {

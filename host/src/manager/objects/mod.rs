@@ -59,8 +59,10 @@ pub(crate) enum Shape {
     },
     Condition,
     Event,
+    /// How many pass together, and whether the host does something before they do.
     Barrier {
         parties: u32,
+        acts: bool,
     },
     Dict,
     Namespace,
@@ -118,7 +120,7 @@ impl Object {
             Shape::Semaphore { count, bounded } => Object::Semaphore(Semaphore::new(count, bounded)),
             Shape::Condition => Object::Condition(Condition::default()),
             Shape::Event => Object::Event(Event::default()),
-            Shape::Barrier { parties } => Object::Barrier(Barrier::new(parties)),
+            Shape::Barrier { parties, acts } => Object::Barrier(Barrier::new(parties, acts)),
             Shape::Dict | Shape::Namespace => Object::Dict(Dict::default()),
             Shape::List => Object::Sequence(Sequence::new(true, Vec::new())),
             Shape::Array { values } => Object::Sequence(Sequence::new(false, values)),
@@ -178,6 +180,28 @@ impl Object {
             Object::Semaphore(semaphore) => semaphore.owner_ended(owner),
             Object::Queue(queue) => queue.owner_ended(owner, success),
             _ => {}
+        }
+    }
+
+    /// Values that were taken and never arrived are the next ones again.
+    pub(super) fn give_back(&mut self, values: Vec<Stored>, again: bool) {
+        if let Object::Queue(queue) | Object::Pipe { queue, .. } = self {
+            queue.give_back(values, again);
+        }
+    }
+
+    /// The round of a barrier in which the host has something to do now.
+    pub(super) fn take_due(&mut self) -> Option<u64> {
+        match self {
+            Object::Barrier(barrier) => barrier.take_due(),
+            _ => None,
+        }
+    }
+
+    /// The host has done so, or failed.
+    pub(super) fn acted(&mut self, round: u64, success: bool) {
+        if let Object::Barrier(barrier) = self {
+            barrier.acted(round, success);
         }
     }
 

@@ -22,8 +22,29 @@ pub(in crate::manager) struct Queue {
     closed: bool,
     /// Values that were put and not worked off.
     unfinished: u64,
-    /// What each owner has taken, if that comes back when the owner fails.
-    taken: Option<HashMap<Owner, Vec<Entry>>>,
+    /// What each task has taken and not worked off, if that comes back when the task fails.
+    taken: Option<HashMap<Owner, Taken>>,
+}
+
+/// Values on loan, and what they cost.
+#[derive(Debug, Default)]
+struct Taken {
+    entries: VecDeque<Entry>,
+    bytes: u64,
+}
+
+impl Taken {
+    fn add(&mut self, entries: &[Entry]) {
+        self.bytes += entries.iter().map(|entry| size(&entry.value)).sum::<u64>();
+        self.entries.extend(entries.iter().cloned());
+    }
+
+    /// The oldest of them are worked off.
+    fn done(&mut self, count: usize) {
+        for entry in self.entries.drain(..count.min(self.entries.len())) {
+            self.bytes -= size(&entry.value);
+        }
+    }
 }
 
 impl Queue {
@@ -50,10 +71,16 @@ impl Queue {
     pub(super) fn owner_ended(&mut self, owner: Owner, success: bool) {
         let held = self.taken.as_mut().and_then(|taken| taken.remove(&owner)).unwrap_or_default();
         if !success {
-            for entry in held.into_iter().rev() {
-                self.bytes += size(&entry.value);
-                self.values.push_front(Entry { again: true, ..entry });
-            }
+            let values = held.entries.into_iter().map(|entry| entry.value);
+            self.give_back(values.collect(), true);
+        }
+    }
+
+    /// Values that were taken are the next ones again.
+    pub(super) fn give_back(&mut self, values: Vec<Stored>, again: bool) {
+        for value in values.into_iter().rev() {
+            self.bytes += size(&value);
+            self.values.push_front(Entry { value, again });
         }
     }
 
@@ -73,6 +100,9 @@ impl Queue {
             }
             Call::TaskDone(count) => {
                 self.unfinished -= u64::from(*count);
+                if let Some(taken) = self.taken.as_mut().and_then(|taken| taken.get_mut(&owner)) {
+                    taken.done(*count as usize);
+                }
                 Attempt::reply(Reply::Done)
             }
             Call::Join if self.unfinished > 0 => Attempt::Wait(ObjectError::TimedOut),
@@ -111,11 +141,22 @@ impl Queue {
                 Attempt::Wait(ObjectError::Empty)
             };
         }
+        if self
+            .taken
+            .as_ref()
+            .and_then(|taken| taken.get(&owner))
+            .is_some_and(|taken| taken.bytes > MAX_BYTES)
+        {
+            let error =
+                format!("a task may have {MAX_BYTES} bytes that it has taken and not told to be done");
+            return Attempt::Never(ObjectError::Quota(error));
+        }
         let count = self.values.len().min(most.max(1) as usize);
         let entries: Vec<Entry> = self.values.drain(..count).collect();
         self.bytes -= entries.iter().map(|entry| size(&entry.value)).sum::<u64>();
-        if let Some(taken) = &mut self.taken {
-            taken.entry(owner).or_default().extend(entries.iter().cloned());
+        // The host does not fail: nothing would ever come back from it.
+        if let (Some(taken), Owner::Task(_)) = (&mut self.taken, owner) {
+            taken.entry(owner).or_default().add(&entries);
         }
         let again = entries.iter().any(|entry| entry.again);
         Attempt::reply(Reply::Items(entries.into_iter().map(|entry| entry.value).collect(), again))

@@ -102,7 +102,12 @@ fn waiters(pool: &Pool, rows: &mut Vec<Row>) -> Result<()> {
         }
     }
     let used = resident()?.saturating_sub(before);
-    rows.push(Row { what: "10,000 futures that wait", value: used as f64 / 1024.0, unit: "MiB", beside: String::new() });
+    rows.push(Row {
+        what: "10,000 futures that wait",
+        value: used as f64 / 1024.0,
+        unit: "MiB",
+        beside: String::new(),
+    });
     Ok(())
 }
 
