@@ -69,10 +69,11 @@ pub use limits::{CompileLimits, Grow, Isolation, Limits, SubTasks};
 pub use pool::{
     Array, AsCompleted, Barrier, BoundedSemaphore, CancelOnDrop, Canceller, Completed, Condition, Connection,
     Dict, EmitBuffer, EmitError, Emitted, EventObject as Event, Figures, GuestSettings, Handle,
-    JoinableQueue, List, LoadedGuest, Lock, LockGuard, Manager, Map, MapError, MapFuture, Namespace, NotYet,
-    Pool, PoolBuilder, Process, ProcessBuilder, Queue, RLock, RawMap, RawTask, Receiver, ReturnWhen,
-    Semaphore, Sender, SharedArray, SharedSlice, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task,
-    TaskFuture, TaskLog, Undecoded, Unfinished, Value, Waited, as_completed, wait,
+    JoinableQueue, List, LoadedGuest, Lock, LockGuard, Manager, Map, MapError, MapFuture, NamedError,
+    NamedObjects, Namespace, NotYet, ObjectSpec, Pool, PoolBuilder, Process, ProcessBuilder, Queue, RLock,
+    RawArguments, RawMap, RawTask, Receiver, ReturnWhen, Semaphore, Sender, SharedArray, SharedSlice,
+    SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog, Undecoded, Unfinished,
+    Value, Waited, as_completed, wait,
 };
 pub use process::Executable;
 pub use trap::Trap;

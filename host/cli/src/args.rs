@@ -109,7 +109,9 @@ pub(crate) struct RunArgs {
     pub(crate) priority: i32,
 
     /// Keep finished results in a file, and go on from there if the run was ended before its end
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "queue", "dict", "list", "value", "event", "lock", "semaphore", "barrier", "shared_array", "broadcast",
+    ])]
     pub(crate) resume: Option<PathBuf>,
 
     /// Write results as they come instead of in the order of the inputs
@@ -135,6 +137,94 @@ pub(crate) struct RunArgs {
     /// Write each task's figures, and the totals, to a file in JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) objects: ObjectArgs,
+}
+
+/// Where a task takes a shared object, an input names one of these
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Shared objects")]
+pub(crate) struct ObjectArgs {
+    /// A queue in which so many values can wait; without a number, any number of them
+    #[arg(long, value_name = "NAME[:CAPACITY]", value_parser = parse_maybe_counted)]
+    pub(crate) queue: Vec<Counted>,
+
+    /// An empty dictionary
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub(crate) dict: Vec<String>,
+
+    /// An empty list
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub(crate) list: Vec<String>,
+
+    /// One value, with what it is at first
+    #[arg(long, value_name = "NAME=JSON", value_parser = parse_assigned)]
+    pub(crate) value: Vec<Assigned>,
+
+    /// An event that is not set
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub(crate) event: Vec<String>,
+
+    /// A lock
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub(crate) lock: Vec<String>,
+
+    /// A semaphore that so many can hold
+    #[arg(long, value_name = "NAME:COUNT", value_parser = parse_counted)]
+    pub(crate) semaphore: Vec<Counted>,
+
+    /// A barrier that so many pass together
+    #[arg(long, value_name = "NAME:PARTIES", value_parser = parse_counted)]
+    pub(crate) barrier: Vec<Counted>,
+
+    /// So many zeros in shared memory
+    #[arg(long, value_name = "NAME:LENGTH", value_parser = parse_counted)]
+    pub(crate) shared_array: Vec<Counted>,
+
+    /// A file's bytes in shared memory, to be read only
+    #[arg(long, value_name = "NAME=FILE", value_parser = parse_assigned)]
+    pub(crate) broadcast: Vec<Assigned>,
+
+    /// Write what comes out of a queue to a file as it fills, one value a line
+    #[arg(long, value_name = "NAME=FILE", value_parser = parse_assigned)]
+    pub(crate) drain: Vec<Assigned>,
+
+    /// Write what an object holds at the end to a file in JSON
+    #[arg(long, value_name = "NAME=FILE", value_parser = parse_assigned)]
+    pub(crate) dump: Vec<Assigned>,
+}
+
+/// A name, and what it is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Assigned(pub(crate) String, pub(crate) String);
+
+/// A name, and a number if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Counted(pub(crate) String, pub(crate) Option<u64>);
+
+fn parse_name(text: &str) -> Result<String, String> {
+    match text.contains([':', '=']) || text.is_empty() {
+        true => Err("a name is not empty, and has neither : nor =".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn parse_assigned(text: &str) -> Result<Assigned, String> {
+    let (name, value) = text.split_once('=').ok_or("a name and a value are written NAME=VALUE")?;
+    Ok(Assigned(parse_name(name)?, value.to_owned()))
+}
+
+fn parse_maybe_counted(text: &str) -> Result<Counted, String> {
+    if text.contains(':') { parse_counted(text) } else { Ok(Counted(parse_name(text)?, None)) }
+}
+
+fn parse_counted(text: &str) -> Result<Counted, String> {
+    let (name, count) = text.split_once(':').ok_or("a name and a number are written NAME:NUMBER")?;
+    match count.parse() {
+        Ok(count) if count > 0 => Ok(Counted(parse_name(name)?, Some(count))),
+        _ => Err(format!("`{count}` is no number above zero")),
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -287,6 +377,18 @@ mod tests {
         assert_eq!(parse_size("10"), Ok(Limit(Some(10))));
         assert!(parse_size("x").is_err() && parse_size("9999999999999GiB").is_err());
         assert!(parse_small_size("2GiB").is_err());
+    }
+
+    #[test]
+    fn objects_have_names_and_numbers() {
+        let counted = |name: &str, count| Ok(Counted(name.to_owned(), count));
+        assert_eq!(parse_maybe_counted("results:100"), counted("results", Some(100)));
+        assert_eq!(parse_maybe_counted("results"), counted("results", None));
+        assert!(parse_counted("results").is_err() && parse_counted("results:0").is_err());
+        assert!(parse_counted("results:x").is_err() && parse_name("").is_err() && parse_name("a=b").is_err());
+        let assigned = Assigned("total".to_owned(), "{\"a\": \"b=c\"}".to_owned());
+        assert_eq!(parse_assigned("total={\"a\": \"b=c\"}"), Ok(assigned));
+        assert!(parse_assigned("total").is_err() && parse_assigned("=1").is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod inspect;
 mod interrupt;
 mod journal;
 mod new;
+mod objects;
 mod output;
 mod report;
 mod resume;

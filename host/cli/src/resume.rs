@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use wpool::Completed;
+use wpool::{Completed, RawArguments};
 
 use crate::journal::{Journal, Key};
 use crate::source::Input;
@@ -34,7 +34,7 @@ impl Resume {
         let Some(journal) = &self.journal else { return true };
         let index = self.next;
         self.next += 1;
-        let key = journal.key(input.as_deref().unwrap_or_default());
+        let key = journal.key(input.as_ref().map_or(&[], RawArguments::bytes));
         if input.is_ok() && journal.has(index, key) {
             self.found.push_back(index);
             return false;

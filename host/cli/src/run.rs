@@ -5,15 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use wpool::{Completed, Guest, Pool, RawMap, RawTask, Signature, SubTasks, TaskError};
+use wpool::{Completed, Guest, JsonError, Pool, RawMap, RawTask, Signature, SubTasks, TaskError};
 
 use crate::args::{Format, OnError, RunArgs};
 use crate::exit_code::{BAD_INPUT, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::journal::Journal;
+use crate::objects::Objects;
 use crate::output::Output;
 use crate::report::{Logs, Progress, ReportFile};
 use crate::resume::{Resume, Resumed};
-use crate::source::{Input, InputEnd, Source, inputs};
+use crate::source::{DECLARE, Input, InputEnd, Reading, Source, inputs};
 use crate::{Done, build, inspect, interrupt, report};
 
 /// Runs the command.
@@ -24,21 +25,26 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     }
     // What was typed is checked before anything is built or started.
     let source = Source::find(args)?;
+    let objects = Objects::declare(&args.objects)?;
     let guest = load(args)?;
     let task = choose_task(&guest, args.task.as_deref())?.to_owned();
     let signature = guest.task(&task).map_err(Failure::input)?.clone();
-    let total = source.check(&signature)?;
+    let total = source.check(Reading { signature: &signature, objects: &objects.named })?;
     let journal = open_journal(args, &guest, &task)?;
     let pool = start_pool(args, guest)?;
     let raw = task_of(&pool, &task, args)?;
     if interrupt::requested() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    let outcome = map(args, &source, &raw, &signature, total, Resume::new(journal));
+    let objects = objects.start(&pool.manager())?;
+    let reading = Reading { signature: &signature, objects: &objects.named };
+    let outcome = map(args, &source, &raw, reading, total, Resume::new(journal));
     if interrupt::requested() {
         pool.terminate();
     }
-    outcome
+    let code = outcome?;
+    objects.finish()?;
+    Ok(code)
 }
 
 /// The guest, with the argument of its initializer.
@@ -58,13 +64,24 @@ fn load(args: &RunArgs) -> Result<Guest, Failure> {
 
 /// Calls a task once, and prints its value.
 fn call(args: &RunArgs, task: &str, arguments: &[String]) -> Done {
+    let objects = Objects::declare(&args.objects)?;
     let guest = load(args)?;
     let signature = guest.task(choose_task(&guest, Some(task))?).map_err(Failure::input)?.clone();
-    let arguments = typed_arguments(&signature, arguments)?;
+    let text = typed_arguments(&signature, arguments)?;
+    let misfit = |error: JsonError| {
+        let place = if error.path.is_empty() { "" } else { " at " };
+        let failure =
+            Failure::input(format!("the arguments do not fit{place}{}: {}", error.path, error.message));
+        if signature.takes_objects() { failure.hint(DECLARE) } else { failure }
+    };
+    objects.named.check(&signature, text.as_bytes()).map_err(misfit)?;
     let pool = start_pool(args, guest)?;
+    let objects = objects.start(&pool.manager())?;
+    let arguments = objects.named.arguments(&signature, text.as_bytes()).map_err(misfit)?;
     let future = task_of(&pool, task, args)?.submit(arguments).map_err(Failure::input)?;
     interrupt::ends(future.clone());
     let completed = future.completed();
+    objects.finish()?;
     let mut logs = Logs::open(&args.logs).map_err(|error| cannot_write(&args.logs, &error))?;
     logs.write_plain(&completed).map_err(|error| cannot_write(&args.logs, &error))?;
     if interrupt::requested() {
@@ -88,7 +105,7 @@ fn call(args: &RunArgs, task: &str, arguments: &[String]) -> Done {
 }
 
 /// The arguments of a call, one word each: JSON, or a text as it is where the task takes one.
-fn typed_arguments(signature: &Signature, words: &[String]) -> Result<Vec<u8>, Failure> {
+fn typed_arguments(signature: &Signature, words: &[String]) -> Result<String, Failure> {
     let types: Vec<String> = signature.parameters().map(|(_, ty)| ty).collect();
     if types.len() != words.len() {
         let shown = inspect::signature(signature);
@@ -103,16 +120,15 @@ fn typed_arguments(signature: &Signature, words: &[String]) -> Result<Vec<u8>, F
         .zip(words)
         .map(|(ty, word)| {
             let is_text = ty == "string" && serde_json::from_str::<String>(word).is_err();
-            if is_text { serde_json::Value::from(word.as_str()).to_string() } else { word.clone() }
+            // What is a word and no JSON can only be a text, such as an object's name.
+            let is_word = word.starts_with(|first: char| first.is_alphabetic())
+                && serde_json::from_str::<serde::de::IgnoredAny>(word).is_err();
+            if is_text || is_word { serde_json::Value::from(word.as_str()).to_string() } else { word.clone() }
         })
         .collect();
-    let text = match values.as_slice() {
+    Ok(match values.as_slice() {
         [only] => only.clone(),
         several => format!("[{}]", several.join(",")),
-    };
-    signature.arguments_from_json(text.as_bytes()).map_err(|error| {
-        let place = if error.path.is_empty() { "" } else { " at " };
-        Failure::input(format!("the arguments do not fit{place}{}: {}", error.path, error.message))
     })
 }
 
@@ -145,6 +161,7 @@ fn start_pool(args: &RunArgs, guest: Guest) -> Result<Pool, Failure> {
         .isolation(args.isolation.into())
         .retries(args.retries)
         .max_tasks_per_worker(args.max_tasks_per_worker)
+        .shared_memory(u64::MAX)
         .sub_tasks((args.sub_tasks > 0).then(|| SubTasks { depth: args.sub_tasks, ..SubTasks::default() }));
     if let Some(workers) = args.workers {
         builder = builder.workers(workers);
@@ -272,14 +289,14 @@ fn map(
     args: &RunArgs,
     source: &Source,
     raw: &RawTask,
-    signature: &Signature,
+    reading: Reading<'_>,
     total: Option<u64>,
     resume: Resume,
 ) -> Done {
-    let mut sinks = Sinks::open(args, source, raw, signature, total)?;
+    let mut sinks = Sinks::open(args, source, raw, reading.signature, total)?;
     let end = RefCell::new(InputEnd::default());
     let (stopped, resume) = (Cell::new(false), RefCell::new(resume));
-    let inputs = inputs(source, signature, &end)?.take_while(|_| !interrupt::requested() && !stopped.get());
+    let inputs = inputs(source, reading, &end)?.take_while(|_| !interrupt::requested() && !stopped.get());
     let inputs = inputs.filter(|input: &Input| resume.borrow_mut().is_to_run(input));
     let mut results: RawMap<_> = if args.unordered { raw.imap_unordered(inputs) } else { raw.map(inputs) };
     interrupt::stops(results.canceller());

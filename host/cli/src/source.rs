@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use wpool::Signature;
+use wpool::{JsonError, NamedObjects, RawArguments, Signature};
 
 use crate::args::{InputFormat, RunArgs};
 use crate::exit_code::Failure;
@@ -37,7 +37,14 @@ impl FileState {
 }
 
 /// One input, ready for the pool: its arguments, or why it has none.
-pub(crate) type Input = Result<Vec<u8>, String>;
+pub(crate) type Input = Result<RawArguments, String>;
+
+/// What inputs are read by: the task's types, and the objects that they can name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    pub(crate) signature: &'a Signature,
+    pub(crate) objects: &'a NamedObjects,
+}
 
 impl Source {
     pub(crate) fn find(args: &RunArgs) -> Result<Self, Failure> {
@@ -64,7 +71,8 @@ impl Source {
     }
 
     /// Reads a regular file whole against the description, and counts its items. Nothing has run yet.
-    pub(crate) fn check(&self, signature: &Signature) -> Result<Option<u64>, Failure> {
+    pub(crate) fn check(&self, reading: Reading<'_>) -> Result<Option<u64>, Failure> {
+        let Reading { signature, objects } = reading;
         match self {
             Self::Stream { .. } => Ok(None),
             Self::Contents(files) => {
@@ -82,8 +90,10 @@ impl Source {
                 let mut count = 0;
                 for item in items(BufReader::new(file), *layout) {
                     let item = item.map_err(|error| Failure::input(format!("{}:{error}", path.display())))?;
-                    if let Err(message) = arguments_of(signature, &item, count) {
-                        return Err(Failure::input(format!("{}:{message}", path.display())));
+                    if let Err(error) = objects.check(signature, &item.text) {
+                        let message = with_place(&item, count, error);
+                        let failure = Failure::input(format!("{}:{message}", path.display()));
+                        return Err(if signature.takes_objects() { failure.hint(DECLARE) } else { failure });
                     }
                     count += 1;
                 }
@@ -122,18 +132,19 @@ fn items<R: BufRead>(reader: R, layout: Layout) -> Items<R> {
     Items::new(reader, layout, wpool::Limits::default().arguments as usize * TEXT_PER_BYTE)
 }
 
-/// The arguments of one item; the message has the place in the file and in the item.
-fn arguments_of(signature: &Signature, item: &Item, index: u64) -> Input {
-    signature.arguments_from_json(&item.text).map_err(|error| {
-        let (line, column) = match (error.line, error.syntax || !error.path.is_empty()) {
-            // The item as a whole does not fit.
-            (_, false) => (item.line, item.column),
-            (0 | 1, true) => (item.line, item.column + error.column.saturating_sub(1)),
-            (line, true) => (item.line + line - 1, error.column),
-        };
-        let place = if error.path.is_empty() || error.path.starts_with(['.', '[']) { "" } else { "." };
-        format!("{line}:{column}: inputs[{index}]{place}{}: {}", error.path, error.message)
-    })
+/// What helps if a name is unknown.
+pub(crate) const DECLARE: &str = "declare shared objects with --queue NAME, --dict NAME and the like";
+
+/// What is wrong with an item, with the place in the file and in the item.
+fn with_place(item: &Item, index: u64, error: JsonError) -> String {
+    let (line, column) = match (error.line, error.syntax || !error.path.is_empty()) {
+        // The item as a whole does not fit.
+        (_, false) => (item.line, item.column),
+        (0 | 1, true) => (item.line, item.column + error.column.saturating_sub(1)),
+        (line, true) => (item.line + line - 1, error.column),
+    };
+    let place = if error.path.is_empty() || error.path.starts_with(['.', '[']) { "" } else { "." };
+    format!("{line}:{column}: inputs[{index}]{place}{}: {}", error.path, error.message)
 }
 
 /// What ended the input before its end.
@@ -148,19 +159,19 @@ pub(crate) struct InputEnd {
 /// The inputs, one after the other. What ends them early is left in `end`.
 pub(crate) fn inputs<'a>(
     source: &'a Source,
-    signature: &'a Signature,
+    reading: Reading<'a>,
     end: &'a std::cell::RefCell<InputEnd>,
 ) -> Result<Box<dyn Iterator<Item = Input> + 'a>, Failure> {
     let unreadable =
         |path: &Path, error| Failure::input(format!("cannot read `{}`: {error}", path.display()));
     Ok(match source {
-        Source::Contents(files) => Box::new(files.iter().map(|path| content(path, signature))),
+        Source::Contents(files) => Box::new(files.iter().map(|path| content(path, reading.signature))),
         Source::File { path, layout, state } => {
             let file = File::open(path).map_err(|error| unreadable(path, error))?;
             if FileState::of(&file).ok().as_ref() != Some(state) {
                 return Err(Failure::input(format!("`{}` changed while it was read", path.display())));
             }
-            let read = json_inputs(items(BufReader::new(file), *layout), signature, end);
+            let read = json_inputs(items(BufReader::new(file), *layout), reading, end);
             // Every item was checked, so a misfit now is a file that changed.
             Box::new(read.map_while(|input| {
                 end.borrow_mut().changed |= input.is_err();
@@ -177,20 +188,21 @@ pub(crate) fn inputs<'a>(
             let mut reader = reader;
             let name = path.as_deref().unwrap_or_else(|| Path::new("-"));
             let layout = layout_of(name, *format, &mut reader).map_err(|error| unreadable(name, error))?;
-            Box::new(json_inputs(items(reader, layout), signature, end))
+            Box::new(json_inputs(items(reader, layout), reading, end))
         }
     })
 }
 
 fn json_inputs<'a, R: BufRead + 'a>(
     items: Items<R>,
-    signature: &'a Signature,
+    reading: Reading<'a>,
     end: &'a std::cell::RefCell<InputEnd>,
 ) -> impl Iterator<Item = Input> + 'a {
     let mut index = 0;
     items.map_while(move |item| match item {
         Ok(item) => {
-            let input = arguments_of(signature, &item, index);
+            let input = reading.objects.arguments(reading.signature, &item.text);
+            let input = input.map_err(|error| with_place(&item, index, error));
             index += 1;
             Some(input)
         }
@@ -204,7 +216,9 @@ fn json_inputs<'a, R: BufRead + 'a>(
 fn content(path: &Path, signature: &Signature) -> Input {
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
     match signature.arguments_from_content(&bytes) {
-        Some(arguments) => arguments.map_err(|error| format!("{}: {error}", path.display())),
+        Some(arguments) => {
+            arguments.map(RawArguments::from).map_err(|error| format!("{}: {error}", path.display()))
+        }
         None => Err("the task does not take a file's content".to_owned()),
     }
 }

@@ -25,6 +25,14 @@ impl Types {
         &self.0[index as usize]
     }
 
+    /// The same types with one more, and its index.
+    pub(crate) fn with(&self, ty: Type) -> (Self, TypeIndex) {
+        let mut types = self.0.clone();
+        types.push(ty);
+        let index = TypeIndex::try_from(types.len() - 1).expect("a guest has few types");
+        (Self(types), index)
+    }
+
     /// The types of a program's own, which its compiler has made.
     pub(crate) fn from_table(table: TypeTable) -> Self {
         Self(table.into_types())
@@ -217,6 +225,11 @@ impl Signature {
         self.types.0.iter().any(|ty| matches!(ty, Type::Handle(_)))
     }
 
+    /// Whether the task may take shared objects.
+    pub fn takes_objects(&self) -> bool {
+        self.carries_handles()
+    }
+
     /// The fingerprints of what the task takes, one parameter or a tuple, and of what it returns.
     pub(crate) fn fingerprints(&self) -> (u64, u64) {
         self.fingerprints
@@ -276,7 +289,7 @@ impl Signature {
     /// [`JsonError`] says what does not fit, and where.
     pub fn arguments_from_json(&self, text: &[u8]) -> Result<Vec<u8>, JsonError> {
         let mut out = Vec::new();
-        json::arguments_from_json(self, text, &mut out)?;
+        json::arguments_from_json(self, text, &mut out, &json::no_objects)?;
         Ok(out)
     }
 

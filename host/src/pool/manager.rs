@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, Weak};
 
 use serde::Serialize;
-use wpool_abi::object::{Item, ObjectError};
+use wpool_abi::object::{Item, Number as Form, ObjectError, Rights};
 use wpool_objects::Number;
 use wpool_schema::Schema;
 
@@ -42,7 +42,7 @@ impl Manager {
     }
 
     /// A handle on an object that is made now. Of a pool that is gone it is one on nothing.
-    fn make(&self, shape: Shape) -> Handle {
+    pub(super) fn make(&self, shape: Shape) -> Handle {
         let [grant] = self.with_objects(|objects| [objects.make(shape)]);
         Handle::new(grant, &self.shared)
     }
@@ -195,9 +195,17 @@ impl Manager {
     /// # Errors
     /// [`ObjectError::Quota`] if that is more than the pool may have, or than the system has.
     pub fn shared_array<T: Number>(&self, len: usize) -> Result<SharedArray<T>, ObjectError> {
-        let bytes = len.saturating_mul(size_of::<T>());
-        let handle = self.make_memory(bytes, || SharedMemory::create(T::FORM, len))?;
-        Ok(SharedArray::from_handle(handle))
+        self.make_array(T::FORM, len).map(SharedArray::from_handle)
+    }
+
+    pub(super) fn make_array(&self, form: Form, len: usize) -> Result<Handle, ObjectError> {
+        let bytes = len.saturating_mul(form.width());
+        self.make_memory(bytes, || SharedMemory::create(form, len))
+    }
+
+    pub(super) fn make_constant(&self, form: Form, bytes: &[u8]) -> Result<Handle, ObjectError> {
+        let handle = self.make_memory(bytes.len(), || SharedMemory::constant(form, bytes))?;
+        Ok(wpool_objects::Handle::narrowed(&handle, Rights::READ))
     }
 
     /// These numbers in memory that nobody can change: what is large, and many tasks read, is put there once instead
@@ -206,10 +214,7 @@ impl Manager {
     /// # Errors
     /// As [`shared_array`](Self::shared_array).
     pub fn broadcast<T: Number>(&self, numbers: &[T]) -> Result<SharedSlice<T>, ObjectError> {
-        let bytes: &[u8] = bytemuck::cast_slice(numbers);
-        let handle = self.make_memory(bytes.len(), || SharedMemory::constant(T::FORM, bytes))?;
-        let slice = SharedArray::from_handle(handle).slice();
-        Ok(slice)
+        self.make_constant(T::FORM, bytemuck::cast_slice(numbers)).map(SharedSlice::from_handle)
     }
 }
 

@@ -31,6 +31,7 @@ mod jobs;
 mod lead;
 mod manager;
 mod map;
+mod named;
 mod objects;
 mod rate;
 mod requests;
@@ -60,8 +61,9 @@ pub use self::manager::{
     SimpleQueue, Value,
 };
 pub use self::map::{Canceller, Map, RawMap};
+pub use self::named::{NamedError, NamedObjects, ObjectSpec};
 pub use self::solo::{Process, ProcessBuilder, StillRunning};
-pub use self::task::{RawTask, Task};
+pub use self::task::{RawArguments, RawTask, Task};
 pub use self::wait::{AsCompleted, ReturnWhen, Unfinished, Waited, as_completed, wait};
 
 use self::core::Shared;

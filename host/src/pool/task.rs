@@ -30,6 +30,36 @@ pub struct RawTask {
     call: Call,
 }
 
+/// Arguments of one call: bytes in postcard, and the handles on shared objects in them.
+#[derive(Debug, Clone, Default)]
+pub struct RawArguments {
+    bytes: Vec<u8>,
+    handles: Vec<Handle>,
+}
+
+impl RawArguments {
+    pub(super) fn new(bytes: Vec<u8>, handles: Vec<Handle>) -> Self {
+        Self { bytes, handles }
+    }
+
+    /// The bytes in postcard.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Vec<u8>> for RawArguments {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(bytes, Vec::new())
+    }
+}
+
+impl From<RawArguments> for Arguments {
+    fn from(RawArguments { bytes, handles }: RawArguments) -> Self {
+        Self { bytes, grants: handles.iter().map(Handle::to_grant).collect() }
+    }
+}
+
 /// Settings of a handle, for the raw and the typed one.
 macro_rules! task_settings {
     (|$task:ident| $options:expr) => {
@@ -140,16 +170,19 @@ impl RawTask {
     ///
     /// # Errors
     /// If the pool is closed, or the arguments are larger than they may be.
-    pub fn submit(&self, arguments: Vec<u8>) -> Result<TaskFuture<Undecoded>, SubmitError> {
-        self.submit_as(arguments, true)
+    pub fn submit(&self, arguments: impl Into<RawArguments>) -> Result<TaskFuture<Undecoded>, SubmitError> {
+        self.submit_as(arguments.into(), true)
     }
 
     /// Submits one call, unless the queue is full.
     ///
     /// # Errors
     /// As [`submit`](Self::submit), and [`SubmitError::QueueFull`].
-    pub fn try_submit(&self, arguments: Vec<u8>) -> Result<TaskFuture<Undecoded>, SubmitError> {
-        self.submit_as(arguments, false)
+    pub fn try_submit(
+        &self,
+        arguments: impl Into<RawArguments>,
+    ) -> Result<TaskFuture<Undecoded>, SubmitError> {
+        self.submit_as(arguments.into(), false)
     }
 
     fn submit_as<R>(
@@ -173,28 +206,32 @@ impl RawTask {
 
     /// Calls the task for each input, and gives the results in the order of the inputs. An input that is
     /// an error is that place's error, and nothing runs for it.
-    pub fn map<I>(&self, inputs: I) -> RawMap<I::IntoIter>
+    pub fn map<I, A>(&self, inputs: I) -> RawMap<I::IntoIter>
     where
-        I: IntoIterator<Item = Result<Vec<u8>, String>>,
+        I: IntoIterator<Item = Result<A, String>>,
+        A: Into<RawArguments>,
     {
         self.map_bytes(inputs, true)
     }
 
     /// Calls the task for each input, and gives the results as they come, with the places of their inputs.
-    pub fn imap_unordered<I>(&self, inputs: I) -> RawMap<I::IntoIter>
+    pub fn imap_unordered<I, A>(&self, inputs: I) -> RawMap<I::IntoIter>
     where
-        I: IntoIterator<Item = Result<Vec<u8>, String>>,
+        I: IntoIterator<Item = Result<A, String>>,
+        A: Into<RawArguments>,
     {
         self.map_bytes(inputs, false)
     }
 
-    fn map_bytes<I>(&self, inputs: I, ordered: bool) -> RawMap<I::IntoIter>
+    fn map_bytes<I, A>(&self, inputs: I, ordered: bool) -> RawMap<I::IntoIter>
     where
-        I: IntoIterator<Item = Result<Vec<u8>, String>>,
+        I: IntoIterator<Item = Result<A, String>>,
+        A: Into<RawArguments>,
     {
-        let append = |arguments: Result<Vec<u8>, String>, out: &mut Vec<u8>| {
-            out.extend_from_slice(&arguments?);
-            Ok(())
+        let append = |arguments: Result<A, String>, out: &mut Vec<u8>| {
+            let RawArguments { bytes, handles } = arguments?.into();
+            out.extend_from_slice(&bytes);
+            handles.iter().try_for_each(|handle| wpool_objects::Handle::send(handle).map(drop))
         };
         self.map_with(inputs.into_iter(), append, ordered)
     }

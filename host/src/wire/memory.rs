@@ -265,11 +265,7 @@ macro_rules! elements {
     )* };
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    trivial_numeric_casts,
-    reason = "the lowest bits are the number"
-)]
+#[expect(clippy::cast_possible_truncation, trivial_numeric_casts, reason = "the lowest bits are the number")]
 mod element {
     use super::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Element, Ordering};
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
-use wpool_abi::{Field, Type, Variant, VariantData};
+use wpool_abi::{Field, HandleType, Type, TypeIndex, Variant, VariantData};
 
 use super::{JsonError, Keys, keys_of, push_varint, zigzag};
 use crate::guest::description::{Signature, Types};
@@ -16,15 +16,48 @@ pub(crate) fn arguments_from_json(
     signature: &Signature,
     text: &[u8],
     out: &mut Vec<u8>,
+    objects: Objects<'_>,
+) -> Result<(), JsonError> {
+    read_whole(signature.types(), text, out, objects, |context, out, deserializer| match signature.params() {
+        [only] => Value { context, ty: context.types.get(only.ty), out }.deserialize(deserializer),
+        params => Arguments { context, params, out }.deserialize(deserializer),
+    })
+}
+
+/// Reads one value from a text that holds nothing else, and appends it to `out`.
+pub(crate) fn value_from_json(
+    types: &Types,
+    ty: TypeIndex,
+    text: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), JsonError> {
+    read_whole(types, text, out, &no_objects, |context, out, deserializer| {
+        Value { context, ty: types.get(ty), out }.deserialize(deserializer)
+    })
+}
+
+/// Finds the object of a name, which must be of a type, and tells which place its handle has.
+pub(crate) type Objects<'o> = &'o dyn Fn(&str, &HandleType) -> Result<u32, String>;
+
+/// There are none.
+pub(crate) fn no_objects(name: &str, _: &HandleType) -> Result<u32, String> {
+    Err(format!("no shared object is named `{name}`"))
+}
+
+type JsonText<'t> = serde_json::Deserializer<serde_json::de::SliceRead<'t>>;
+
+fn read_whole<'t>(
+    types: &Types,
+    text: &'t [u8],
+    out: &mut Vec<u8>,
+    objects: Objects<'_>,
+    read: impl FnOnce(Context<'_>, &mut Vec<u8>, &mut JsonText<'t>) -> Result<(), serde_json::Error>,
 ) -> Result<(), JsonError> {
     let place = RefCell::new(Vec::new());
-    let context = Context { types: signature.types(), place: &place };
+    let context = Context { types, place: &place, objects };
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let before = out.len();
-    let read = match signature.params() {
-        [only] => Value { context, ty: context.types.get(only.ty), out }.deserialize(&mut deserializer),
-        params => Arguments { context, params, out }.deserialize(&mut deserializer),
-    };
+    let read = read(context, out, &mut deserializer);
     read.and_then(|()| {
         place.borrow_mut().clear();
         deserializer.end()
@@ -46,6 +79,7 @@ enum Step {
 struct Context<'a> {
     types: &'a Types,
     place: &'a RefCell<Vec<Step>>,
+    objects: Objects<'a>,
 }
 
 impl Context<'_> {
@@ -221,6 +255,10 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
                 Err(_) => return Err(E::invalid_value(Unexpected::Str(text), &self)),
             },
             Type::F32 | Type::F64 => return self.named_float(text),
+            Type::Handle(handle) => {
+                let place = (self.context.objects)(text, handle).map_err(E::custom)?;
+                push_varint(self.out, place.into());
+            }
             Type::Enum { variants, .. } => {
                 let (number, variant) = find_variant(variants, text)?;
                 if variant.data != VariantData::Unit {

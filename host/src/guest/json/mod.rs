@@ -12,16 +12,18 @@
 //! | structs | objects; what is left out must be an `Option` |
 //! | maps | objects, if the keys are strings, characters or integers; otherwise arrays of pairs |
 //! | enums | `"Name"`, or `{"Name": value}` |
+//! | handles | as an input the name of an object |
 
 mod from_json;
 mod to_json;
 
 use std::fmt;
 
-pub(crate) use from_json::{arguments_from_json, push_bytes};
+pub(crate) use from_json::{arguments_from_json, no_objects, push_bytes, value_from_json};
 pub(crate) use to_json::value_to_json;
 
 use super::description::Types;
+use wpool_abi::object::Number;
 use wpool_abi::{Type, TypeIndex};
 
 /// How deep values may be nested, in both directions. It is what serde_json allows.
@@ -98,6 +100,30 @@ fn push_varint(out: &mut Vec<u8>, mut value: u128) {
     }
 }
 
+/// Appends how many elements follow.
+pub(crate) fn push_len(out: &mut Vec<u8>, len: usize) {
+    push_varint(out, len as u128);
+}
+
+/// Numbers as they lie in shared memory, as a sequence in postcard.
+pub(crate) fn numbers_in_postcard(form: Number, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    push_len(&mut out, bytes.len() / form.width());
+    for element in bytes.chunks_exact(form.width()) {
+        let mut word = [0; 8];
+        word[..element.len()].copy_from_slice(element);
+        let unsigned = u64::from_le_bytes(word);
+        let unused = 64 - 8 * element.len();
+        let signed = (unsigned << unused).cast_signed() >> unused;
+        match form {
+            Number::U8 | Number::I8 | Number::F32 | Number::F64 => out.extend_from_slice(element),
+            Number::U16 | Number::U32 | Number::U64 => push_varint(&mut out, unsigned.into()),
+            Number::I16 | Number::I32 | Number::I64 => push_varint(&mut out, zigzag(signed.into())),
+        }
+    }
+    out
+}
+
 /// The unsigned form of a signed number, small for small absolute values.
 fn zigzag(value: i128) -> u128 {
     ((value << 1) ^ (value >> 127)).cast_unsigned()
@@ -133,7 +159,7 @@ mod tests {
 
     fn encode(signature: &Signature, json: &str) -> Result<Vec<u8>, JsonError> {
         let mut out = Vec::new();
-        arguments_from_json(signature, json.as_bytes(), &mut out).map(|()| out)
+        arguments_from_json(signature, json.as_bytes(), &mut out, &no_objects).map(|()| out)
     }
 
     fn decode(signature: &Signature, bytes: &[u8]) -> Result<String, ValueError> {
