@@ -12,7 +12,9 @@ fn main() {
         for entry in [
             "Cargo.toml",
             "Cargo.lock",
+            "bank",
             "behaviours",
+            "crawl",
             "mandelbrot",
             "primes",
             "thumbnail",
@@ -20,6 +22,7 @@ fn main() {
             "src",
             "macros/src",
             "abi/src",
+            "objects/src",
             "schema/src",
         ] {
             let path = Path::new(watched).join(entry);

@@ -57,6 +57,31 @@ fn plugins_are_called_each_in_a_pool_of_its_own() {
 }
 
 #[test]
+fn a_crawler_of_many_hands_visits_each_page_once() {
+    let expected = "1000 pages with 3000 links\neach visited once: true\n";
+    assert_eq!(run(env!("CARGO_BIN_EXE_crawl"), &[]), expected);
+}
+
+#[test]
+fn twenty_thousand_transactions_are_exact_under_a_lock() {
+    let expected = "with a lock the balance is exact\nwithout a lock the balance is wrong\n";
+    assert_eq!(run(env!("CARGO_BIN_EXE_bank"), &[]), expected);
+}
+
+#[test]
+fn words_are_counted_into_one_dictionary() {
+    let expected = "  6 the\n  4 a\n  4 and\n75 words, all of them counted: true\n";
+    assert_eq!(run(env!("CARGO_BIN_EXE_tally"), &[]), expected);
+}
+
+#[test]
+fn matrices_are_multiplied_in_shared_memory() {
+    let said = run(env!("CARGO_BIN_EXE_matrix"), &[]);
+    assert!(said.starts_with("256 x 256 in 16 tasks, "), "{said}");
+    assert!(said.ends_with("right cells of 256 that were looked at: 256\n"), "{said}");
+}
+
+#[test]
 fn the_tour_says_what_it_is_to_say() {
     for (program, expected) in [
         (env!("CARGO_BIN_EXE_t01_map"), "1\n4\n9\n16\n25\n"),
@@ -93,6 +118,32 @@ fn the_tour_says_what_it_is_to_say() {
         (
             env!("CARGO_BIN_EXE_t12_sub_tasks"),
             "the twelfth: 144\ntasks for that: 465\nthe fourteenth: sub-tasks may lie 12 deep\n",
+        ),
+        (env!("CARGO_BIN_EXE_t13_shared_array"), "the array: [1, 4, 9, 16]\nthe sum: 30\n"),
+        (env!("CARGO_BIN_EXE_t14_records"), "Sam: 10\nAdam: 9\nKevin: 9\nJeff: 8\n"),
+        (env!("CARGO_BIN_EXE_t15_queue"), "1\n4\n9\n16\nempty: true\n"),
+        (
+            env!("CARGO_BIN_EXE_t16_pipe"),
+            "echoed: hello\nechoed: hey\nechoed: hru?\nmessages: 3\nnobody is left: true\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t17_deposits"),
+            "with a lock the balance was right 10 times of 10\nwithout one it was wrong: true\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t18_pool_queue"),
+            "read: [1, 4, 9, 16, 25, 36, 49, 64, 81, 100, 121, 144, 169, 196, 225, 256, 289, 324, 361, 400]\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t19_every_object"),
+            "locked: false and false\n\
+             semaphore: 2\n\
+             dict: [(\"answer\", 42)], list: [1, 2, 3]\n\
+             namespace: wpool, value: 7\n\
+             array: [7, 9], shared array: [5]\n\
+             pipe: a pipe indeed\n\
+             queue: all done\n\
+             all have come to the barrier\n",
         ),
     ] {
         assert_eq!(run(program, &[]), expected, "{program}");

@@ -8,7 +8,7 @@ use wpool_examples::{guest, say};
 fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
     let pool = Pool::builder(Guest::from_file(guest("tour")?)?).workers(2).build()?;
-    let square = pool.task::<(i64, u32), i64>("slow_square")?;
+    let square = pool.task::<(i64, u64), i64>("slow_square")?;
     let inputs = [(3, 400_000_000), (2, 0), (1, 0)];
     let ordered: Result<Vec<i64>, _> = square.imap(inputs).collect();
     say(&format!("imap:           {:?}", ordered?));

@@ -2,7 +2,10 @@
 
 use std::sync::Mutex;
 
-use wpool_guest::{SubTaskError, submit};
+use wpool_guest::{
+    Array, Barrier, Condition, Connection, Dict, Event, List, Lock, Namespace, ObjectError, Queue, RLock,
+    Receiver, Semaphore, Sender, SharedArray, SubTaskError, Value, submit,
+};
 
 static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
@@ -20,7 +23,7 @@ fn cube(number: i64) -> i64 {
 
 /// The square of a number, after a while of computing.
 #[wpool_guest::task]
-fn slow_square(number: i64, rounds: u32) -> i64 {
+fn slow_square(number: i64, rounds: u64) -> i64 {
     (0..rounds).for_each(|round| {
         std::hint::black_box(round);
     });
@@ -62,4 +65,108 @@ fn fibonacci(n: u32) -> Result<u64, SubTaskError> {
     }
     let (left, right) = (submit::<u64>("fibonacci", &(n - 1)), submit::<u64>("fibonacci", &(n - 2)));
     Ok(left.result()? + right.result()?)
+}
+
+/// Writes the squares of numbers into a shared array, and their sum into a shared value.
+#[wpool_guest::task]
+fn squares_and_sum(numbers: Vec<i64>, squares: SharedArray<i64>, sum: Value<i64>) -> Result<(), ObjectError> {
+    let own: Vec<i64> = numbers.iter().map(|number| number * number).collect();
+    squares.write(0, &own)?;
+    sum.set(&own.iter().sum())
+}
+
+/// Puts one more record behind the others.
+#[wpool_guest::task]
+fn add_record(record: (String, u32), records: List<(String, u32)>) -> Result<(), ObjectError> {
+    records.append(&record)
+}
+
+/// A line for each record.
+#[wpool_guest::task]
+fn show_records(records: List<(String, u32)>) -> Result<Vec<String>, ObjectError> {
+    Ok(records.to_vec()?.iter().map(|(name, score)| format!("{name}: {score}")).collect())
+}
+
+/// Puts the squares of numbers into a queue.
+#[wpool_guest::task]
+fn put_squares(numbers: Vec<i64>, into: Sender<i64>) -> Result<(), ObjectError> {
+    numbers.iter().try_for_each(|number| into.put(&(number * number)))
+}
+
+/// Takes numbers out of a queue until that is closed.
+#[wpool_guest::task]
+fn take_all(from: Receiver<i64>) -> Result<Vec<i64>, ObjectError> {
+    let mut taken = Vec::new();
+    loop {
+        match from.get() {
+            Ok(number) => taken.push(number),
+            Err(ObjectError::Closed) => return Ok(taken),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends back what it receives, until END.
+#[wpool_guest::task]
+fn echo_until_end(pipe: Connection<String>) -> Result<u32, ObjectError> {
+    let mut count = 0;
+    loop {
+        let message = pipe.recv()?;
+        if message == "END" {
+            return Ok(count);
+        }
+        pipe.send(&message)?;
+        count += 1;
+    }
+}
+
+/// Adds to a balance, many times, with a lock or without.
+#[wpool_guest::task]
+fn deposit(times: u32, amount: i64, balance: Value<i64>, lock: Option<Lock>) -> Result<(), ObjectError> {
+    for _ in 0..times {
+        let _held = lock.as_ref().map(Lock::acquire).transpose()?;
+        balance.set(&(balance.get()? + amount))?;
+    }
+    Ok(())
+}
+
+/// One of each object.
+#[derive(serde::Deserialize, wpool_guest::Schema)]
+struct Everything {
+    queue: Queue<String>,
+    pipe: Connection<String>,
+    lock: Lock,
+    rlock: RLock,
+    semaphore: Semaphore,
+    condition: Condition,
+    event: Event,
+    barrier: Barrier,
+    dict: Dict<String, u32>,
+    list: List<u32>,
+    namespace: Namespace,
+    value: Value<u32>,
+    array: Array<u32>,
+    shared: SharedArray<u32>,
+}
+
+/// Does one thing with each object, together with the program that has started it.
+#[wpool_guest::task]
+fn use_everything(all: Everything) -> Result<(), ObjectError> {
+    all.event.wait()?;
+    {
+        let _held = all.lock.acquire()?;
+        let (_once, _twice) = (all.rlock.acquire()?, all.rlock.acquire()?);
+        let _one_of_two = all.semaphore.acquire()?;
+        all.dict.set(&"answer".to_owned(), &42)?;
+        all.list.extend(&[1, 2, 3])?;
+        all.namespace.set("name", &"wpool".to_owned())?;
+        all.value.update(|value| value + 1)?;
+        all.array.set(-1, &9)?;
+        all.shared.add(0, 5)?;
+    }
+    all.condition.acquire()?.notify_all()?;
+    let question = all.pipe.recv()?;
+    all.pipe.send(&format!("{question} indeed"))?;
+    all.queue.put(&"all done".to_owned())?;
+    all.barrier.wait().map(drop)
 }
