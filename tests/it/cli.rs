@@ -498,3 +498,166 @@ fn the_initializers_argument_is_json_or_a_file() {
         assert!(said.out.contains("init learn(words: list<string>, rounds: option<u32>)"), "{}", said.out);
     });
 }
+
+/// Runs the tests' guest with shared objects.
+fn with_objects(desk: &Desk, task: &str, inputs: &str, flags: &[&str]) -> Said {
+    desk.write("in.json", inputs);
+    desk.run(&[&["run", wpool_tests::OK_OBJECTS, "--task", task, "--map", "in.json"], flags].concat())
+}
+
+#[test]
+fn a_queue_is_written_as_it_fills() {
+    bounded(|| {
+        let desk = Desk::new();
+        let inputs = r#"[[3, "numbers"], [2, "numbers"]]"#;
+        // The queue has room for one: somebody takes them out all the time.
+        let flags = ["--queue", "numbers:1", "--drain", "numbers=out.jsonl"];
+        let said = with_objects(&desk, "produce", inputs, &flags);
+        assert_eq!((said.code, said.out.as_str()), (Some(0), "[\nnull,\nnull\n]\n"), "{}", said.err);
+        let mut lines: Vec<String> = desk.read("out.jsonl").lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["0", "0", "1", "1", "2"]);
+        let said =
+            with_objects(&desk, "produce", inputs, &["--queue", "numbers", "--dump", "numbers=left.json"]);
+        assert_eq!(
+            (said.code, desk.read("left.json").len()),
+            (Some(0), "[0,1,2,0,1]\n".len()),
+            "{}",
+            said.err
+        );
+    });
+}
+
+#[test]
+fn what_objects_hold_is_written_at_the_end() {
+    bounded(|| {
+        let desk = Desk::new();
+        let flags = ["--value", "balance=10", "--lock", "lock", "--dump", "balance=balance.json"];
+        let said = with_objects(
+            &desk,
+            "deposit",
+            r#"[[100, 2, "balance", "lock"], [100, -1, "balance", "lock"]]"#,
+            &flags,
+        );
+        assert_eq!((said.code, desk.read("balance.json").as_str()), (Some(0), "110\n"), "{}", said.err);
+        let call =
+            |guest: &str, arguments: &[&str]| desk.run(&[&["run", guest, "--call"], arguments].concat());
+        let shared =
+            ["fill", "1", "4", "squares", "--shared-array", "squares:5", "--dump", "squares=squares.json"];
+        let said = call(wpool_tests::OK_SHARED, &shared);
+        assert_eq!(
+            (said.code, desk.read("squares.json").as_str()),
+            (Some(0), "[0,1,4,9,0]\n"),
+            "{}",
+            said.err
+        );
+        desk.write("bytes", [1u8, 2, 250]);
+        let said = call(wpool_tests::OK_SHARED, &["checksum", "bytes", "--broadcast", "bytes=bytes"]);
+        assert_eq!((said.code, said.out.as_str()), (Some(0), "253\n"), "{}", said.err);
+        let everything = r#"["queue", "dict", "list", "array", "namespace", "rlock", "semaphore"]"#;
+        let said = with_objects(&desk, "everything", &format!("[{everything}]"), &["--queue", "queue"]);
+        assert!(said.err.contains("no dict<string, u32> is named `dict`"), "{}", said.err);
+        // What nobody has named is as it was made.
+        let flags =
+            ["--dict", "d", "--list", "l", "--value", "v=[1]", "--shared-array", "s:2", "--queue", "numbers"];
+        let dumps = ["--dump", "d=d.json", "--dump", "l=l.json", "--dump", "v=v.json", "--dump", "s=s.json"];
+        let said = with_objects(&desk, "produce", r#"[[0, "numbers"]]"#, &[&flags[..], &dumps].concat());
+        let dumped = ["d", "l", "v", "s"].map(|name| desk.read(&format!("{name}.json")));
+        assert_eq!(dumped, ["{}\n", "[]\n", "[1]\n", "[0,0]\n"], "{}", said.err);
+    });
+}
+
+#[test]
+fn an_input_reaches_what_was_declared_and_nothing_else() {
+    bounded(|| {
+        let desk = Desk::new();
+        let refused = |task, inputs: &str, flags: &[&str], message: &str| {
+            let said = with_objects(&desk, task, inputs, flags);
+            assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
+            assert!(said.err.contains(message), "{message}: {}", said.err);
+        };
+        let numbers = ["--queue", "numbers"];
+        refused(
+            "produce",
+            r#"[[1, "numbers"]]"#,
+            &[],
+            "in.json:1:14: inputs[0].into: no sender<u32> is named `numbers`",
+        );
+        refused("produce", r#"[[1, "numbers"]]"#, &[], "hint: declare shared objects with --queue NAME");
+        refused(
+            "produce",
+            r#"[[1, "numbers"], [1, "other"]]"#,
+            &numbers,
+            "inputs[1].into: no sender<u32> is named `other`",
+        );
+        for handle in ["0", "null", "[0]", r#"{"queue": 1}"#] {
+            refused(
+                "produce",
+                &format!("[[1, {handle}]]"),
+                &numbers,
+                "inputs[0].into: expected sender<u32>, got ",
+            );
+        }
+        let dict = ["--dict", "numbers"];
+        refused("produce", r#"[[1, "numbers"]]"#, &dict, "expected sender<u32>, got `numbers`, a dict");
+        let value = ["--value", "balance=1.5"];
+        refused(
+            "deposit",
+            r#"[[1, 1, "balance", null]]"#,
+            &value,
+            "the first value of `balance`: expected i64, got floating point `1.5`",
+        );
+        refused("produce", "[]", &["--queue", "a", "--dict", "a"], "`a` is declared twice");
+        refused("produce", "[]", &["--queue", "a", "--drain", "b=f"], "no object is named `b`");
+        refused("produce", "[]", &["--dict", "a", "--drain", "a=f"], "`a` is no queue, its kind is dict");
+        refused("produce", "[]", &["--event", "a", "--dump", "a=f"], "`a` holds no values, its kind is event");
+        refused("produce", "[]", &["--broadcast", "a=none"], "cannot read `none`");
+        refused("produce", "[]", &["--queue", "a:0"], "`0` is no number above zero");
+        refused("produce", "[]", &["--queue", "a", "--resume", "journal"], "cannot be used with");
+        // From a pipe it is that item's error.
+        let run = ["run", wpool_tests::OK_OBJECTS, "--task", "produce", "--map", "-", "--queue", "numbers"];
+        let said = desk.run_with_input(&run, br#"[[1, "numbers"], [1, "other"], [1, "numbers"]]"#);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(
+            said.out.contains("no sender<u32> is named `other`") && said.err.contains("2 ok, 1 failed"),
+            "{}",
+            said.out
+        );
+    });
+}
+
+#[test]
+fn a_name_stands_for_one_type() {
+    bounded(|| {
+        let desk = Desk::new();
+        // The guest takes a queue of numbers and a pipe of texts, and more.
+        let inputs = r#"[["get", "q", "l", "e", "b", "c", "p"]]"#;
+        let said = with_objects(
+            &desk,
+            "wait_in",
+            inputs,
+            &["--queue", "q", "--lock", "l", "--event", "e", "--barrier", "b:2"],
+        );
+        assert!(said.err.contains("no condition is named `c`"), "{}", said.err);
+        desk.write("in.json", r#"[["numbers", "texts"], ["numbers", "numbers"]]"#);
+        let run = ["run", wpool_tests::OK_SHARED, "--task", "stray", "--map", "in.json"];
+        let said =
+            desk.run(&[&run[..], &["--shared-array", "numbers:3", "--shared-array", "texts:3"]].concat());
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        let said =
+            desk.run(&[&run[..], &["--shared-array", "numbers:3", "--broadcast", "texts=in.json"]].concat());
+        let expected = "inputs[0].part: expected shared_slice<u64>, got `texts`, bytes to be read only";
+        assert!(said.code == Some(2) && said.err.contains(expected), "{}", said.err);
+    });
+}
+
+#[test]
+fn a_device_is_written_and_not_replaced() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("in.json", "[1]");
+        let said = desk.run(&["run", wpool_tests::OK_SQUARE, "--map", "in.json", "--output", "/dev/stderr"]);
+        assert!(said.code == Some(0) && said.err.contains("[\n1\n]\n"), "{}", said.err);
+        assert!(Path::new("/dev/stderr").is_symlink());
+    });
+}

@@ -15,6 +15,7 @@ mod report;
 mod resume;
 mod run;
 mod source;
+mod target;
 
 use std::process::ExitCode;
 

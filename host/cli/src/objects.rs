@@ -5,12 +5,11 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use tempfile::NamedTempFile;
 use wpool::{Manager, NamedError, NamedObjects, ObjectSpec};
 
 use crate::args::{Assigned, Counted, ObjectArgs};
 use crate::exit_code::Failure;
-use crate::output::{folder_of, publish};
+use crate::target::Target;
 
 /// What was declared, and what is to be written where.
 #[derive(Debug)]
@@ -55,10 +54,12 @@ impl Objects {
                 .map_err(|error| Failure::input(format!("cannot read `{path}`: {error}")))?;
             declare(name, ObjectSpec::Broadcast(bytes))?;
         }
-        let check = |list: &[Assigned], queue| {
-            list.iter().try_for_each(|Assigned(name, _)| named.check_holds(name, queue))
-        };
-        check(&args.drain, true).and_then(|()| check(&args.dump, false)).map_err(Failure::input)?;
+        for Assigned(name, _) in &args.drain {
+            named.check_queue(name).map_err(Failure::input)?;
+        }
+        for Assigned(name, _) in &args.dump {
+            named.check_holds(name).map_err(Failure::input)?;
+        }
         Ok(Self { named, drains: args.drain.clone(), dumps: args.dump.clone() })
     }
 
@@ -76,7 +77,8 @@ impl Objects {
                 // Whoever still puts something in has to hear that nobody takes it.
                 named.close(&queue).map_err(DrainError::Object).and(drained)
             });
-            drains.push((name, path, thread.map_err(|error| Failure::start(&error))?));
+            let thread = thread.map_err(|error| Failure::start(&error))?;
+            drains.push(Drain { queue: name, path, thread });
         }
         Ok(Started { named: self.named, drains, dumps: self.dumps })
     }
@@ -97,23 +99,30 @@ enum DrainError {
     File(io::Error),
 }
 
+/// A queue that is written to a file as it fills.
+struct Drain {
+    queue: String,
+    path: PathBuf,
+    thread: JoinHandle<Result<(), DrainError>>,
+}
+
 /// A run's objects.
 pub(crate) struct Started {
     pub(crate) named: NamedObjects,
-    drains: Vec<(String, PathBuf, JoinHandle<Result<(), DrainError>>)>,
+    drains: Vec<Drain>,
     dumps: Vec<Assigned>,
 }
 
 impl Started {
     /// Nothing runs any more: writes what is left.
     pub(crate) fn finish(self) -> Result<(), Failure> {
-        for (name, path, thread) in self.drains {
-            self.named.close(&name).map_err(failed)?;
+        for Drain { queue, path, thread } in self.drains {
+            self.named.close(&queue).map_err(failed)?;
             match thread.join() {
                 Ok(Ok(())) => {}
                 Ok(Err(DrainError::Object(error))) => return Err(failed(error)),
                 Ok(Err(DrainError::File(error))) => return Err(cannot_write(&path, error)),
-                Err(_) => return Err(Failure::input(format!("`{name}` could not be drained"))),
+                Err(_) => return Err(Failure::input(format!("`{queue}` could not be drained"))),
             }
         }
         for Assigned(name, path) in self.dumps {
@@ -121,9 +130,9 @@ impl Started {
             let mut text = self.named.to_json(&name).map_err(failed)?;
             text.push('\n');
             let write = || {
-                let mut file = NamedTempFile::new_in(folder_of(&path))?;
-                file.write_all(text.as_bytes())?;
-                publish(file, &path)
+                let mut target = Target::open(&path)?;
+                target.write_all(text.as_bytes())?;
+                target.finish()
             };
             write().map_err(|error| cannot_write(&path, error))?;
         }

@@ -1,15 +1,14 @@
 //! How results are written: an array with failed results in their places, or a line per result.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize as _;
 use serde_json::{Map, Value, json};
-use tempfile::NamedTempFile;
 use wpool::{Signature, TaskError};
 
 use crate::args::Format;
+use crate::target::Target;
 
 /// Where results go.
 pub(crate) struct Output {
@@ -21,8 +20,7 @@ pub(crate) struct Output {
 
 enum Sink {
     Stdout(BufWriter<io::Stdout>),
-    /// Becomes the file when everything is written.
-    File(BufWriter<NamedTempFile>, PathBuf),
+    File(BufWriter<Target>),
 }
 
 impl Output {
@@ -30,10 +28,7 @@ impl Output {
     pub(crate) fn open(path: Option<&Path>, format: Format) -> io::Result<Self> {
         let sink = match path {
             None => Sink::Stdout(BufWriter::with_capacity(1 << 16, io::stdout())),
-            Some(path) => Sink::File(
-                BufWriter::with_capacity(1 << 16, NamedTempFile::new_in(folder_of(path))?),
-                path.to_owned(),
-            ),
+            Some(path) => Sink::File(BufWriter::with_capacity(1 << 16, Target::open(path)?)),
         };
         Ok(Self { sink, format, written: 0, text: Vec::new() })
     }
@@ -88,7 +83,7 @@ impl Output {
     fn sink(&mut self) -> &mut dyn Write {
         match &mut self.sink {
             Sink::Stdout(out) => out,
-            Sink::File(out, _) => out,
+            Sink::File(out) => out,
         }
     }
 
@@ -96,7 +91,8 @@ impl Output {
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match &mut self.sink {
             Sink::Stdout(out) => out.flush(),
-            Sink::File(..) => Ok(()),
+            Sink::File(out) if matches!(out.get_ref(), Target::Direct(_)) => out.flush(),
+            Sink::File(_) => Ok(()),
         }
     }
 
@@ -109,34 +105,12 @@ impl Output {
         }
         match self.sink {
             Sink::Stdout(mut out) => out.flush().map(|()| None),
-            Sink::File(out, path) => {
-                let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-                let target = if whole { path } else { partial(&path) };
-                publish(file, &target)?;
-                Ok((!whole).then_some(target))
+            Sink::File(out) => {
+                let target = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+                if whole { target.finish().map(|()| None) } else { target.finish_partial() }
             }
         }
     }
-}
-
-/// Puts a finished file in its place, readable as files are that this user makes.
-pub(crate) fn publish(file: NamedTempFile, target: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    // A temporary file is private; the finished one is as private as the user's others.
-    let like_others = File::options().create(true).append(true).open(target).and_then(|file| file.metadata());
-    let mode = like_others.map_or(0o644, |metadata| metadata.permissions().mode());
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-    file.persist(target).map(drop).map_err(|error| error.error)
-}
-
-pub(crate) fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
-}
-
-fn partial(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    PathBuf::from(name)
 }
 
 /// A value that has the key of an error is told from one by one more `$`.

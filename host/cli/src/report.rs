@@ -7,17 +7,16 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::json;
-use tempfile::NamedTempFile;
 use wpool::{Completed, TaskError};
 
 use crate::exit_code::{BAD_INPUT, Failure, SUCCESS};
-use crate::output::{folder_of, publish};
+use crate::target::Target;
 
 /// Warnings of the library go to standard error; `WPOOL_LOG` says which more.
 pub(crate) fn start_logging() {
@@ -223,17 +222,16 @@ impl Logs {
 
 /// The file with each task's figures.
 pub(crate) struct ReportFile {
-    file: BufWriter<NamedTempFile>,
-    path: PathBuf,
+    file: BufWriter<Target>,
     written: u64,
 }
 
 impl ReportFile {
     pub(crate) fn open(path: &Path, guest: &wpool::Guest, task: &str) -> io::Result<Self> {
-        let mut file = BufWriter::new(NamedTempFile::new_in(folder_of(path))?);
+        let mut file = BufWriter::new(Target::open(path)?);
         let identity = guest.identity().to_string();
         write!(file, "{{\"guest\":{},\"task\":{},\"tasks\":[", json!(identity), json!(task))?;
-        Ok(Self { file, path: path.to_owned(), written: 0 })
+        Ok(Self { file, written: 0 })
     }
 
     pub(crate) fn write(
@@ -262,8 +260,7 @@ impl ReportFile {
 
     pub(crate) fn finish(mut self, progress: &Progress) -> io::Result<()> {
         writeln!(self.file, "\n],\"totals\":{}}}", progress.totals())?;
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        publish(file, &self.path)
+        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
     }
 }
 

@@ -72,7 +72,7 @@ fn call(args: &RunArgs, task: &str, arguments: &[String]) -> Done {
         let place = if error.path.is_empty() { "" } else { " at " };
         let failure =
             Failure::input(format!("the arguments do not fit{place}{}: {}", error.path, error.message));
-        if signature.takes_objects() { failure.hint(DECLARE) } else { failure }
+        if error.unknown_object { failure.hint(DECLARE) } else { failure }
     };
     objects.named.check(&signature, text.as_bytes()).map_err(misfit)?;
     let pool = start_pool(args, guest)?;

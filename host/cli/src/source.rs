@@ -91,9 +91,10 @@ impl Source {
                 for item in items(BufReader::new(file), *layout) {
                     let item = item.map_err(|error| Failure::input(format!("{}:{error}", path.display())))?;
                     if let Err(error) = objects.check(signature, &item.text) {
+                        let unknown = error.unknown_object;
                         let message = with_place(&item, count, error);
                         let failure = Failure::input(format!("{}:{message}", path.display()));
-                        return Err(if signature.takes_objects() { failure.hint(DECLARE) } else { failure });
+                        return Err(if unknown { failure.hint(DECLARE) } else { failure });
                     }
                     count += 1;
                 }

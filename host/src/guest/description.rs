@@ -117,6 +117,7 @@ fn handle_name(handle: &HandleType) -> &'static str {
     match (handle.kind, handle.rights) {
         (Kind::Queue, Rights::WRITE) => "sender",
         (Kind::Queue, Rights::READ) => "receiver",
+        (Kind::SharedArray, Rights::READ) => "shared_slice",
         (kind, _) => kind.name(),
     }
 }
@@ -225,11 +226,6 @@ impl Signature {
         self.types.0.iter().any(|ty| matches!(ty, Type::Handle(_)))
     }
 
-    /// Whether the task may take shared objects.
-    pub fn takes_objects(&self) -> bool {
-        self.carries_handles()
-    }
-
     /// The fingerprints of what the task takes, one parameter or a tuple, and of what it returns.
     pub(crate) fn fingerprints(&self) -> (u64, u64) {
         self.fingerprints
@@ -313,6 +309,7 @@ impl Signature {
                         line: 1,
                         column: 1,
                         syntax: true,
+                        unknown_object: false,
                     }));
                 }
             }

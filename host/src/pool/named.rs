@@ -83,8 +83,16 @@ pub enum NamedError {
     /// There is none.
     #[error("no object is named `{0}`")]
     Unknown(String),
+    /// It is no queue.
+    #[error("`{name}` is no queue, its kind is {kind}")]
+    NoQueue {
+        /// Its name.
+        name: String,
+        /// What it is.
+        kind: &'static str,
+    },
     /// An object of that kind does not hold anything that JSON could tell.
-    #[error("`{name}` is a {kind}, which holds no values")]
+    #[error("`{name}` holds no values, its kind is {kind}")]
     NoValues {
         /// Its name.
         name: String,
@@ -132,6 +140,8 @@ pub struct NamedObjects {
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// A name was asked for that there is not.
+    missed: bool,
     manager: Option<Manager>,
     objects: BTreeMap<String, Named>,
 }
@@ -195,6 +205,7 @@ impl NamedObjects {
         json::arguments_from_json(signature, text, &mut Vec::new(), &|name, handle| {
             inner.borrow_mut().named(name, handle, signature.types()).map(|_| 0)
         })
+        .map_err(|error| inner.borrow_mut().explained(error))
     }
 
     /// Reads the arguments of one call.
@@ -209,7 +220,8 @@ impl NamedObjects {
             let mut handles = handles.borrow_mut();
             handles.push(handle.narrowed(wanted.rights));
             u32::try_from(handles.len() - 1).map_err(|error| error.to_string())
-        })?;
+        })
+        .map_err(|error| inner.borrow_mut().explained(error))?;
         Ok(RawArguments::new(bytes, handles.into_inner()))
     }
 
@@ -219,6 +231,7 @@ impl NamedObjects {
     /// # Errors
     /// If there is none of that name, or it is one that holds nothing.
     pub fn to_json(&self, name: &str) -> Result<String, NamedError> {
+        self.check_holds(name)?;
         let (handle, holds) = self.known(name)?;
         let (Some(handle), Some(holds)) = (handle, holds) else { return self.untouched(name) };
         let object = |error| NamedError::Object { name: name.to_owned(), error };
@@ -237,10 +250,11 @@ impl NamedObjects {
     pub fn drain(&self, name: &str, out: &mut Vec<u8>) -> Result<bool, NamedError> {
         /// So many values are taken together.
         const MANY: u32 = 1000;
+        self.check_queue(name)?;
         let (Some(handle), _) = self.known(name)? else { return Ok(false) };
         let items = match handle.call(Call::Get(MANY), Patience::Ever) {
             Ok(Reply::Items(items, _)) => items,
-            Ok(_) => return Err(self.no_values(name)),
+            Ok(_) => Vec::new(),
             Err(ObjectError::Closed | ObjectError::PoolClosed) => return Ok(false),
             Err(error) => return Err(NamedError::Object { name: name.to_owned(), error }),
         };
@@ -266,25 +280,36 @@ impl NamedObjects {
         }
     }
 
-    /// Checks that an object is a queue, or one that holds values.
+    /// Checks that [`drain`](Self::drain) makes sense.
     ///
     /// # Errors
-    /// If there is none of that name, or it is another one.
-    pub fn check_holds(&self, name: &str, queue: bool) -> Result<(), NamedError> {
-        let inner = self.lock();
-        let named = inner.objects.get(name).ok_or_else(|| NamedError::Unknown(name.to_owned()))?;
-        let holds = match named.spec {
-            ObjectSpec::Queue(_) => true,
-            ObjectSpec::Dict | ObjectSpec::List | ObjectSpec::Value(_) | ObjectSpec::SharedArray(_) => !queue,
-            _ => false,
-        };
-        drop(inner);
-        if holds { Ok(()) } else { Err(self.no_values(name)) }
+    /// If there is no object of that name, or it is no queue.
+    pub fn check_queue(&self, name: &str) -> Result<(), NamedError> {
+        match self.spec(name)? {
+            ObjectSpec::Queue(_) => Ok(()),
+            spec => Err(NamedError::NoQueue { name: name.to_owned(), kind: spec.kind().name() }),
+        }
     }
 
-    fn no_values(&self, name: &str) -> NamedError {
-        let kind = self.lock().objects.get(name).map_or("nothing", |named| named.spec.kind().name());
-        NamedError::NoValues { name: name.to_owned(), kind }
+    /// Checks that [`to_json`](Self::to_json) makes sense.
+    ///
+    /// # Errors
+    /// If there is no object of that name, or it holds nothing.
+    pub fn check_holds(&self, name: &str) -> Result<(), NamedError> {
+        match self.spec(name)? {
+            ObjectSpec::Queue(_)
+            | ObjectSpec::Dict
+            | ObjectSpec::List
+            | ObjectSpec::Value(_)
+            | ObjectSpec::SharedArray(_) => Ok(()),
+            spec => Err(NamedError::NoValues { name: name.to_owned(), kind: spec.kind().name() }),
+        }
+    }
+
+    fn spec(&self, name: &str) -> Result<ObjectSpec, NamedError> {
+        let inner = self.lock();
+        let named = inner.objects.get(name).ok_or_else(|| NamedError::Unknown(name.to_owned()))?;
+        Ok(named.spec.clone())
     }
 
     fn known(&self, name: &str) -> Result<(Option<Handle>, Option<Holds>), NamedError> {
@@ -295,24 +320,26 @@ impl NamedObjects {
 
     /// What an object holds that was never passed on.
     fn untouched(&self, name: &str) -> Result<String, NamedError> {
-        let inner = self.lock();
-        let text = match inner.objects.get(name).map(|named| &named.spec) {
-            Some(ObjectSpec::Dict) => Some("{}".to_owned()),
-            Some(ObjectSpec::List | ObjectSpec::Queue(_)) => Some("[]".to_owned()),
-            Some(ObjectSpec::Value(text)) => Some(text.clone()),
-            Some(ObjectSpec::SharedArray(len)) => Some(format!("[{}]", vec!["0"; *len].join(","))),
-            _ => None,
-        };
-        drop(inner);
-        text.ok_or_else(|| self.no_values(name))
+        Ok(match self.spec(name)? {
+            ObjectSpec::Dict => "{}".to_owned(),
+            ObjectSpec::Value(text) => text,
+            ObjectSpec::SharedArray(len) => format!("[{}]", vec!["0"; len].join(",")),
+            _ => "[]".to_owned(),
+        })
     }
 }
 
 impl Inner {
+    /// An error of arguments, with what is known of it here.
+    fn explained(&mut self, error: JsonError) -> JsonError {
+        JsonError { unknown_object: std::mem::take(&mut self.missed), ..error }
+    }
+
     /// The object that is meant, if it is one of the type that is wanted.
     fn named(&mut self, name: &str, wanted: &HandleType, types: &Types) -> Result<&mut Named, String> {
         let shown = || types.name(&Type::Handle(wanted.clone()));
         let Some(named) = self.objects.get_mut(name) else {
+            self.missed = true;
             return Err(format!("no {} is named `{name}`", shown()));
         };
         if named.spec.kind() != wanted.kind {

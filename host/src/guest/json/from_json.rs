@@ -110,7 +110,14 @@ fn describe_error(error: &serde_json::Error, place: &[Step]) -> JsonError {
             Step::Index(index) => path.push_str(&format!("[{index}]")),
         }
     }
-    JsonError { message, path, line, column, syntax: error.is_syntax() || error.is_eof() }
+    JsonError {
+        message,
+        path,
+        line,
+        column,
+        syntax: error.is_syntax() || error.is_eof(),
+        unknown_object: false,
+    }
 }
 
 /// All arguments of a task that takes none or several.

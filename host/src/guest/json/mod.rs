@@ -43,6 +43,8 @@ pub struct JsonError {
     pub column: usize,
     /// Whether the text is not JSON at all.
     pub syntax: bool,
+    /// Whether it names a shared object that nobody has declared.
+    pub unknown_object: bool,
 }
 
 impl fmt::Display for JsonError {

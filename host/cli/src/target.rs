@@ -1,0 +1,121 @@
+//! A file that is written whole or not at all; what is no regular file (a pipe, a terminal, a device) is written as it
+//! comes.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// Where something is written to.
+pub(crate) enum Target {
+    /// A file beside the one that it becomes.
+    Whole(NamedTempFile, PathBuf),
+    Direct(File),
+}
+
+impl Target {
+    /// Opens a file for writing. One that is there stays as it is until [`finish`](Self::finish).
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        match std::fs::metadata(path) {
+            Ok(metadata) if !metadata.is_file() => File::options().write(true).open(path).map(Self::Direct),
+            // What a link points to is replaced, not the link.
+            Ok(_) => Self::beside(std::fs::canonicalize(path)?),
+            Err(_) => Self::beside(path.to_owned()),
+        }
+    }
+
+    fn beside(path: PathBuf) -> io::Result<Self> {
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let file = NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
+        Ok(Self::Whole(file, path))
+    }
+
+    /// Puts the file in its place.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Whole(file, path) => publish(file, &path),
+            Self::Direct(mut file) => file.flush(),
+        }
+    }
+
+    /// Puts an unfinished file beside its place, and tells where; what was written as it came is where it is.
+    pub(crate) fn finish_partial(self) -> io::Result<Option<PathBuf>> {
+        match self {
+            Self::Whole(file, path) => {
+                let mut name = path.into_os_string();
+                name.push(".partial");
+                let partial = PathBuf::from(name);
+                publish(file, &partial).map(|()| Some(partial))
+            }
+            Self::Direct(mut file) => file.flush().map(|()| None),
+        }
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Whole(file, _) => file.write(bytes),
+            Self::Direct(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Whole(file, _) => file.flush(),
+            Self::Direct(file) => file.flush(),
+        }
+    }
+}
+
+/// Puts a finished file in its place, readable as files are that this user makes.
+fn publish(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    // A temporary file is private; the finished one is as private as the user's others.
+    let like_others = File::options().create(true).append(true).open(path).and_then(|file| file.metadata());
+    let mode = like_others.map_or(0o644, |metadata| metadata.permissions().mode());
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, text: &str) -> Target {
+        let mut target = Target::open(path).unwrap();
+        target.write_all(text.as_bytes()).unwrap();
+        target
+    }
+
+    #[test]
+    fn a_file_is_there_whole_or_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let read = || std::fs::read_to_string(&path).ok();
+        drop(write(&path, "lost"));
+        assert_eq!(read(), None);
+        write(&path, "first").finish().unwrap();
+        let second = write(&path, "second");
+        assert_eq!(read().as_deref(), Some("first"));
+        let partial = second.finish_partial().unwrap().unwrap();
+        assert_eq!(
+            (read().as_deref(), std::fs::read_to_string(partial).unwrap()),
+            (Some("first"), "second".into())
+        );
+    }
+
+    #[test]
+    fn links_devices_and_pipes_stay_what_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "before").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write(&link, "through the link").finish().unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "through the link");
+        write(Path::new("/dev/null"), "gone").finish().unwrap();
+        assert!(!Path::new("/dev/null").is_file());
+    }
+}
