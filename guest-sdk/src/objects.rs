@@ -1,6 +1,7 @@
 //! Shared objects, as a guest reaches them.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights, shared};
 use wpool_objects::Luggage;
@@ -126,6 +127,10 @@ impl wpool_objects::Handle for Handle {
         self.allow(Rights::ALL)?;
         let (status, before) = glue::host_shared_add(self.number, at, number);
         shared::answer(status).map(|()| before)
+    }
+
+    fn now() -> Option<Duration> {
+        None
     }
 
     fn bound(&self) -> Self {

@@ -71,9 +71,9 @@ pub use pool::{
     Dict, EmitBuffer, EmitError, Emitted, EventObject as Event, Figures, GuestSettings, Handle,
     JoinableQueue, List, LoadedGuest, Lock, LockGuard, Manager, Map, MapError, MapFuture, NamedError,
     NamedObjects, Namespace, NotYet, ObjectSpec, Pool, PoolBuilder, Process, ProcessBuilder, Queue, RLock,
-    RawArguments, RawMap, RawTask, Receiver, ReturnWhen, Semaphore, Sender, SharedArray, SharedSlice,
-    SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog, Undecoded, Unfinished,
-    Value, Waited, as_completed, wait,
+    RawArguments, RawMap, RawTask, Readable, Receiver, ReturnWhen, Semaphore, Sender, SharedArray,
+    SharedSlice, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog, Undecoded,
+    Unfinished, Value, Waited, as_completed, wait, wait_ready,
 };
 pub use process::Executable;
 pub use trap::Trap;

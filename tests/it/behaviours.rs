@@ -626,7 +626,6 @@ fn b113_b114_two_guests_share_nothing_and_errors_keep_their_types() {
     });
 }
 
-/// A stream is polled where it is, and wakes who awaits it.
 #[test]
 fn b115_what_a_finished_task_has_put_stays_in_the_queue() {
     bounded(|| {
@@ -639,6 +638,7 @@ fn b115_what_a_finished_task_has_put_stays_in_the_queue() {
     });
 }
 
+/// A stream is polled where it is, and wakes who awaits it.
 #[test]
 fn a_map_is_a_stream() {
     use futures_core::Stream as _;

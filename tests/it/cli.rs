@@ -610,7 +610,12 @@ fn an_input_reaches_what_was_declared_and_nothing_else() {
         refused("produce", "[]", &["--queue", "a", "--dict", "a"], "`a` is declared twice");
         refused("produce", "[]", &["--queue", "a", "--drain", "b=f"], "no object is named `b`");
         refused("produce", "[]", &["--dict", "a", "--drain", "a=f"], "`a` is no queue, its kind is dict");
-        refused("produce", "[]", &["--event", "a", "--dump", "a=f"], "`a` holds no values, its kind is event");
+        refused(
+            "produce",
+            "[]",
+            &["--event", "a", "--dump", "a=f"],
+            "`a` holds no values, its kind is event",
+        );
         refused("produce", "[]", &["--broadcast", "a=none"], "cannot read `none`");
         refused("produce", "[]", &["--queue", "a:0"], "`0` is no number above zero");
         refused("produce", "[]", &["--queue", "a", "--resume", "journal"], "cannot be used with");

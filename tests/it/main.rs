@@ -24,6 +24,8 @@ mod lifecycle;
 mod loading;
 /// Maps: order, laziness, bounds.
 mod maps;
+/// What Python's queues, pipes, locks and managers promise, by the same numbers.
+mod object_behaviours;
 /// Objects that tasks and the host share: used from both sides, and by those who die.
 mod objects;
 /// Shared memory, and handles on the way: in results, to sub-tasks, through queues.

@@ -309,3 +309,22 @@ fn the_end_of_the_pool_is_the_end_of_all_waiting() {
         assert_eq!(queue.get(), Err(ObjectError::PoolClosed));
     });
 }
+
+#[test]
+fn a_holder_goes_first_where_it_may_hold_twice() {
+    bounded(|| {
+        let pool = two();
+        let lock: RLock = pool.manager().rlock();
+        let outer = lock.acquire().unwrap();
+        let waiting = std::thread::spawn({
+            let lock = lock.clone();
+            move || lock.acquire().map(drop)
+        });
+        // Somebody else waits, or will in a moment: either way the holder does not wait behind it.
+        for _ in 0..1000 {
+            drop(lock.acquire().unwrap());
+        }
+        drop(outer);
+        assert_eq!(waiting.join().unwrap(), Ok(()));
+    });
+}

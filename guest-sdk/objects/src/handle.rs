@@ -57,6 +57,9 @@ pub trait Handle: Clone + fmt::Debug + Sized {
     /// As [`shared_write`](Self::shared_write).
     fn shared_add(&self, at: u64, number: u64) -> Result<u64, ObjectError>;
 
+    /// The time since some moment; none where there is no clock.
+    fn now() -> Option<Duration>;
+
     /// The same handle, which is always used as whoever calls now: what is held goes with it to another thread.
     #[must_use]
     fn bound(&self) -> Self;

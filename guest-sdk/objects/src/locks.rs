@@ -295,6 +295,28 @@ impl<H: Handle> ConditionGuard<H> {
         Ok(())
     }
 
+    /// Waits until it is so, at most so long, and returns whether it is. A guest has no clock of its own: there the time
+    /// begins anew with each notification.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub fn wait_for_timeout(
+        &self,
+        mut so: impl FnMut() -> bool,
+        timeout: Duration,
+    ) -> Result<bool, ObjectError> {
+        let began = H::now();
+        while !so() {
+            let elapsed =
+                began.zip(H::now()).map_or(Duration::ZERO, |(began, now)| now.saturating_sub(began));
+            let left = timeout.saturating_sub(elapsed);
+            if left.is_zero() || !self.wait_timeout(left)? {
+                return Ok(so());
+            }
+        }
+        Ok(true)
+    }
+
     /// Wakes so many who wait, and tells how many did.
     ///
     /// # Errors

@@ -77,6 +77,14 @@ impl<T, H: Handle> Connection<T, H> {
         }
     }
 
+    /// Waits until there is something to receive, for an `.await`; the end of it is something.
+    ///
+    /// # Errors
+    /// If the pool is gone.
+    pub async fn ready(&self) -> Result<(), ObjectError> {
+        self.handle.call_async(Call::Poll, Patience::Ever).await.map(drop)
+    }
+
     /// Closes this end: the other one hears of it.
     ///
     /// # Errors

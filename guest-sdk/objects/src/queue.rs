@@ -205,7 +205,7 @@ macro_rules! getting {
             /// How many values are in it. It may be another number the next moment.
             ///
             /// # Errors
-            /// If the pool is gone.
+            /// [`ObjectError::Closed`] if it is closed and empty.
             pub fn qsize(&self) -> Result<u64, ObjectError> {
                 size(&self.handle).map(|(len, _)| len)
             }
@@ -213,9 +213,17 @@ macro_rules! getting {
             /// Whether there is nothing in it. There may be something the next moment.
             ///
             /// # Errors
-            /// If the pool is gone.
+            /// As [`qsize`](Self::qsize).
             pub fn empty(&self) -> Result<bool, ObjectError> {
                 self.qsize().map(|len| len == 0)
+            }
+
+            /// Waits until there is something in it, for an `.await`; its end is something.
+            ///
+            /// # Errors
+            /// If the pool is gone.
+            pub async fn ready(&self) -> Result<(), ObjectError> {
+                self.handle.call_async(Call::Poll, Patience::Ever).await.map(drop)
             }
 
             /// A value that was taken has been worked off.

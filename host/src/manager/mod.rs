@@ -10,6 +10,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use wpool_abi::object::{Item, Kind, Rights};
 
@@ -74,12 +75,28 @@ impl Grant {
     /// The first grant on an object. When it and all that come of it are gone, the object's number is left with
     /// `abandoned`.
     pub(crate) fn new(id: ObjectId, kind: Kind, abandoned: &Arc<Abandoned>) -> Self {
-        Self::on(Kept { id, kind, region: None, abandoned: Arc::clone(abandoned) })
+        Self::patient(id, kind, None, abandoned)
+    }
+
+    /// The first grant on an object at which nobody waits longer than that, unless it says so.
+    pub(crate) fn patient(
+        id: ObjectId,
+        kind: Kind,
+        patience: Option<Duration>,
+        abandoned: &Arc<Abandoned>,
+    ) -> Self {
+        Self::on(Kept { id, kind, region: None, patience, abandoned: Arc::clone(abandoned) })
     }
 
     /// The first grant on shared memory.
     pub(crate) fn on_memory(id: ObjectId, region: Region, abandoned: &Arc<Abandoned>) -> Self {
-        Self::on(Kept { id, kind: Kind::SharedArray, region: Some(region), abandoned: Arc::clone(abandoned) })
+        Self::on(Kept {
+            id,
+            kind: Kind::SharedArray,
+            region: Some(region),
+            patience: None,
+            abandoned: Arc::clone(abandoned),
+        })
     }
 
     fn on(object: Kept) -> Self {
@@ -92,6 +109,11 @@ impl Grant {
 
     pub(crate) fn kind(&self) -> Kind {
         self.object.kind
+    }
+
+    /// How long those wait here who do not say.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.object.patience
     }
 
     /// What a handle on shared memory is to.
@@ -117,6 +139,7 @@ struct Kept {
     id: ObjectId,
     kind: Kind,
     region: Option<Region>,
+    patience: Option<Duration>,
     abandoned: Arc<Abandoned>,
 }
 

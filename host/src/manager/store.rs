@@ -121,7 +121,9 @@ impl Store {
         let class = class_of(&call);
         // Nobody overtakes those who wait for the same.
         let waiting = |class| entry.waiters.get(&class).is_some_and(|line| !line.is_empty());
-        let behind = entry.object.is_fifo() && class != AT_ONCE && waiting(class);
+        // Who holds it already is in nobody's way: nobody else can have it meanwhile.
+        let holds = entry.object.holder() == Some(owner);
+        let behind = entry.object.is_fifo() && class != AT_ONCE && !holds && waiting(class);
         let crowded = entry.count >= MAX_WAITERS;
         let mut memo = Memo::default();
         if !behind || may_wait.is_none() || crowded {
@@ -235,7 +237,8 @@ impl Store {
         }
     }
 
-    /// If the owner's wait has closed a ring of owners that wait for each other, the youngest of them fails.
+    /// If the owner's wait has closed a ring of owners that wait for each other, the youngest of them fails; unless
+    /// one of them waits for some time only, who will break the ring itself.
     fn break_ring(&mut self, owner: Owner) {
         let mut ring = vec![owner];
         let mut at = owner;
@@ -250,6 +253,13 @@ impl Store {
             }
             ring.push(holder);
             at = holder;
+        }
+        let waits_for_ever = |owner: &Owner| {
+            let place = self.waiting.get(owner).and_then(|ticket| self.tickets.get(ticket));
+            place.is_none_or(|place| place.deadline.is_none())
+        };
+        if !ring.iter().all(waits_for_ever) {
+            return;
         }
         let members: Vec<String> = ring.iter().map(ToString::to_string).collect();
         let youngest = ring.into_iter().max().unwrap_or(owner);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -154,13 +154,15 @@ impl wpool_objects::Handle for Handle {
     fn call(&self, call: Call<Item<Self>>, patience: Patience) -> Result<Reply<Item<Self>>, ObjectError> {
         let shared = self.shared.upgrade().ok_or(ObjectError::PoolClosed)?;
         let deadline = match patience {
-            Patience::For(nanos) => Instant::now().checked_add(Duration::from_nanos(nanos)),
-            Patience::Never | Patience::Ever => None,
+            Patience::For(nanos) => Some(Duration::from_nanos(nanos)),
+            Patience::Ever => self.grant().patience(),
+            Patience::Never => None,
         };
+        let deadline = deadline.and_then(|time| Instant::now().checked_add(time));
         let owner = Owner::Host(self.owner.unwrap_or_else(thread_owner));
+        let may_wait = (patience != Patience::Never).then_some(deadline);
         // A thread keeps its own time.
-        let may_wait = (patience != Patience::Never).then_some(None);
-        let (ticket, wait) = match shared.call_object(owner, self.grant(), to_stored(call), may_wait) {
+        let (ticket, wait) = match shared.call_object(owner, self.grant(), to_stored(call), may_wait, false) {
             Ok(answer) => return self.to_reply(answer),
             Err(waits) => waits,
         };
@@ -184,12 +186,13 @@ impl wpool_objects::Handle for Handle {
         let shared = self.shared.upgrade().ok_or(ObjectError::PoolClosed)?;
         let deadline = match patience {
             Patience::Never => None,
-            Patience::Ever => Some(None),
-            Patience::For(nanos) => Some(Instant::now().checked_add(Duration::from_nanos(nanos))),
+            Patience::Ever => Some(self.grant().patience()),
+            Patience::For(nanos) => Some(Some(Duration::from_nanos(nanos))),
         };
+        let deadline = deadline.map(|time| time.and_then(|time| Instant::now().checked_add(time)));
         let owner = Owner::Host(self.owner.unwrap_or_else(next_owner));
         let verb = call.verb();
-        match shared.call_object(owner, self.grant(), to_stored(call), deadline) {
+        match shared.call_object(owner, self.grant(), to_stored(call), deadline, true) {
             Ok(answer) => self.to_reply(answer),
             Err((ticket, wait)) => {
                 shared.lead.call_driver();
@@ -214,6 +217,11 @@ impl wpool_objects::Handle for Handle {
 
     fn shared_add(&self, at: u64, number: u64) -> Result<u64, ObjectError> {
         self.region_to_change()?.memory.add(at, number)
+    }
+
+    fn now() -> Option<Duration> {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Some(START.elapsed())
     }
 
     fn bound(&self) -> Self {
@@ -270,13 +278,15 @@ impl Drop for Awaited {
 }
 
 impl Shared {
-    /// Asks something of an object on behalf of somebody in the host.
+    /// Asks something of an object on behalf of somebody in the host. With `wake` the driver sees to it that the time is
+    /// kept.
     fn call_object(
         &self,
         owner: Owner,
         grant: &Grant,
         call: Call<Stored>,
         may_wait: Option<Option<Instant>>,
+        wake: bool,
     ) -> Result<Answer, (Ticket, Arc<HostWait>)> {
         self.with(|core| {
             // When everything has ended nobody waits any more; what is there can still be had.
@@ -293,7 +303,7 @@ impl Shared {
                 Called::Waits(ticket) => {
                     let wait = Arc::new(HostWait::default());
                     core.objects.waits.insert(ticket, Arc::clone(&wait));
-                    core.hurry(may_wait.flatten());
+                    core.hurry(may_wait.flatten().filter(|_| wake));
                     Err((ticket, wait))
                 }
             }

@@ -1,6 +1,7 @@
 //! `pool.manager()`: makes shared objects.
 
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use serde::Serialize;
 use wpool_abi::object::{Item, Number as Form, ObjectError, Rights};
@@ -9,7 +10,7 @@ use wpool_schema::Schema;
 
 use super::core::Shared;
 use super::handle::Handle;
-use super::objects::Objects;
+use super::objects::{Action, Objects};
 use crate::manager::{Region, Shape, Stored};
 use crate::wire::memory::{MemoryFile, SharedMemory};
 
@@ -89,9 +90,8 @@ impl Manager {
     /// The two ends of a pipe. With `duplex` both send and receive; else the first receives and the second sends, as
     /// Python has it.
     pub fn pipe<T: Schema>(&self, duplex: bool) -> (Connection<T>, Connection<T>) {
-        let [a, b] = self.with_objects(|objects| objects.make_pipe(duplex));
-        let [a, b] = if duplex { [a, b] } else { [b, a] };
-        let [a, b] = [a, b].map(|end| Handle::new(end, &self.shared));
+        let [a, b] =
+            self.with_objects(|objects| objects.make_pipe(duplex)).map(|end| Handle::new(end, &self.shared));
         (Connection::from_handle(a), Connection::from_handle(b))
     }
 
@@ -127,19 +127,27 @@ impl Manager {
 
     /// A barrier that so many pass together. Zero counts as one.
     pub fn barrier(&self, parties: u32) -> Barrier {
-        Barrier::from_handle(self.make(Shape::Barrier { parties: parties.max(1), acts: false }))
+        self.make_barrier(parties, None, None)
+    }
+
+    /// A barrier that breaks if somebody who sets no timeout of its own waits so long.
+    pub fn barrier_timeout(&self, parties: u32, timeout: Duration) -> Barrier {
+        self.make_barrier(parties, Some(timeout), None)
     }
 
     /// A barrier that so many pass together, and at which the host does something each time when all have come and
     /// before any of them goes on. It is called on the thread of the pool's callbacks; if it panics, the barrier is
-    /// broken. Zero counts as one.
+    /// broken.
     pub fn barrier_with(&self, parties: u32, action: impl FnMut() + Send + 'static) -> Barrier {
         if let Some(shared) = self.shared.upgrade() {
             shared.callbacks().start();
         }
-        let action = Arc::new(Mutex::new(action));
-        let grant = self.with_objects(|objects| objects.make_barrier(parties.max(1), action));
-        Barrier::from_handle(Handle::new(grant, &self.shared))
+        self.make_barrier(parties, None, Some(Arc::new(Mutex::new(action))))
+    }
+
+    fn make_barrier(&self, parties: u32, patience: Option<Duration>, action: Option<Action>) -> Barrier {
+        let make = |objects: &mut Objects| objects.make_barrier(parties.max(1), patience, action);
+        Barrier::from_handle(Handle::new(self.with_objects(make), &self.shared))
     }
 
     /// An empty dictionary.

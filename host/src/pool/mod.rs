@@ -34,6 +34,7 @@ mod map;
 mod named;
 mod objects;
 mod rate;
+mod ready;
 mod requests;
 mod solo;
 mod table;
@@ -62,6 +63,7 @@ pub use self::manager::{
 };
 pub use self::map::{Canceller, Map, RawMap};
 pub use self::named::{NamedError, NamedObjects, ObjectSpec};
+pub use self::ready::{Readable, wait_ready};
 pub use self::solo::{Process, ProcessBuilder, StillRunning};
 pub use self::task::{RawArguments, RawTask, Task};
 pub use self::wait::{AsCompleted, ReturnWhen, Unfinished, Waited, as_completed, wait};

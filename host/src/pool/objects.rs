@@ -113,10 +113,15 @@ impl Objects {
     }
 
     /// Makes a barrier at which the host does something.
-    pub(super) fn make_barrier(&mut self, parties: u32, action: Action) -> Grant {
-        let grant = self.make(Shape::Barrier { parties, acts: true });
-        self.actions.insert(grant.id(), action);
-        grant
+    pub(super) fn make_barrier(
+        &mut self,
+        parties: u32,
+        patience: Option<Duration>,
+        action: Option<Action>,
+    ) -> Grant {
+        let id = self.store.make(Shape::Barrier { parties, acts: action.is_some() });
+        self.actions.extend(action.map(|action| (id, action)));
+        Grant::patient(id, Kind::Barrier, patience, &self.abandoned)
     }
 
     /// Makes an object.
@@ -278,13 +283,12 @@ impl Core {
             let call = call.and_then(|call| permitted(&client.table, handle, call));
             let called = match call {
                 Ok((grant, call)) => {
-                    let deadline = match patience {
+                    let time = match patience {
                         Some(Patience::Never) => None,
-                        Some(Patience::For(nanos)) => {
-                            Some(Instant::now().checked_add(Duration::from_nanos(nanos)))
-                        }
-                        Some(Patience::Ever) | None => Some(None),
+                        Some(Patience::For(nanos)) => Some(Some(Duration::from_nanos(nanos))),
+                        Some(Patience::Ever) | None => Some(grant.patience()),
                     };
+                    let deadline = time.map(|time| time.and_then(|time| Instant::now().checked_add(time)));
                     self.hurry(deadline.flatten());
                     self.objects.store.call(Owner::Task(task), grant.id(), call, deadline)
                 }

@@ -208,3 +208,54 @@ fn wrong_before_taking(array: Array<u32>, from: Receiver<u32>) -> Result<(String
     let told = from.get().expect_err("it is told first");
     Ok((text(told), from.get().map_err(text)?))
 }
+
+/// Takes one number.
+#[wpool_guest::task]
+fn wait_for_one(from: Receiver<u32>) -> Result<u32, ObjectError> {
+    from.get()
+}
+
+/// Says goodbye, and ends.
+#[wpool_guest::task]
+fn send_and_go(pipe: Connection<String>) -> Result<u32, ObjectError> {
+    pipe.send(&"bye".to_owned()).map(|()| 0)
+}
+
+/// Whether somebody holds a lock.
+#[wpool_guest::task]
+fn sees_locked(lock: Lock) -> Result<bool, ObjectError> {
+    lock.locked()
+}
+
+/// Holds a lock, says so, and lets go when somebody says so.
+#[wpool_guest::task]
+fn hold_until(lock: Lock, held: Event, go: Event) -> Result<(), ObjectError> {
+    let _guard = lock.acquire()?;
+    held.set()?;
+    go.wait()
+}
+
+/// Waits for an event.
+#[wpool_guest::task]
+fn wait_for_event(event: Event) -> Result<(), ObjectError> {
+    event.wait()
+}
+
+/// Adds one so many times, each in one step.
+#[wpool_guest::task]
+fn update(times: u32, value: Value<i64>) -> Result<(), ObjectError> {
+    (0..times).try_for_each(|_| value.update(|value| value + 1).map(drop))
+}
+
+/// What a queue of one place and a lock say that is not what was asked for.
+#[wpool_guest::task]
+fn errors(to: Sender<u32>, from: Receiver<u32>, lock: Lock) -> Vec<String> {
+    let soon = Duration::from_millis(5);
+    let mut seen = vec![format!("{:?}", from.get_nowait()), format!("{:?}", from.get_timeout(soon))];
+    seen.push(format!("{:?}", to.put_nowait(&1)));
+    seen.push(format!("{:?}", to.put_nowait(&2)));
+    seen.push(format!("{:?}", to.put_timeout(&2, soon)));
+    let _guard = lock.acquire();
+    seen.push(format!("{:?}", lock.try_acquire().err()));
+    seen
+}

@@ -90,6 +90,7 @@ impl Queue {
             Call::Get(most) => self.get(owner, *most),
             Call::Poll if self.values.is_empty() && !self.closed => Attempt::Wait(ObjectError::Empty),
             Call::Poll => Attempt::flag(true),
+            Call::Size if self.closed && self.values.is_empty() => Attempt::Never(ObjectError::Closed),
             Call::Size => Attempt::reply(Reply::Size(self.values.len() as u64, self.capacity)),
             Call::Close => {
                 self.closed = true;

@@ -115,12 +115,16 @@ proptest! {
                             assert!(reentrant && *holder == owner, "{answer:?}");
                             *times += 1;
                         }
-                        (Called::Waits(ticket), Some((holder, _))) if *holder == owner => {
+                        (Called::Waits(ticket), Some((holder, _))) if *holder == owner && deadline.is_none() => {
                             // It waits for itself: a ring of one.
+                            assert!(!reentrant);
                             bench.gather();
                             assert!(matches!(bench.answer(ticket), Some(Err(ObjectError::Deadlock(_)))));
                         }
-                        (Called::Waits(ticket), Some(_)) => line.push_back((owner, ticket, deadline)),
+                        (Called::Waits(ticket), Some((holder, _))) => {
+                            assert!(!reentrant || *holder != owner);
+                            line.push_back((owner, ticket, deadline));
+                        }
                         (Called::Waits(_), None) => panic!("it is free"),
                     }
                 }

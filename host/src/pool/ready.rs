@@ -1,0 +1,93 @@
+//! Waiting for the first of several queues and pipes that has something to read.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use wpool_abi::object::ObjectError;
+
+use super::manager::{Connection, Queue, Receiver};
+
+/// What [`wait_ready`] can wait for: queues, receivers, ends of pipes.
+pub trait Readable: sealed::Sealed {
+    /// Ends when there is something to read; the end of what can be read is something.
+    #[doc(hidden)]
+    fn when_ready(&self) -> Ready<'_>;
+}
+
+type Ready<'a> = Pin<Box<dyn Future<Output = Result<(), ObjectError>> + 'a>>;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! readable {
+    ($($name:ident),*) => { $(
+        impl<T> sealed::Sealed for $name<T> {}
+
+        impl<T> Readable for $name<T> {
+            fn when_ready(&self) -> Ready<'_> {
+                Box::pin(self.ready())
+            }
+        }
+    )* };
+}
+
+readable!(Connection, Queue, Receiver);
+
+/// Wakes the thread that waits.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits until something can be read from at least one of them, at most so long, and returns the places of those. One
+/// whose other side is gone, or that is closed, is ready, too: reading says so. None are ready when the time is over.
+/// Without a timeout it waits as long as it takes; zero looks without waiting.
+///
+/// ```no_run
+/// # let pool = wpool::Pool::builder(wpool::Guest::from_file("guest.wasm")?).build()?;
+/// let ((a, _to_a), (b, _to_b)) = (pool.manager().pipe::<String>(false), pool.manager().pipe::<u32>(false));
+/// for place in wpool::wait_ready(&[&a, &b], None)? {
+///     match place {
+///         0 => println!("{}", a.recv()?),
+///         _ => println!("{}", b.recv()?),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// If the pool is gone.
+pub fn wait_ready(
+    objects: &[&dyn Readable],
+    timeout: impl Into<Option<Duration>>,
+) -> Result<Vec<usize>, ObjectError> {
+    let deadline = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut waits: Vec<Ready<'_>> = objects.iter().map(|object| object.when_ready()).collect();
+    loop {
+        let mut ready = Vec::new();
+        for (place, wait) in waits.iter_mut().enumerate() {
+            if let Poll::Ready(outcome) = wait.as_mut().poll(&mut context) {
+                outcome?;
+                ready.push(place);
+            }
+        }
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        if !ready.is_empty() || left.is_some_and(|left| left.is_zero()) {
+            return Ok(ready);
+        }
+        match left {
+            Some(left) => std::thread::park_timeout(left),
+            None => std::thread::park(),
+        }
+    }
+}
