@@ -16,6 +16,8 @@ mod emits;
 mod failures;
 /// Futures: waiting, awaiting, cancelling, calling back.
 mod futures;
+/// Guests that guess, flood and die where objects are shared.
+mod hostile_objects;
 /// Initializers: run once, the same for every task, failing once for all.
 mod init;
 /// How many workers there are, how long, and for whom.
@@ -67,6 +69,7 @@ mod tested {
         ($($name:ident in $module:ident;)*) => { $(pub(super) fn $name() {})* };
     }
     by! {
+        bad_objects in hostile_objects;
         fail_error in failures;
         fail_mixed in failures;
         fail_when in failures;

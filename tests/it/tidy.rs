@@ -29,7 +29,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("process", &["error"]),
     ("guest", &["child", "process", "wire", "ids", "limits", "error"]),
     ("dispatch", &["ids", "error", "wire"]),
-    ("manager", &["ids"]),
+    ("manager", &["ids", "wire"]),
     ("pool", &["dispatch", "process", "guest", "child", "manager", "wire", "ids", "limits", "error"]),
     ("sandbox", &["wire"]),
     ("worker", &["sandbox", "child", "wire", "ids", "limits", "trap"]),

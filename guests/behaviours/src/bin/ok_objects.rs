@@ -259,3 +259,41 @@ fn errors(to: Sender<u32>, from: Receiver<u32>, lock: Lock) -> Vec<String> {
     seen.push(format!("{:?}", lock.try_acquire().err()));
     seen
 }
+
+/// Puts a text of so many bytes.
+#[wpool_guest::task]
+fn put_large(bytes: u32, into: Sender<String>) -> Result<(), ObjectError> {
+    into.put(&"x".repeat(bytes as usize))
+}
+
+/// Puts so many numbers, each with the producer's own.
+#[wpool_guest::task]
+fn produce_marked(own: u32, count: u32, into: Sender<(u32, u32)>) -> Result<(), ObjectError> {
+    let mut next = 0;
+    while next < count {
+        let end = count.min(next + 500);
+        let values: Vec<(u32, u32)> = (next..end).map(|n| (own, n)).collect();
+        into.put_many(&values)?;
+        next = end;
+    }
+    Ok(())
+}
+
+/// How many values came from each producer, if those of each came in order; an error if they did not.
+#[wpool_guest::task]
+fn check_order(producers: u32, from: Receiver<(u32, u32)>) -> Result<Vec<u32>, String> {
+    let mut next = vec![0; producers as usize];
+    loop {
+        let values = match from.get_many(1000) {
+            Ok(values) => values,
+            Err(ObjectError::Closed) => return Ok(next),
+            Err(error) => return Err(error.to_string()),
+        };
+        for (producer, n) in values {
+            if next[producer as usize] != n {
+                return Err(format!("{n} of producer {producer} came after {}", next[producer as usize]));
+            }
+            next[producer as usize] += 1;
+        }
+    }
+}
