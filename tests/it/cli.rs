@@ -636,7 +636,7 @@ fn a_name_stands_for_one_type() {
     bounded(|| {
         let desk = Desk::new();
         // The guest takes a queue of numbers and a pipe of texts, and more.
-        let inputs = r#"[["get", "q", "l", "e", "b", "c", "p"]]"#;
+        let inputs = r#"[["get", "q", "l", "e", "b", "c", "p", "s"]]"#;
         let said = with_objects(
             &desk,
             "wait_in",

@@ -228,6 +228,7 @@ fn whoever_waits_can_be_killed_and_loses_nothing() {
         let condition: Condition = manager.condition();
         let (_here, there): (Connection<String>, Connection<String>) = manager.pipe(true);
         let held = lock.acquire().unwrap();
+        let arrived: Semaphore = manager.semaphore(0);
         for (nth, how) in
             ["get", "put", "join", "lock", "event", "barrier", "condition", "pipe"].into_iter().enumerate()
         {
@@ -242,9 +243,10 @@ fn whoever_waits_can_be_killed_and_loses_nothing() {
                 barrier.clone(),
                 condition.clone(),
                 there.clone(),
+                arrived.clone(),
             );
             let waits: TaskFuture<()> = call(&pool, "wait_in", &arguments);
-            until("it waits", || waits.running());
+            arrived.acquire().unwrap().forget();
             assert!(waits.result_timeout(Duration::from_millis(30)).is_err(), "{how}");
             waits.kill();
             assert_eq!(waits.result(), Err(TaskError::Killed), "{how}");

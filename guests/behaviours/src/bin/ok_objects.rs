@@ -78,7 +78,7 @@ fn hold(lock: Lock, held: Event) -> Result<(), ObjectErrorText> {
     }
 }
 
-/// Waits in some way, for ever.
+/// Says that it is there, and waits in some way, for ever.
 #[wpool_guest::task]
 fn wait_in(
     how: String,
@@ -88,7 +88,9 @@ fn wait_in(
     barrier: Barrier,
     condition: Condition,
     pipe: Connection<String>,
+    there: Semaphore,
 ) -> Result<(), ObjectErrorText> {
+    there.release(1).map_err(text)?;
     match how.as_str() {
         "get" => queue.get().map(drop),
         "put" => queue.put_many(&[1; 100]),
