@@ -1,6 +1,6 @@
 //! What a wpool host and its guests agree on: names, numbers and the data of a description.
 //!
-//! There is no logic here and no I/O. Both sides compile this crate, for different targets, so
+//! There is no I/O here, and no more logic than both must agree on. Both sides compile this crate, for different targets, so
 //! whatever changes here changes [`VERSION`] and is written down in `docs/protocol.md`.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -2,6 +2,7 @@
 
 use std::future::Future as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::task::{Context, Waker};
 use std::time::Instant;
 
@@ -46,8 +47,24 @@ pub(super) fn measure(guests: &Path, rounds: usize, rows: &mut Vec<Row>) -> Resu
     rows.push(row("a guest puts a value and gets it back", median(trips), beside(trip_ratios)));
     rows.push(row("a guest sets a key", median(sets), beside(set_ratios)));
     rows.push(row("one of 1,000 values put and got together", median(values), String::new()));
+    python(rows);
     shared_memory(guests, rounds, rows)?;
     waiters(&pool, rows)
+}
+
+/// Measures Python's manager, where there is a Python.
+fn python(rows: &mut Vec<Row>) {
+    let script = super::manifest().join("peers/python_manager.py");
+    let output = Command::new("python3").arg(script).stderr(Stdio::null()).output();
+    let printed = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    let ours: Vec<f64> = rows.iter().rev().take(3).map(|row| row.value).collect();
+    let whats = ["the same with Python's Manager: put and get", "the same with Python's Manager: set a key"];
+    for ((what, time), own) in whats.into_iter().zip(printed.split_whitespace()).zip(ours.iter().rev()) {
+        if let Ok(value) = time.parse::<f64>() {
+            let beside = format!("{:.0} times ours", value / own);
+            rows.push(Row { what, value, unit: "us", beside });
+        }
+    }
 }
 
 /// Measures shared memory, beside a copy within one process.
