@@ -87,7 +87,7 @@ pub unsafe fn run<A: Deserialize<'static>, R>(
             let returned = call(arguments);
             let (status, handles) =
                 <Handle as wpool_objects::Handle>::sending(|| encode(returned, &mut bytes));
-            numbers = handles.iter().map(Handle::number).collect();
+            numbers = handles.iter().map(Handle::travelling).collect();
             match crate::objects::flush() {
                 Ok(()) => (status, bytes),
                 Err(error) => failed(&format!("the task ended, but {error}")),

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights, shared};
+use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights, shared, with_rights};
 use wpool_objects::Luggage;
 
 use crate::glue;
@@ -47,8 +47,9 @@ impl Handle {
         Self { number, rights: Rights::ALL }
     }
 
-    pub(crate) fn number(&self) -> u32 {
-        self.number
+    /// The number to travel by, with what is passed on.
+    pub(crate) fn travelling(&self) -> u32 {
+        with_rights(self.number, self.rights)
     }
 
     fn allow(&self, needed: Rights) -> Result<(), ObjectError> {
@@ -59,7 +60,7 @@ impl Handle {
     fn encode(&self, call: Call<Item<Self>>) -> Result<Vec<u8>, ObjectError> {
         self.allow(call.verb().needs())?;
         let numbers = |item: Item<Self>| {
-            let handles = item.handles.iter().map(Self::number).collect();
+            let handles = item.handles.iter().map(Self::travelling).collect();
             Ok::<_, ObjectError>(Item { bytes: item.bytes, handles })
         };
         let call: Call = call.try_map(numbers)?;
@@ -68,7 +69,10 @@ impl Handle {
 
     fn ask(&self, call: &[u8], patience: i64) -> Result<Reply<Item<Self>>, ObjectError> {
         let answer = read_answer(&glue::host_call(self.number, patience, call));
-        POSTED.set(false);
+        // What has failed may not have asked the pool at all.
+        if answer.is_ok() {
+            POSTED.set(false);
+        }
         let handles = |item: Item| Item {
             bytes: item.bytes,
             handles: item.handles.into_iter().map(Self::from_number).collect(),

@@ -61,7 +61,7 @@ pub fn submit<R: DeserializeOwned + Schema>(
     let (bytes, handles) =
         <Handle as wpool_objects::Handle>::sending(|| encode(arguments, "the arguments of a sub-task"));
     let block: Vec<u8> =
-        handles.iter().flat_map(|handle| handle.number().to_le_bytes()).chain(bytes).collect();
+        handles.iter().flat_map(|handle| handle.travelling().to_le_bytes()).chain(bytes).collect();
     let (takes, returns) = (fingerprint_of(arguments), wpool_schema::fingerprint::<R>());
     SubTask { number: glue::host_submit(task, takes, returns, &block, handles.len()), value: PhantomData }
 }

@@ -635,15 +635,22 @@ fn an_input_reaches_what_was_declared_and_nothing_else() {
 fn a_name_stands_for_one_type() {
     bounded(|| {
         let desk = Desk::new();
-        // The guest takes a queue of numbers and a pipe of texts, and more.
-        let inputs = r#"[["get", "q", "l", "e", "b", "c", "p", "s"]]"#;
-        let said = with_objects(
-            &desk,
-            "wait_in",
-            inputs,
-            &["--queue", "q", "--lock", "l", "--event", "e", "--barrier", "b:2"],
+        let flags = ["--queue", "q", "--queue", "r", "--shared-array", "s:3", "--shared-array", "p:2"];
+        let call = |arguments: &[&str], more: &[&str]| {
+            let run = ["run", wpool_tests::OK_SHARED, "--call", "two_types"];
+            desk.run(&[&run[..], arguments, &flags, more].concat())
+        };
+        let said = call(&["q", "q", "s", "p"], &[]);
+        assert!(said.err.contains("expected queue<string>, but `q` holds other values"), "{}", said.err);
+        let said = call(&["q", "r", "s", "s"], &[]);
+        assert!(said.err.contains("expected shared_array<f32>, but `s` holds other values"), "{}", said.err);
+        let said =
+            call(&["q", "r", "s", "p"], &["--dump", "s=s.json", "--dump", "p=p.json", "--dump", "q=q.json"]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert_eq!(
+            [desk.read("s.json"), desk.read("p.json"), desk.read("q.json")],
+            ["[0,0,0]\n", "[0.0,0.0]\n", "[]\n"]
         );
-        assert!(said.err.contains("no condition is named `c`"), "{}", said.err);
         desk.write("in.json", r#"[["numbers", "texts"], ["numbers", "numbers"]]"#);
         let run = ["run", wpool_tests::OK_SHARED, "--task", "stray", "--map", "in.json"];
         let said =
@@ -661,8 +668,62 @@ fn a_device_is_written_and_not_replaced() {
     bounded(|| {
         let desk = Desk::new();
         desk.write("in.json", "[1]");
-        let said = desk.run(&["run", wpool_tests::OK_SQUARE, "--map", "in.json", "--output", "/dev/stderr"]);
+        let run = ["run", wpool_tests::OK_SQUARE, "--map", "in.json", "--output"];
+        let said = desk.run(&[&run[..], &["/dev/stderr"]].concat());
         assert!(said.code == Some(0) && said.err.contains("[\n1\n]\n"), "{}", said.err);
         assert!(Path::new("/dev/stderr").is_symlink());
+        // Also where it leads to a file, what is there stays.
+        desk.write("log", "before\n");
+        let log = std::fs::File::options().append(true).open(desk.path("log")).unwrap();
+        let run = [&run[..], &["/dev/stdout"]].concat();
+        assert!(desk.command(&run).stdout(log).stderr(Stdio::null()).status().unwrap().success());
+        assert_eq!(desk.read("log"), "before\n[\n1\n]\n");
+    });
+}
+
+#[test]
+fn no_two_files_of_a_run_are_one() {
+    bounded(|| {
+        let desk = Desk::new();
+        std::os::unix::fs::symlink("in.json", desk.path("link")).unwrap();
+        let numbers = ["--queue", "numbers"];
+        for (flags, message) in [
+            (["--drain", "numbers=in.json"], "is the file of both --map and --drain"),
+            (["--dump", "numbers=./in.json"], "is the file of both --map and --dump"),
+            (["--report", "link"], "is the file of both --map and --report"),
+        ] {
+            let said =
+                with_objects(&desk, "produce", r#"[[1, "numbers"]]"#, &[&numbers[..], &flags].concat());
+            assert!(said.code == Some(2) && said.err.contains(message), "{}", said.err);
+            assert_eq!(desk.read("in.json"), r#"[[1, "numbers"]]"#);
+        }
+        let twice = ["--drain", "numbers=a", "--drain", "numbers=b"];
+        let said = with_objects(&desk, "produce", "[]", &[&numbers[..], &twice].concat());
+        assert!(said.code == Some(2) && said.err.contains("`numbers` can be drained once"), "{}", said.err);
+        let said = with_objects(&desk, "produce", "[]", &["--value", "v=oops"]);
+        assert!(
+            said.code == Some(2) && said.err.contains("the first value of `v` is no JSON"),
+            "{}",
+            said.err
+        );
+    });
+}
+
+#[test]
+fn a_run_whose_tasks_wait_can_be_ended() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("in.json", r#"[[2, "kept"], [3, "full"]]"#);
+        let flags = ["--queue", "kept", "--queue", "full:1", "--drain", "kept=kept.jsonl"];
+        let run =
+            [&["run", wpool_tests::OK_OBJECTS, "--task", "produce", "--map", "in.json"][..], &flags].concat();
+        let mut child = desk.command(&run).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // Nobody takes anything out of the full one: its task waits for ever.
+        let kept = || std::fs::read_to_string(desk.path("kept.jsonl")).unwrap_or_default();
+        crate::until("the other has put its values", || kept() == "0\n1\n");
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert_eq!(kept(), "0\n1\n");
     });
 }

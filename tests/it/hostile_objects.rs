@@ -19,6 +19,15 @@ fn error(number: u8) -> Vec<u8> {
     vec![1, number]
 }
 
+/// Answers without the words that follow the number of an error.
+fn without_words(mut answers: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    answers
+        .iter_mut()
+        .filter(|answer| answer.len() == 3 && answer[0] == 1)
+        .for_each(|answer| answer.truncate(2));
+    answers
+}
+
 const NOT_HELD: u8 = 6;
 const TOO_OFTEN: u8 = 7;
 const BAD_HANDLE: u8 = 9;
@@ -62,12 +71,12 @@ fn each_wrong_call_is_an_error_of_that_call() {
             error(BAD_VALUE),
             // Nobody holds it; it does; it does no more; twice is once too often.
             error(NOT_HELD),
-            vec![0, 1],
+            vec![0, 1, 0],
             vec![0, 0],
             error(NOT_HELD),
             vec![2, 3, 1, 0],
         ];
-        assert_eq!(answers, expected);
+        assert_eq!(without_words(answers), expected);
         assert_eq!((queue.get(), queue.empty()), (Ok(7), Ok(true)), "what was right was done");
         // A stranger does not release what somebody else holds.
         let _held = lock.acquire().unwrap();
@@ -95,7 +104,7 @@ fn shared_memory_is_reached_within_its_bounds_and_rights() {
     bounded(|| {
         let pool = two();
         let array: SharedArray<u64> = pool.manager().shared_array(2).unwrap();
-        let arguments = (array.clone(), array.slice(), pool.manager().queue::<u32>(1));
+        let arguments = (array.clone(), array.read_only(), pool.manager().queue::<u32>(1));
         let statuses: Vec<u32> = call(&pool, "overreach", &arguments).result().unwrap();
         assert_eq!(statuses, [2, 2, 4, 4, 5, 5, 5, 3, 1, 3, 0]);
         assert_eq!(array.to_vec(), Ok(vec![0, 5]));
@@ -130,8 +139,8 @@ fn who_floods_waits_its_turn_and_harms_nobody() {
         let semaphore: BoundedSemaphore = pool.manager().bounded_semaphore(1);
         let told: (u32, Vec<u8>) = call(&pool, "release_too_often", &semaphore).result().unwrap();
         // An earlier call's error, and which.
-        assert_eq!(told, (0, vec![1, 17]));
-        assert_eq!(semaphore.release(1), Err(ObjectError::TooOften), "the same: {TOO_OFTEN}");
+        assert_eq!(told, (0, vec![1, 17, TOO_OFTEN]));
+        assert_eq!(semaphore.release(1), Err(ObjectError::TooOften));
     });
 }
 

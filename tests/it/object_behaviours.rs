@@ -25,21 +25,16 @@ fn late<T>(act: impl FnOnce() -> T) -> T {
     outcome
 }
 
-/// Does something that is not to wait.
-fn at_once<T>(act: impl FnOnce() -> T) -> T {
-    act()
-}
-
 #[test]
 fn b78_b79_who_puts_or_gets_waits_as_long_as_it_says() {
     bounded(|| {
         let pool = two();
         let queue: Queue<u32> = pool.manager().queue(1);
-        assert_eq!(at_once(|| queue.get_nowait()), Err(ObjectError::Empty));
+        assert_eq!(queue.get_nowait(), Err(ObjectError::Empty));
         assert_eq!(late(|| queue.get_timeout(SOON)), Err(ObjectError::TimedOut));
         queue.put(&1).unwrap();
         assert_eq!(queue.full(), Ok(true));
-        assert_eq!(at_once(|| queue.put_nowait(&2)), Err(ObjectError::Full));
+        assert_eq!(queue.put_nowait(&2), Err(ObjectError::Full));
         assert_eq!(late(|| queue.put_timeout(&2, SOON)), Err(ObjectError::TimedOut));
         // One that waits for room goes on when there is some.
         let putting = thread::spawn({
@@ -49,6 +44,7 @@ fn b78_b79_who_puts_or_gets_waits_as_long_as_it_says() {
         assert_eq!((queue.get(), queue.get()), (Ok(1), Ok(2)));
         assert_eq!(putting.join().unwrap(), Ok(()));
         let waiting = call::<_, u32>(&pool, "wait_for_one", &queue.receiver());
+        assert!(waiting.result_timeout(SOON).is_err());
         queue.put(&3).unwrap();
         assert_eq!(waiting.result(), Ok(3));
     });
@@ -151,7 +147,7 @@ fn b86_poll_tells_whether_a_message_waits() {
     bounded(|| {
         let pool = two();
         let (here, there) = pool.manager().pipe::<u32>(true);
-        assert_eq!(at_once(|| here.poll(Duration::ZERO)), Ok(false));
+        assert_eq!(here.poll(Duration::ZERO), Ok(false));
         assert_eq!(late(|| here.poll(SOON)), Ok(false));
         there.send(&1).unwrap();
         assert_eq!(
@@ -211,7 +207,7 @@ fn b91_b93_a_lock_is_held_once_and_seen_to_be() {
         let lock: Lock = pool.manager().lock();
         assert_eq!(lock.locked(), Ok(false));
         let guard = lock.acquire().unwrap();
-        assert_eq!(at_once(|| lock.try_acquire()).err(), Some(ObjectError::Held));
+        assert_eq!(lock.try_acquire().err(), Some(ObjectError::Held));
         assert_eq!(late(|| lock.acquire_timeout(SOON)).err(), Some(ObjectError::TimedOut));
         assert_eq!(call::<_, bool>(&pool, "sees_locked", &lock).result(), Ok(true));
         // A guard may be dropped by another thread than the one that holds the lock.
@@ -320,7 +316,11 @@ fn b99_an_event_is_a_flag_that_wakes_all() {
         let pool = two();
         let event: Event = pool.manager().event();
         assert_eq!((event.is_set(), late(|| event.wait_timeout(SOON))), (Ok(false), Ok(false)));
-        let waiting: Vec<_> = (0..3).map(|_| call::<_, ()>(&pool, "wait_for_event", &event)).collect();
+        let there: Semaphore = pool.manager().semaphore(0);
+        let waiting: Vec<_> =
+            (0..3).map(|_| call::<_, ()>(&pool, "wait_for_event", &(event.clone(), there.clone()))).collect();
+        (0..3).for_each(|_| there.acquire().unwrap().forget());
+        assert!(waiting.iter().all(|task| task.result_timeout(SOON).is_err()), "they wait");
         event.set().unwrap();
         waiting.iter().for_each(|task| task.result().unwrap());
         assert_eq!((event.is_set(), event.wait_timeout(Duration::ZERO)), (Ok(true), Ok(true)));
@@ -378,8 +378,8 @@ fn b101_a_broken_barrier_is_broken_for_all() {
         assert_eq!((barrier.broken(), barrier.wait()), (Ok(true), Err(ObjectError::Broken)));
         // So does a time that the barrier itself sets, for who says nothing.
         let impatient = pool.manager().barrier_timeout(2, SOON);
-        let task = comes(&impatient);
-        assert!(late(|| task.result()).unwrap_err().to_string().contains("it did not happen in time"));
+        let outcome = late(|| comes(&impatient).result());
+        assert!(outcome.unwrap_err().to_string().contains("it did not happen in time"));
         assert_eq!(impatient.wait(), Err(ObjectError::Broken));
         impatient.reset().unwrap();
         assert_eq!(late(|| impatient.wait()), Err(ObjectError::TimedOut));

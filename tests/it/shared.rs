@@ -16,10 +16,10 @@ fn guests_and_host_see_the_same_numbers() {
         let parts = (0..10).map(|n| (n * 100, (n + 1) * 100, squares.clone()));
         assert_eq!(fill.map(parts).filter(Result::is_ok).count(), 10);
         assert_eq!((squares.get(31), squares.len()), (Ok(961), Ok(1000)));
-        let sum: u64 = call(&pool, "sum", &squares.slice()).result().unwrap();
+        let sum: u64 = call(&pool, "sum", &squares.read_only()).result().unwrap();
         assert_eq!(sum, (0..1000).map(|n| n * n).sum::<u64>());
         squares.set(0, 1).unwrap();
-        assert_eq!(call::<_, u64>(&pool, "sum", &squares.slice()).result(), Ok(sum + 1));
+        assert_eq!(call::<_, u64>(&pool, "sum", &squares.read_only()).result(), Ok(sum + 1));
     });
 }
 
@@ -30,7 +30,7 @@ fn additions_of_many_tasks_and_the_host_lose_nothing() {
         let counts: SharedArray<i32> = pool.manager().shared_array(3).unwrap();
         let count = pool.task::<(u32, SharedArray<i32>), i32>("count").unwrap();
         let tasks: Vec<_> = (0..4).map(|_| count.submit(&(50_000, counts.clone())).unwrap()).collect();
-        assert!((0..50_000).all(|_| counts.add(1, 1).is_ok()));
+        assert!((0..50_000).all(|_| counts.fetch_add(1, 1).is_ok()));
         assert!(tasks.iter().all(|task| task.result().is_ok()));
         assert_eq!(counts.to_vec(), Ok(vec![0, 250_000, 0]));
     });
@@ -41,7 +41,7 @@ fn nothing_beside_an_array_is_reached() {
     bounded(|| {
         let pool = two();
         let array: SharedArray<u64> = pool.manager().shared_array(3).unwrap();
-        let seen: Vec<String> = call(&pool, "stray", &(array.clone(), array.slice())).result().unwrap();
+        let seen: Vec<String> = call(&pool, "stray", &(array.clone(), array.read_only())).result().unwrap();
         let expected =
             ["Err(NotFound)", "Err(NotFound)", "Err(NotFound) [7, 7, 7, 7]", "Ok(0) Ok(3)", "Ok(false)"];
         assert_eq!(seen, expected);
@@ -123,5 +123,49 @@ fn an_array_that_comes_through_a_queue_can_be_used_at_once() {
         arrays.put(&array).unwrap();
         writer.result().unwrap();
         assert_eq!(array.get(0), Ok(99));
+    });
+}
+
+#[test]
+fn a_right_that_was_not_passed_on_is_not_there() {
+    bounded(|| {
+        let pool = two();
+        let other = wpool_tests::pool(WPOOL, wpool_tests::BAD_OBJECTS);
+        let bad = pool.load(other.build().unwrap().guest().clone(), &wpool::GuestSettings::new()).unwrap();
+        let array: SharedArray<u64> = pool.manager().shared_array(2).unwrap();
+        // A guest has the whole array, and hands out what is to be read only.
+        let (slice, _): (SharedSlice<u64>, u32) = call(&pool, "read_only", &array).result().unwrap();
+        let queue: Queue<u32> = pool.manager().queue(1);
+        let overreach =
+            bad.task::<(SharedArray<u64>, SharedSlice<u64>, Queue<u32>), Vec<u32>>("overreach").unwrap();
+        let statuses = overreach.apply(&(array.clone(), slice, queue)).unwrap();
+        assert_eq!(statuses[..2], [2, 2], "it is not its right");
+    });
+}
+
+#[test]
+fn inputs_may_hold_the_only_handles_on_their_objects() {
+    bounded(|| {
+        let pool = two();
+        let sum = pool.task::<SharedSlice<u64>, u64>("sum").unwrap();
+        let manager = pool.manager();
+        let inputs = (0..3000).map(|_| manager.shared_array::<u64>(10).unwrap().read_only());
+        assert!(sum.map(inputs).all(|sum| sum == Ok(0)));
+    });
+}
+
+#[test]
+fn what_a_barrier_does_may_hold_the_last_handle_on_another_object() {
+    bounded(|| {
+        let pool = two();
+        let value = pool.manager().value(&0u32).unwrap();
+        let barrier = pool.manager().barrier_with(1, {
+            let value = value.clone();
+            move || drop(value.update(|value| value + 1))
+        });
+        assert_eq!((barrier.wait(), value.get()), (Ok(0), Ok(1)));
+        drop(value);
+        drop(barrier);
+        assert_eq!(pool.manager().event().is_set(), Ok(false), "the pool goes on");
     });
 }

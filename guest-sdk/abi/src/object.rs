@@ -90,6 +90,23 @@ impl Rights {
     }
 }
 
+/// Where a handle's number says which rights are not passed on with it.
+const LESS: u32 = 30;
+
+/// The number of a handle that travels, of which only these rights are passed on.
+#[must_use]
+pub fn with_rights(number: u32, rights: Rights) -> u32 {
+    let less = !rights.0 & Rights::ALL.0;
+    number | u32::from(less) << LESS
+}
+
+/// The number of a handle that travels without that, and the rights.
+#[must_use]
+pub fn without_rights(number: u32) -> (u32, Rights) {
+    let less = (number >> LESS) as u8;
+    (number & ((1 << LESS) - 1), Rights(!less & Rights::ALL.0))
+}
+
 /// How long a call may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Patience {
@@ -112,7 +129,19 @@ pub struct Item<H = u32> {
     pub handles: Vec<H>,
 }
 
-/// The most handles that travel with one value.
+/// What handles may travel with.
+pub trait Carries {
+    /// How many do.
+    fn count(&self) -> usize;
+}
+
+impl<H> Carries for Item<H> {
+    fn count(&self) -> usize {
+        self.handles.len()
+    }
+}
+
+/// The most handles that travel with one call.
 pub const MAX_HANDLES: usize = 10_000;
 /// The most values in one call.
 pub const MAX_ITEMS: usize = 100_000;
@@ -127,7 +156,7 @@ impl<H> Default for Item<H> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call<I = Item> {
     /// Queue, pipe: puts values in, at most [`MAX_ITEMS`], one after the other, and waits for room.
-    #[serde(bound(deserialize = "I: Deserialize<'de>"))]
+    #[serde(bound(deserialize = "I: Deserialize<'de> + Carries"))]
     Put(#[serde(deserialize_with = "few::items")] Vec<I>),
     /// Queue, pipe: takes at least one value, at most so many, and waits for the first.
     Get(u32),
@@ -149,6 +178,8 @@ pub enum Call<I = Item> {
     State,
     /// Lock: whoever left it in disorder has been tidied up after.
     ClearPoison,
+    /// Semaphore: what was acquired once is for somebody else to release.
+    Disown,
     /// Condition, event, barrier: waits for news, for the flag, for the others.
     Wait,
     /// Condition: wakes so many who wait.
@@ -194,7 +225,7 @@ pub enum Call<I = Item> {
         value: I,
     },
     /// List: appends values, at most [`MAX_ITEMS`].
-    #[serde(bound(deserialize = "I: Deserialize<'de>"))]
+    #[serde(bound(deserialize = "I: Deserialize<'de> + Carries"))]
     Extend(#[serde(deserialize_with = "few::items")] Vec<I>),
     /// List: puts something before a place.
     InsertAt(i64, I),
@@ -217,6 +248,7 @@ pub enum Verb {
     Release,
     State,
     ClearPoison,
+    Disown,
     Wait,
     Notify,
     Flag,
@@ -265,6 +297,7 @@ impl Verb {
             Verb::Acquire
             | Verb::Release
             | Verb::ClearPoison
+            | Verb::Disown
             | Verb::Remove
             | Verb::RemoveAt
             | Verb::SetAt
@@ -276,15 +309,15 @@ impl Verb {
     #[must_use]
     pub fn suits(self, kind: Kind) -> bool {
         use Verb::{
-            Abort, Acquire, All, At, Clear, ClearPoison, Close, Extend, Flag, Get, Insert, InsertAt, Join,
-            Keys, Look, Notify, Poll, Put, Release, Remove, RemoveAt, Reset, SetAt, Size, State, Swap,
+            Abort, Acquire, All, At, Clear, ClearPoison, Close, Disown, Extend, Flag, Get, Insert, InsertAt,
+            Join, Keys, Look, Notify, Poll, Put, Release, Remove, RemoveAt, Reset, SetAt, Size, State, Swap,
             TaskDone, Wait,
         };
         match kind {
             Kind::Queue => matches!(self, Put | Get | Poll | TaskDone | Join | Close | Size),
             Kind::Pipe => matches!(self, Put | Get | Poll | Close | Size),
             Kind::Lock | Kind::RLock => matches!(self, Acquire | Release | State | ClearPoison),
-            Kind::Semaphore => matches!(self, Acquire | Release | Size),
+            Kind::Semaphore => matches!(self, Acquire | Release | Disown | Size),
             Kind::Condition => matches!(self, Acquire | Release | State | ClearPoison | Wait | Notify),
             Kind::Event => matches!(self, Wait | Flag | State),
             Kind::Barrier => matches!(self, Wait | Abort | Reset | State | Size),
@@ -388,6 +421,7 @@ impl<I> Call<I> {
             Call::Release(_) => Verb::Release,
             Call::State => Verb::State,
             Call::ClearPoison => Verb::ClearPoison,
+            Call::Disown => Verb::Disown,
             Call::Wait => Verb::Wait,
             Call::Notify(_) => Verb::Notify,
             Call::Flag(_) => Verb::Flag,
@@ -430,6 +464,7 @@ impl<I> Call<I> {
             Call::Release(count) => Call::Release(count),
             Call::State => Call::State,
             Call::ClearPoison => Call::ClearPoison,
+            Call::Disown => Call::Disown,
             Call::Wait => Call::Wait,
             Call::Notify(most) => Call::Notify(most),
             Call::Flag(set) => Call::Flag(set),
@@ -563,32 +598,40 @@ mod few {
     use serde::de::{Error as _, SeqAccess, Visitor};
     use serde::{Deserialize, Deserializer};
 
-    pub(super) fn items<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    use super::{Carries, MAX_HANDLES, MAX_ITEMS};
+
+    pub(super) fn items<'de, T: Deserialize<'de> + Carries, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<T>, D::Error> {
-        deserializer.deserialize_seq(Few(super::MAX_ITEMS, PhantomData))
+        deserializer.deserialize_seq(Few { most: MAX_ITEMS, weigh: T::count, parts: PhantomData })
     }
 
     pub(super) fn handles<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Vec<T>, D::Error> {
-        deserializer.deserialize_seq(Few(super::MAX_HANDLES, PhantomData))
+        deserializer.deserialize_seq(Few { most: MAX_HANDLES, weigh: |_: &T| 1, parts: PhantomData })
     }
 
-    struct Few<T>(usize, PhantomData<T>);
+    struct Few<T, W> {
+        most: usize,
+        /// How many handles there are in a part.
+        weigh: W,
+        parts: PhantomData<T>,
+    }
 
-    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+    impl<'de, T: Deserialize<'de>, W: Fn(&T) -> usize> Visitor<'de> for Few<T, W> {
         type Value = Vec<T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {} elements", self.0)
+            write!(f, "at most {} elements with {MAX_HANDLES} handles", self.most)
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Vec<T>, A::Error> {
-            let mut all = Vec::new();
+            let (mut all, mut handles) = (Vec::new(), 0);
             while let Some(part) = parts.next_element()? {
-                if all.len() == self.0 {
-                    return Err(A::Error::custom("too many elements"));
+                handles += (self.weigh)(&part);
+                if all.len() == self.most || handles > MAX_HANDLES {
+                    return Err(A::Error::custom("too many elements, or handles in them"));
                 }
                 all.push(part);
             }

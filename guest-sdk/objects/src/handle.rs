@@ -232,7 +232,9 @@ macro_rules! object {
         impl<'de, $($item,)* H: $crate::Handle> serde::Deserialize<'de> for $name<$($item,)* H> {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let place = u32::deserialize(deserializer)?;
-                H::receive(place).map(Self::from_handle).map_err(serde::de::Error::custom)
+                // Whoever sent it may have had more rights than its type has.
+                let handle = H::receive(place).map_err(serde::de::Error::custom)?;
+                Ok(Self::from_handle(handle.narrowed($rights)))
             }
         }
 

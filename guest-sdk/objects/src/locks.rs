@@ -160,7 +160,8 @@ pub struct SemaphoreGuard<H: Handle> {
 impl<H: Handle> SemaphoreGuard<H> {
     /// Does not release it: somebody else will, by [`Semaphore::release`].
     pub fn forget(mut self) {
-        self.handle = None;
+        // It fails only where nobody can hold it any more.
+        let _gone = self.handle.take().map(|handle| handle.post(Call::Disown));
     }
 }
 

@@ -10,7 +10,7 @@ object! {
     /// Numbers of type `T` in memory that all who have a handle share, as many as at the start.
     ///
     /// Each element is read and written whole. Of several, some may be as they were before another's write and some as
-    /// they are after it: where that matters a [`Lock`](crate::Lock) goes with it, or [`add`](SharedArray::add).
+    /// they are after it: where that matters a [`Lock`](crate::Lock) goes with it, or [`fetch_add`](SharedArray::fetch_add).
     SharedArray<T>: SharedArray, Rights::ALL
 }
 
@@ -170,17 +170,18 @@ impl<T: Number, H: Handle> SharedArray<T, H> {
         self.handle.shared_write(offset::<T>(at)?, bytemuck::cast_slice(elements))
     }
 
-    /// Adds to an element, in one step, and returns what it was before. Integers wrap around.
+    /// Adds to an element, in one step, and returns what it was before. Integers wrap around, floats
+    /// round as ever.
     ///
     /// # Errors
     /// [`ObjectError::NotFound`] if there is no such place.
-    pub fn add(&self, at: usize, number: T) -> Result<T, ObjectError> {
+    pub fn fetch_add(&self, at: usize, number: T) -> Result<T, ObjectError> {
         self.handle.shared_add(offset::<T>(at)?, number.to_bits()).map(T::from_bits)
     }
 
     /// The same numbers, to be read only.
     #[must_use]
-    pub fn slice(&self) -> SharedSlice<T, H> {
+    pub fn read_only(&self) -> SharedSlice<T, H> {
         SharedSlice::from_handle(self.handle.narrowed(Rights::READ))
     }
 }

@@ -162,7 +162,7 @@ fn use_everything(all: Everything) -> Result<(), ObjectError> {
         all.namespace.set("name", &"wpool".to_owned())?;
         all.value.update(|value| value + 1)?;
         all.array.set(-1, &9)?;
-        all.shared.add(0, 5)?;
+        all.shared.fetch_add(0, 5)?;
     }
     all.condition.acquire()?.notify_all()?;
     let question = all.pipe.recv()?;

@@ -35,7 +35,9 @@ pub(crate) struct RunArgs {
     pub(crate) map: Option<PathBuf>,
 
     /// Files whose contents are the inputs: each one's text or bytes is one argument
-    #[arg(long, value_name = "GLOB", num_args = 1..)]
+    #[arg(long, value_name = "GLOB", num_args = 1.., conflicts_with_all = [
+        "queue", "dict", "list", "value", "event", "lock", "semaphore", "barrier", "shared_array", "broadcast",
+    ])]
     pub(crate) map_files: Vec<String>,
 
     /// Call a task once, with each argument in JSON (a text may be as it is), and print its value
@@ -146,7 +148,7 @@ pub(crate) struct RunArgs {
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Shared objects")]
 pub(crate) struct ObjectArgs {
-    /// A queue in which so many values can wait; without a number, any number of them
+    /// A queue in which so many values can wait; without a number, as many as fit in 64 MiB
     #[arg(long, value_name = "NAME[:CAPACITY]", value_parser = parse_maybe_counted)]
     pub(crate) queue: Vec<Counted>,
 
@@ -171,7 +173,7 @@ pub(crate) struct ObjectArgs {
     pub(crate) lock: Vec<String>,
 
     /// A semaphore that so many can hold
-    #[arg(long, value_name = "NAME:COUNT", value_parser = parse_counted)]
+    #[arg(long, value_name = "NAME:COUNT", value_parser = parse_number)]
     pub(crate) semaphore: Vec<Counted>,
 
     /// A barrier that so many pass together
@@ -193,6 +195,16 @@ pub(crate) struct ObjectArgs {
     /// Write what an object holds at the end to a file in JSON
     #[arg(long, value_name = "NAME=FILE", value_parser = parse_assigned)]
     pub(crate) dump: Vec<Assigned>,
+}
+
+impl ObjectArgs {
+    /// Whether tasks share anything.
+    pub(crate) fn are_declared(&self) -> bool {
+        let Self { queue, dict, list, value, event, lock, semaphore, barrier, .. } = self;
+        let counted = [queue, semaphore, barrier].into_iter().any(|declared| !declared.is_empty());
+        let named = [dict, list, event, lock].into_iter().any(|declared| !declared.is_empty());
+        counted || named || !value.is_empty()
+    }
 }
 
 /// A name, and what it is given.
@@ -220,11 +232,16 @@ fn parse_maybe_counted(text: &str) -> Result<Counted, String> {
 }
 
 fn parse_counted(text: &str) -> Result<Counted, String> {
-    let (name, count) = text.split_once(':').ok_or("a name and a number are written NAME:NUMBER")?;
-    match count.parse() {
-        Ok(count) if count > 0 => Ok(Counted(parse_name(name)?, Some(count))),
-        _ => Err(format!("`{count}` is no number above zero")),
+    match parse_number(text)? {
+        Counted(_, Some(0)) => Err("`0` is no number above zero".to_owned()),
+        counted => Ok(counted),
     }
+}
+
+fn parse_number(text: &str) -> Result<Counted, String> {
+    let (name, count) = text.split_once(':').ok_or("a name and a number are written NAME:NUMBER")?;
+    let count = count.parse().map_err(|_| format!("`{count}` is no number"))?;
+    Ok(Counted(parse_name(name)?, Some(count)))
 }
 
 #[derive(Debug, ClapArgs)]

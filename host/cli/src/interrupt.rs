@@ -29,9 +29,9 @@ pub(crate) fn listen() -> Result<(), ctrlc::Error> {
     })
 }
 
-/// Names the map that the first signal stops.
-pub(crate) fn stops(canceller: wpool::Canceller) {
-    at_first(Box::new(move || canceller.cancel()));
+/// Names what stops the map at the first signal.
+pub(crate) fn stops(stop: impl Fn() + Send + 'static) {
+    at_first(Box::new(stop));
 }
 
 /// Names the task that the first signal ends.

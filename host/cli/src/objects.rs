@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use wpool::{Manager, NamedError, NamedObjects, ObjectSpec};
 
-use crate::args::{Assigned, Counted, ObjectArgs};
+use crate::args::{Assigned, Counted, ObjectArgs, RunArgs};
 use crate::exit_code::Failure;
 use crate::target::Target;
 
@@ -36,6 +36,9 @@ impl Objects {
             names.iter().try_for_each(|name| declare(name, spec.clone()))?;
         }
         for Assigned(name, text) in &args.value {
+            if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+                return Err(Failure::input(format!("the first value of `{name}` is no JSON: {error}")));
+            }
             declare(name, ObjectSpec::Value(text.clone()))?;
         }
         for Counted(name, count) in &args.semaphore {
@@ -54,8 +57,14 @@ impl Objects {
                 .map_err(|error| Failure::input(format!("cannot read `{path}`: {error}")))?;
             declare(name, ObjectSpec::Broadcast(bytes))?;
         }
-        for Assigned(name, _) in &args.drain {
+        for (nth, Assigned(name, _)) in args.drain.iter().enumerate() {
             named.check_queue(name).map_err(Failure::input)?;
+            let again = args.drain[..nth].iter().chain(&args.dump).any(|Assigned(other, _)| other == name);
+            if again {
+                return Err(Failure::input(format!(
+                    "`{name}` can be drained once, and then holds nothing to dump"
+                )));
+            }
         }
         for Assigned(name, _) in &args.dump {
             named.check_holds(name).map_err(Failure::input)?;
@@ -69,7 +78,7 @@ impl Objects {
         let mut drains = Vec::new();
         for Assigned(name, path) in self.drains {
             let path = PathBuf::from(path);
-            let file = File::create(&path).map_err(|error| cannot_write(&path, error))?;
+            let file = Target::open_direct(&path).map_err(|error| cannot_write(&path, error))?;
             let named = self.named.clone();
             let queue = name.clone();
             let thread = std::thread::Builder::new().name(format!("drain {name}")).spawn(move || {
@@ -86,11 +95,14 @@ impl Objects {
 
 fn drain(named: &NamedObjects, queue: &str, mut file: File) -> Result<(), DrainError> {
     let mut lines = Vec::new();
-    while named.drain(queue, &mut lines).map_err(DrainError::Object)? {
+    loop {
+        let more = named.drain(queue, &mut lines).map_err(DrainError::Object)?;
         file.write_all(&lines).map_err(DrainError::File)?;
         lines.clear();
+        if !more {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 #[derive(Debug)]
@@ -114,30 +126,76 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// Nothing runs any more: writes what is left.
+    /// Nothing runs any more: writes what is left, all that can be. The first error is told.
     pub(crate) fn finish(self) -> Result<(), Failure> {
+        let mut outcome = Ok(());
         for Drain { queue, path, thread } in self.drains {
-            self.named.close(&queue).map_err(failed)?;
-            match thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(DrainError::Object(error))) => return Err(failed(error)),
-                Ok(Err(DrainError::File(error))) => return Err(cannot_write(&path, error)),
-                Err(_) => return Err(Failure::input(format!("`{queue}` could not be drained"))),
-            }
+            let drained = self.named.close(&queue).map_err(failed).and_then(|()| match thread.join() {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(DrainError::Object(error))) => Err(failed(error)),
+                Ok(Err(DrainError::File(error))) => Err(cannot_write(&path, error)),
+                Err(_) => Err(Failure::input(format!("`{queue}` could not be drained"))),
+            });
+            outcome = outcome.and(drained);
         }
-        for Assigned(name, path) in self.dumps {
-            let path = PathBuf::from(path);
-            let mut text = self.named.to_json(&name).map_err(failed)?;
-            text.push('\n');
-            let write = || {
-                let mut target = Target::open(&path)?;
-                target.write_all(text.as_bytes())?;
-                target.finish()
-            };
-            write().map_err(|error| cannot_write(&path, error))?;
+        for Assigned(name, path) in &self.dumps {
+            let dumped = dump(&self.named, name, Path::new(path));
+            outcome = outcome.and(dumped);
         }
-        Ok(())
+        outcome
     }
+}
+
+fn dump(named: &NamedObjects, name: &str, path: &Path) -> Result<(), Failure> {
+    let mut text = named.to_json(name).map_err(failed)?;
+    text.push('\n');
+    let write = || {
+        let mut target = Target::open(path)?;
+        target.write_all(text.as_bytes())?;
+        target.finish()
+    };
+    write().map_err(|error| cannot_write(path, error))
+}
+
+/// Checks that no two files of a run are one: the later would overwrite the other.
+pub(crate) fn check_files(args: &RunArgs) -> Result<(), Failure> {
+    let input = args.map.as_deref().map(|path| ("--map", path));
+    let written = [("--output", &args.output), ("--report", &args.report), ("--resume", &args.resume)];
+    let written = written.into_iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?)));
+    let objects = &args.objects;
+    let drains = objects.drain.iter().map(|Assigned(_, path)| ("--drain", Path::new(path)));
+    let dumps = objects.dump.iter().map(|Assigned(_, path)| ("--dump", Path::new(path)));
+    let read = objects.broadcast.iter().map(|Assigned(_, path)| ("--broadcast", Path::new(path)));
+    let mut files: Vec<(&str, PathBuf)> = Vec::new();
+    for (flag, path) in input.into_iter().chain(read).chain(written).chain(drains).chain(dumps) {
+        if !is_plain(path) {
+            continue;
+        }
+        let real = real(path);
+        let reads = |flag| matches!(flag, "--map" | "--broadcast");
+        let other = files.iter().find(|(other, known)| *known == real && !(reads(flag) && reads(other)));
+        if let Some((other, _)) = other {
+            return Err(Failure::input(format!(
+                "`{}` is the file of both {other} and {flag}",
+                path.display()
+            )));
+        }
+        files.push((flag, real));
+    }
+    Ok(())
+}
+
+/// Whether a path leads to a regular file, or will.
+fn is_plain(path: &Path) -> bool {
+    path != Path::new("-") && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+}
+
+/// A path without links, whether its file is there or not.
+fn real(path: &Path) -> PathBuf {
+    let folder =
+        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let beside = || Some(std::fs::canonicalize(folder).ok()?.join(path.file_name()?));
+    std::fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_owned())
 }
 
 fn failed(error: NamedError) -> Failure {

@@ -4,13 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use wpool::{Completed, Guest, JsonError, Pool, RawMap, RawTask, Signature, SubTasks, TaskError};
 
 use crate::args::{Format, OnError, RunArgs};
 use crate::exit_code::{BAD_INPUT, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::journal::Journal;
-use crate::objects::Objects;
+use crate::objects::{Objects, check_files};
 use crate::output::Output;
 use crate::report::{Logs, Progress, ReportFile};
 use crate::resume::{Resume, Resumed};
@@ -25,6 +26,7 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     }
     // What was typed is checked before anything is built or started.
     let source = Source::find(args)?;
+    check_files(args)?;
     let objects = Objects::declare(&args.objects)?;
     let guest = load(args)?;
     let task = choose_task(&guest, args.task.as_deref())?.to_owned();
@@ -38,12 +40,22 @@ pub(crate) fn run(args: &RunArgs) -> Done {
     }
     let objects = objects.start(&pool.manager())?;
     let reading = Reading { signature: &signature, objects: &objects.named };
-    let outcome = map(args, &source, &raw, reading, total, Resume::new(journal));
-    if interrupt::requested() {
-        pool.terminate();
-    }
+    let (pool, shares) = (Arc::new(pool), args.objects.are_declared());
+    let end_early = {
+        let pool = Arc::clone(&pool);
+        // Who waits at an object may wait for ever, so what has begun is not waited for.
+        move || {
+            if shares {
+                pool.terminate();
+            }
+        }
+    };
+    let outcome = map(args, &source, &raw, reading, total, Resume::new(journal), &Arc::new(end_early));
+    // What is still running has nobody who waits for it, but may wait for others.
+    pool.terminate();
+    let written = objects.finish();
     let code = outcome?;
-    objects.finish()?;
+    written?;
     Ok(code)
 }
 
@@ -81,7 +93,7 @@ fn call(args: &RunArgs, task: &str, arguments: &[String]) -> Done {
     let future = task_of(&pool, task, args)?.submit(arguments).map_err(Failure::input)?;
     interrupt::ends(future.clone());
     let completed = future.completed();
-    objects.finish()?;
+    let written = objects.finish();
     let mut logs = Logs::open(&args.logs).map_err(|error| cannot_write(&args.logs, &error))?;
     logs.write_plain(&completed).map_err(|error| cannot_write(&args.logs, &error))?;
     if interrupt::requested() {
@@ -96,6 +108,7 @@ fn call(args: &RunArgs, task: &str, arguments: &[String]) -> Done {
         Ok(()) => {
             text.push(b'\n');
             report::print(&String::from_utf8_lossy(&text));
+            written?;
             Ok(ExitCode::from(SUCCESS))
         }
         Err(error) => {
@@ -121,7 +134,7 @@ fn typed_arguments(signature: &Signature, words: &[String]) -> Result<String, Fa
         .map(|(ty, word)| {
             let is_text = ty == "string" && serde_json::from_str::<String>(word).is_err();
             // What is a word and no JSON can only be a text, such as an object's name.
-            let is_word = word.starts_with(|first: char| first.is_alphabetic())
+            let is_word = word.starts_with(|first: char| first.is_alphabetic() || first == '_')
                 && serde_json::from_str::<serde::de::IgnoredAny>(word).is_err();
             if is_text || is_word { serde_json::Value::from(word.as_str()).to_string() } else { word.clone() }
         })
@@ -292,6 +305,7 @@ fn map(
     reading: Reading<'_>,
     total: Option<u64>,
     resume: Resume,
+    end_early: &Arc<impl Fn() + Send + Sync + 'static>,
 ) -> Done {
     let mut sinks = Sinks::open(args, source, raw, reading.signature, total)?;
     let end = RefCell::new(InputEnd::default());
@@ -299,9 +313,16 @@ fn map(
     let inputs = inputs(source, reading, &end)?.take_while(|_| !interrupt::requested() && !stopped.get());
     let inputs = inputs.filter(|input: &Input| resume.borrow_mut().is_to_run(input));
     let mut results: RawMap<_> = if args.unordered { raw.imap_unordered(inputs) } else { raw.map(inputs) };
-    interrupt::stops(results.canceller());
+    let stop = {
+        let (canceller, end_early) = (results.canceller(), Arc::clone(end_early));
+        move || {
+            canceller.cancel();
+            end_early();
+        }
+    };
+    interrupt::stops(stop.clone());
     let mut cut_short = false;
-    while let Some((nth, completed)) = results.next() {
+    for (nth, completed) in results.by_ref() {
         let (index, before) =
             resume.borrow_mut().ended(nth, &completed).map_err(|error| resume_failed(args, &error))?;
         if !write_resumed(&mut sinks, &before)? {
@@ -314,7 +335,7 @@ fn map(
         }
         let Some(outcome) = sinks.write(index, &completed)? else { return Ok(ExitCode::from(SUCCESS)) };
         if outcome.is_err() && args.on_error == OnError::Stop && !stopped.replace(true) {
-            results.canceller().cancel();
+            stop();
         }
     }
     drop(results);

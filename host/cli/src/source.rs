@@ -173,10 +173,20 @@ pub(crate) fn inputs<'a>(
                 return Err(Failure::input(format!("`{}` changed while it was read", path.display())));
             }
             let read = json_inputs(items(BufReader::new(file), *layout), reading, end);
-            // Every item was checked, so a misfit now is a file that changed.
-            Box::new(read.map_while(|input| {
-                end.borrow_mut().changed |= input.is_err();
-                input.is_ok().then_some(input)
+            // Every item was checked, so a misfit now is a file that changed, or an object that cannot be made.
+            Box::new(read.map_while(move |input| match input {
+                Ok(input) => Some(Ok(input)),
+                Err(message) => {
+                    let same =
+                        File::open(path).and_then(|file| FileState::of(&file)).ok().as_ref() == Some(state);
+                    let mut end = end.borrow_mut();
+                    if same {
+                        end.damaged = Some(message);
+                    } else {
+                        end.changed = true;
+                    }
+                    None
+                }
             }))
         }
         Source::Stream { path, format } => {

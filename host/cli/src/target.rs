@@ -1,8 +1,10 @@
 //! A file that is written whole or not at all; what is no regular file (a pipe, a terminal, a device) is written as it
 //! comes.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Write};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -18,10 +20,19 @@ impl Target {
     /// Opens a file for writing. One that is there stays as it is until [`finish`](Self::finish).
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match std::fs::metadata(path) {
+            Ok(metadata) if let Some(own) = own_stream(&metadata) => own.map(Self::Direct),
             Ok(metadata) if !metadata.is_file() => File::options().write(true).open(path).map(Self::Direct),
             // What a link points to is replaced, not the link.
             Ok(_) => Self::beside(std::fs::canonicalize(path)?),
             Err(_) => Self::beside(path.to_owned()),
+        }
+    }
+
+    /// Opens a file to be written as it comes, from its beginning.
+    pub(crate) fn open_direct(path: &Path) -> io::Result<File> {
+        match std::fs::metadata(path).ok().and_then(|metadata| own_stream(&metadata)) {
+            Some(own) => own,
+            None => File::create(path),
         }
     }
 
@@ -67,6 +78,18 @@ impl Write for Target {
             Self::Direct(file) => file.flush(),
         }
     }
+}
+
+/// This process's own output, if that is what a path leads to (`/dev/stdout`, also where it goes to a file): it has a
+/// place in it up to which it was written.
+fn own_stream(metadata: &Metadata) -> Option<io::Result<File>> {
+    let is = |fd: BorrowedFd<'_>| {
+        let file = File::from(fd.try_clone_to_owned()?);
+        let own = file.metadata()?;
+        Ok::<_, io::Error>(((own.dev(), own.ino()) == (metadata.dev(), metadata.ino())).then_some(file))
+    };
+    let streams = [is(io::stdout().as_fd()), is(io::stderr().as_fd())];
+    streams.into_iter().filter_map(Result::ok).flatten().next().map(Ok)
 }
 
 /// Puts a finished file in its place, readable as files are that this user makes.

@@ -78,11 +78,14 @@ impl Dispatcher {
                 let limit = range.terms.run.unwrap_or_default();
                 let error = TaskError::Timeout { clock: Clock::Run, limit };
                 actions.push(Action::Fail { range, error });
-            } else if serving.stuck.is_some() || !exit.begun.contains(&task) {
+            } else if !exit.begun.contains(&task) {
+                self.wait(range);
+            } else if acted.contains(&task) {
+                self.charge(task, range, Again::Never, exit, actions);
+            } else if serving.stuck.is_some() {
                 self.wait(range);
             } else {
-                let again = if acted.contains(&task) { Again::Never } else { Again::May { alone } };
-                self.charge(task, range, again, exit, actions);
+                self.charge(task, range, Again::May { alone }, exit, actions);
             }
         }
     }

@@ -382,6 +382,20 @@ impl Check<'_> {
                     VariantData::Struct(fields) => self.fields(fields),
                 })
             }
+            Type::Handle(handle) => {
+                let expected = match handle.kind {
+                    Kind::Dict => 2,
+                    Kind::Queue | Kind::Pipe | Kind::List | Kind::Array | Kind::Value | Kind::SharedArray => {
+                        1
+                    }
+                    _ => 0,
+                };
+                if handle.items.len() != expected {
+                    let (kind, count) = (handle.kind.name(), handle.items.len());
+                    return Err(format!("task `{}` has a {kind} of {count} types", self.task));
+                }
+                self.parts(&handle.items)
+            }
             _ => Ok(()),
         }
     }

@@ -165,6 +165,11 @@ impl Abandoned {
         !self.lock().is_empty()
     }
 
+    /// All of them, as they are now.
+    pub(crate) fn lock_all(&self) -> impl std::ops::Deref<Target = Vec<ObjectId>> + '_ {
+        self.lock()
+    }
+
     /// Takes all of them.
     pub(crate) fn take(&self) -> Vec<ObjectId> {
         std::mem::take(&mut self.lock())

@@ -113,6 +113,7 @@ impl Store {
         {
             // An end that says goodbye is closed, and the other hears of it.
             self.hang_up(target);
+            self.hang_up(id);
             return Called::Answered(Ok(Reply::Done));
         }
         let Some(entry) = self.objects.get_mut(&target) else {
@@ -368,8 +369,13 @@ impl Store {
         let Some(entry) = self.objects.get_mut(&object) else { return };
         let line = entry.waiters.entry(class).or_default();
         let Some(waiter) = line.iter_mut().find(|waiter| waiter.ticket == ticket) else { return };
+        let owner = waiter.owner;
         if entry.object.comes_back(&mut waiter.memo) {
             self.settle(object);
+            // It waits for its lock now, as long as that takes.
+            if self.tickets.contains_key(&ticket) {
+                self.break_ring(owner);
+            }
         } else {
             self.fail(ticket, ObjectError::TimedOut);
         }

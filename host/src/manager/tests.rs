@@ -556,3 +556,60 @@ fn what_was_given_to_somebody_who_went_away_is_given_back() {
     bench.store.give_back(host(1), lock, Verb::Acquire, reply);
     assert_eq!(bench.now(host(2), lock, Call::State), Ok(Reply::Flag(false)));
 }
+
+#[test]
+fn a_notification_is_not_lost_with_who_got_it() {
+    let mut bench = Bench::new();
+    let condition = bench.store.make(Shape::Condition);
+    let asleep = [1, 2].map(|n| {
+        bench.now(task(n), condition, Call::Acquire).unwrap();
+        bench.waits(task(n), condition, Call::Wait, None)
+    });
+    bench.now(host(1), condition, Call::Acquire).unwrap();
+    assert_eq!(bench.now(host(1), condition, Call::Notify(1)), Ok(Reply::Number(1)));
+    // The one that was woken dies before it has the lock.
+    bench.end(task(1), false);
+    bench.now(host(1), condition, Call::Release(1)).unwrap();
+    assert_eq!(asleep.map(|ticket| bench.answer(ticket)), [None, Some(Ok(Reply::Flag(true)))]);
+}
+
+#[test]
+fn a_ring_that_closes_when_a_time_is_over_is_broken() {
+    let mut bench = Bench::new();
+    let (condition, lock) =
+        (bench.store.make(Shape::Condition), bench.store.make(Shape::Lock { reentrant: false }));
+    bench.now(task(1), lock, Call::Acquire).unwrap();
+    bench.now(task(1), condition, Call::Acquire).unwrap();
+    let slept = bench.waits(task(1), condition, Call::Wait, Some(10));
+    bench.now(task(2), condition, Call::Acquire).unwrap();
+    let second = bench.waits(task(2), lock, Call::Acquire, None);
+    assert_eq!((bench.answer(slept), bench.answer(second)), (None, None), "its time may break it");
+    bench.later(10);
+    assert!(matches!(bench.answer(second), Some(Err(ObjectError::Deadlock(_)))), "the youngest fails");
+    bench.end(task(2), false);
+    assert!(bench.answer(slept).is_some());
+}
+
+#[test]
+fn either_end_that_hangs_up_ends_a_pipe_both_ways() {
+    let mut bench = Bench::new();
+    let [a, b] = bench.store.make_pipe(true);
+    bench.now(task(1), b, put("before")).unwrap();
+    bench.now(host(1), a, Call::Close).unwrap();
+    assert_eq!(bench.now(task(1), b, put("after")), Err(ObjectError::Closed));
+    assert_eq!(bench.now(task(1), b, Call::Get(1)), Err(ObjectError::Closed));
+    assert_eq!(items(&bench.now(host(1), a, Call::Get(1))), ["before"], "what was sent can be received");
+}
+
+#[test]
+fn what_is_for_somebody_else_to_release_does_not_come_back() {
+    let mut bench = Bench::new();
+    let semaphore = bench.store.make(Shape::Semaphore { count: 1, bounded: true });
+    bench.now(task(1), semaphore, Call::Acquire).unwrap();
+    bench.now(task(1), semaphore, Call::Disown).unwrap();
+    assert_eq!(bench.now(task(1), semaphore, Call::Disown), Err(ObjectError::NotHeld));
+    bench.now(task(2), semaphore, Call::Release(1)).unwrap();
+    bench.now(task(3), semaphore, Call::Acquire).unwrap();
+    bench.end(task(1), false);
+    assert_eq!(bench.now(host(1), semaphore, Call::Size), Ok(Reply::Size(0, Some(1))));
+}

@@ -161,11 +161,18 @@ impl Connection {
         self.out.frame(to_worker::MAP, |out| encode(&memory, out));
     }
 
-    /// Nobody can reach that shared memory any more.
-    pub(super) fn unshare(&mut self, memory: MemoryId) {
-        if self.mapped.remove(&memory).is_some() {
+    /// Nobody can reach that shared memory any more. Whether the worker has to hear of it.
+    pub(super) fn unshare(&mut self, memory: MemoryId) -> bool {
+        let mapped = self.mapped.remove(&memory).is_some();
+        if mapped {
             self.out.frame(to_worker::UNMAP, |out| encode(&memory, out));
         }
+        mapped
+    }
+
+    /// How many bytes the kernel has not taken yet.
+    pub(super) fn unsent(&self) -> usize {
+        self.out.len() - self.sent
     }
 
     pub(super) fn watch(&self, worker: WorkerId, poller: &Poller, flags: epoll::EventFlags) {

@@ -224,7 +224,11 @@ impl Shared {
             match delivery {
                 Delivery::Future(future, completed) => future.settle(completed, &self.callbacks),
                 Delivery::Wake(waker) => waker.wake(),
-                Delivery::Answer(wait, answer) => wait.answer(answer),
+                Delivery::Answer(wait, answer) => {
+                    let unheard = wait.answer(answer);
+                    self.give_back(&wait, unheard);
+                }
+                Delivery::Drop(action) => drop(action),
                 Delivery::Act(action, act) => self.callbacks.call(Box::new(move || act.run(&action))),
                 Delivery::Map(state, index, completed) => {
                     let mut settling = state.settling();

@@ -103,7 +103,7 @@ impl Ended {
 
     fn size(&self) -> u64 {
         let size = match self {
-            Ended::Value { bytes, .. } => bytes.len(),
+            Ended::Value { bytes, grants } => bytes.len() + size_of_val(grants.as_slice()),
             Ended::Failed(SubTaskFailure { kind, message, value }) => {
                 kind.len() + message.len() + value.as_ref().map_or(0, Vec::len)
             }
@@ -116,7 +116,10 @@ impl From<Completed> for Ended {
     fn from(completed: Completed) -> Self {
         let error = match completed.result {
             Ok(bytes) => {
-                let grants = completed.carried.map(|carried| carried.grants).unwrap_or_default();
+                let grants = completed
+                    .carried
+                    .map(|mut carried| std::mem::take(&mut carried.grants))
+                    .unwrap_or_default();
                 return Ended::Value { bytes, grants };
             }
             Err(error) => error,

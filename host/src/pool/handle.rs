@@ -85,8 +85,12 @@ impl Drop for Handle {
 }
 
 /// Where an answer comes for somebody in the host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct HostWait {
+    /// What was asked, and as whom.
+    owner: Owner,
+    object: ObjectId,
+    verb: Verb,
     inner: Mutex<HostWaitState>,
     answered: Condvar,
 }
@@ -95,21 +99,39 @@ pub(super) struct HostWait {
 struct HostWaitState {
     answer: Option<Answer>,
     waker: Option<Waker>,
+    /// Nobody wants the answer any more.
+    gone: bool,
 }
 
 impl HostWait {
+    fn new(owner: Owner, object: ObjectId, verb: Verb) -> Self {
+        Self { owner, object, verb, inner: Mutex::default(), answered: Condvar::new() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HostWaitState> {
         // Nothing that can panic runs under this lock.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn answer(&self, answer: Answer) {
+    /// Hands an answer over. It comes back if nobody wants it any more.
+    pub(super) fn answer(&self, answer: Answer) -> Option<Answer> {
         let mut inner = self.lock();
+        if inner.gone {
+            return Some(answer);
+        }
         inner.answer = Some(answer);
         let waker = inner.waker.take();
         drop(inner);
         self.answered.notify_all();
         waker.into_iter().for_each(Waker::wake);
+        None
+    }
+
+    /// Nobody wants the answer. It is returned if it is there.
+    fn leave(&self) -> Option<Answer> {
+        let mut inner = self.lock();
+        inner.gone = true;
+        inner.answer.take()
     }
 
     /// Waits for the answer, at most until then.
@@ -191,13 +213,11 @@ impl wpool_objects::Handle for Handle {
         };
         let deadline = deadline.map(|time| time.and_then(|time| Instant::now().checked_add(time)));
         let owner = Owner::Host(self.owner.unwrap_or_else(next_owner));
-        let verb = call.verb();
         match shared.call_object(owner, self.grant(), to_stored(call), deadline, true) {
             Ok(answer) => self.to_reply(answer),
             Err((ticket, wait)) => {
                 shared.lead.call_driver();
-                let (shared, object) = (Weak::clone(&self.shared), self.grant().id());
-                let answer = Awaited { shared, ticket, wait, owner, object, verb }.await;
+                let answer = Awaited { shared: Weak::clone(&self.shared), ticket, wait }.await;
                 self.to_reply(answer)
             }
         }
@@ -246,9 +266,6 @@ struct Awaited {
     shared: Weak<Shared>,
     ticket: Ticket,
     wait: Arc<HostWait>,
-    owner: Owner,
-    object: ObjectId,
-    verb: Verb,
 }
 
 impl Future for Awaited {
@@ -270,10 +287,8 @@ impl Drop for Awaited {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else { return };
         shared.abandon_call(self.ticket);
-        let answer = self.wait.lock().answer.take();
-        if let Some(Ok(reply)) = answer {
-            shared.with(|core| core.objects.store.give_back(self.owner, self.object, self.verb, reply));
-        }
+        let answer = self.wait.leave();
+        shared.give_back(&self.wait, answer);
     }
 }
 
@@ -295,19 +310,27 @@ impl Shared {
             if !grant.rights.contain(call.verb().needs()) {
                 return Ok(Err(ObjectError::NoRight));
             }
+            let verb = call.verb();
             match core.objects.store.call(owner, grant.id(), call, may_wait) {
                 Called::Answered(Err(error)) if finished && is_wait(&error) => {
                     Ok(Err(ObjectError::PoolClosed))
                 }
                 Called::Answered(answer) => Ok(answer),
                 Called::Waits(ticket) => {
-                    let wait = Arc::new(HostWait::default());
+                    let wait = Arc::new(HostWait::new(owner, grant.id(), verb));
                     core.objects.waits.insert(ticket, Arc::clone(&wait));
                     core.hurry(may_wait.flatten().filter(|_| wake));
                     Err((ticket, wait))
                 }
             }
         })
+    }
+
+    /// An answer that nobody heard.
+    pub(super) fn give_back(&self, wait: &HostWait, answer: Option<Answer>) {
+        if let Some(Ok(reply)) = answer {
+            self.with(|core| core.objects.store.give_back(wait.owner, wait.object, wait.verb, reply));
+        }
     }
 
     fn time_is_over(&self, ticket: Ticket) {

@@ -78,6 +78,8 @@ pub(super) enum Delivery {
     Answer(Arc<HostWait>, Answer),
     /// What the host does when all have come to a barrier.
     Act(Action, BarrierAct),
+    /// What it did there, which nobody needs any more.
+    Drop(Action),
 }
 
 impl Job {

@@ -31,6 +31,8 @@ use crate::manager::Grant;
 const DEFAULT_BUFFER: usize = 8192;
 /// Arguments and results that a map holds, in bytes. One that is larger by itself goes alone.
 const MAX_HELD: usize = 64 << 20;
+/// The room for an input is kept up to this size.
+const LARGE_INPUT: usize = 64 << 10;
 /// Inputs are handed to the dispatcher together, up to so many, or so many bytes, at a time.
 const PUBLISH: usize = 64;
 const PUBLISH_BYTES: usize = 64 * 1024;
@@ -274,6 +276,8 @@ pub struct RawMap<I: Iterator> {
     input: Option<I>,
     encode: Encode<I::Item>,
     carries_handles: bool,
+    /// Where the next input is written first.
+    scratch: Vec<u8>,
     buffer: u64,
     max_arguments: usize,
     /// No inputs are pulled after this.
@@ -318,6 +322,7 @@ impl<I: Iterator> RawMap<I> {
             input: Some(input),
             encode,
             carries_handles: call.hosted.guest.tasks()[call.function as usize].carries_handles(),
+            scratch: Vec::new(),
             buffer: call.options.buffer.unwrap_or(DEFAULT_BUFFER) as u64,
             max_arguments: call.hosted.limits.arguments as usize,
             ends,
@@ -374,15 +379,19 @@ impl<I: Iterator> RawMap<I> {
         }
         let index = self.pulled;
         self.pulled += 1;
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = pending.bytes.len();
+        // An input that goes may take handles with it, and then the pool looks at everything: so not under the lock.
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
         let (encoded, handles) = if self.carries_handles {
-            <Handle as wpool_objects::Handle>::sending(|| (self.encode)(item, &mut pending.bytes))
+            <Handle as wpool_objects::Handle>::sending(|| (self.encode)(item, &mut bytes))
         } else {
-            ((self.encode)(item, &mut pending.bytes), Vec::new())
+            ((self.encode)(item, &mut bytes), Vec::new())
         };
+        let grants: Vec<Grant> = handles.iter().map(Handle::to_grant).collect();
+        drop(handles);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let encoded = encoded.and_then(|()| {
-            let (size, limit) = (pending.bytes.len() - start, self.max_arguments);
+            let (size, limit) = (bytes.len(), self.max_arguments);
             if size <= limit {
                 return Ok(size);
             }
@@ -393,10 +402,13 @@ impl<I: Iterator> RawMap<I> {
                 if pending.is_empty() {
                     pending.first = index;
                 }
+                pending.bytes.extend_from_slice(&bytes);
+                bytes.shrink_to(LARGE_INPUT);
+                self.scratch = bytes;
                 let end = pending.bytes.len();
                 pending.ends.push(end);
                 if self.carries_handles {
-                    pending.grants.push(handles.iter().map(Handle::to_grant).collect());
+                    pending.grants.push(grants);
                 }
                 self.held += size;
                 let full = pending.ends.len() >= PUBLISH || end >= PUBLISH_BYTES;
@@ -406,7 +418,6 @@ impl<I: Iterator> RawMap<I> {
                 }
             }
             Err(message) => {
-                pending.bytes.truncate(start);
                 drop(pending);
                 // Tasks that are published together are consecutive, and this place stays empty.
                 self.shared.publish(self.job);

@@ -21,7 +21,7 @@ use crate::manager::{Shape, Stored};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ObjectSpec {
-    /// A queue in which so many values can wait; without a number, any number of them.
+    /// A queue in which so many values can wait; without a number, as many as fit in 64 MiB. Zero counts as one.
     Queue(Option<u64>),
     /// An empty dictionary.
     Dict,
@@ -35,7 +35,7 @@ pub enum ObjectSpec {
     Lock,
     /// A semaphore that so many can hold.
     Semaphore(u64),
-    /// A barrier that so many pass together.
+    /// A barrier that so many pass together. Zero counts as one.
     Barrier(u32),
     /// So many zeros in shared memory.
     SharedArray(usize),
@@ -61,7 +61,9 @@ impl ObjectSpec {
     /// The object, if it can be made before anybody knows what it holds.
     fn shape(&self) -> Option<Shape> {
         match *self {
-            ObjectSpec::Queue(capacity) => Some(Shape::Queue { capacity, requeue: false }),
+            ObjectSpec::Queue(capacity) => {
+                Some(Shape::Queue { capacity: capacity.map(|capacity| capacity.max(1)), requeue: false })
+            }
             ObjectSpec::Dict => Some(Shape::Dict),
             ObjectSpec::List => Some(Shape::List),
             ObjectSpec::Event => Some(Shape::Event),
@@ -182,18 +184,13 @@ impl NamedObjects {
         Ok(())
     }
 
-    /// Makes the objects of a pool.
+    /// Makes the objects of a pool. Attached to another one they are made anew.
     pub fn attach(&self, manager: &Manager) {
         let mut inner = self.lock();
         for named in inner.objects.values_mut() {
             named.handle = named.spec.shape().map(|shape| manager.make(shape));
         }
         inner.manager = Some(manager.clone());
-    }
-
-    /// Whether nothing is declared.
-    pub fn is_empty(&self) -> bool {
-        self.lock().objects.is_empty()
     }
 
     /// Checks the arguments of one call, before there is a pool.
@@ -211,7 +208,8 @@ impl NamedObjects {
     /// Reads the arguments of one call.
     ///
     /// # Errors
-    /// As [`check`](Self::check), and if no pool is attached.
+    /// As [`check`](Self::check), if no pool is attached, or if the object cannot be made, as when the system has no
+    /// memory for it.
     pub fn arguments(&self, signature: &Signature, text: &[u8]) -> Result<RawArguments, JsonError> {
         let (inner, handles) = (RefCell::new(self.lock()), RefCell::new(Vec::new()));
         let mut bytes = Vec::new();
@@ -229,7 +227,8 @@ impl NamedObjects {
     /// taken out.
     ///
     /// # Errors
-    /// If there is none of that name, or it is one that holds nothing.
+    /// If there is none of that name, it is one that holds nothing, the pool is gone, or a value is not of the object's
+    /// type or holds handles.
     pub fn to_json(&self, name: &str) -> Result<String, NamedError> {
         self.check_holds(name)?;
         let (handle, holds) = self.known(name)?;
@@ -242,8 +241,9 @@ impl NamedObjects {
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
-    /// Waits for values in a queue, takes them out, and appends each in JSON and a line's end. False when the queue
-    /// is closed and empty.
+    /// Waits for values in a queue, takes them out, and appends each in JSON and a line's end; one that is not of the
+    /// queue's type is a line `{"$error": …}`. False when the queue is closed and empty, or its pool is gone, or no pool
+    /// is attached.
     ///
     /// # Errors
     /// If there is no queue of that name.
@@ -261,8 +261,12 @@ impl NamedObjects {
         // Whoever has put something in was given the queue, and so its type is known.
         let (_, Some(Holds { types, items: held, .. })) = self.known(name)? else { return Ok(true) };
         for item in items {
-            json::value_to_json(&types, held[0], &item.bytes, out)
-                .map_err(|error| NamedError::Value { name: name.to_owned(), error })?;
+            let start = out.len();
+            if let Err(error) = json::value_to_json(&types, held[0], &item.bytes, out) {
+                out.truncate(start);
+                let error = serde_json::json!({ "$error": error.to_string() });
+                out.extend_from_slice(error.to_string().as_bytes());
+            }
             out.push(b'\n');
         }
         Ok(true)

@@ -6,10 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use wpool_abi::object::{Call, Item, Kind, ObjectError, Patience, Reply};
+use wpool_abi::object::{Call, Item, Kind, MAX_HANDLES, ObjectError, Patience, Reply, Verb};
 
 use super::connection::Poller;
 use super::core::{Core, Shared};
+use super::future::Carried;
 use super::handle::HostWait;
 use super::jobs::Delivery;
 use super::rate::Rate;
@@ -20,6 +21,9 @@ use crate::manager::{
     Abandoned, Answer, Called, Grant, ObjectId, Owner, Region, Shape, Store, Stored, Ticket,
 };
 use crate::wire::message::{BadMessage, Credit, Flow, POSTS, decode, encode, to_worker};
+
+/// A worker that has so many bytes to read does not get more answers.
+const MAX_UNSENT: usize = 1 << 30;
 
 /// The shared objects of a pool, and who uses them.
 pub(super) struct Objects {
@@ -44,6 +48,8 @@ struct Client {
     table: Table,
     /// What it waits for, and whether it wants the answer.
     waits: Option<(Ticket, bool)>,
+    /// What it has asked last, and of whom.
+    asked: Option<(ObjectId, Verb)>,
     /// What it has asked for since, in order.
     backlog: VecDeque<Asked>,
     /// It has asked for something that has an answer, and not got it.
@@ -66,6 +72,7 @@ impl Client {
             worker,
             table: Table::new(grants),
             waits: None,
+            asked: None,
             backlog: VecDeque::new(),
             asks: false,
             suspended: false,
@@ -136,7 +143,13 @@ impl Objects {
     }
 
     /// Whether there may be so many more bytes of shared memory.
-    pub(super) fn check_memory(&self, len: u64) -> Result<(), ObjectError> {
+    pub(super) fn check_memory(&mut self, len: u64) -> Result<(), ObjectError> {
+        // What nobody has any more does not count, also if nobody has looked yet.
+        let gone = self.abandoned.lock_all();
+        for id in gone.iter() {
+            self.memories.remove(&id.memory());
+        }
+        drop(gone);
         let used: u64 = self.memories.values().sum();
         if used.checked_add(len).is_some_and(|sum| sum <= self.memory_limit) {
             return Ok(());
@@ -167,13 +180,10 @@ impl Objects {
         let client = self.clients.entry(task);
         let table = &mut client.or_insert_with(|| Client::new(worker, Vec::new())).table;
         let before = table.len();
-        let numbers = grants.into_iter().map(|grant| table.add(grant)).collect();
-        (before, table.bound(before).map(|()| numbers))
-    }
-
-    /// Nobody has a handle on an object any more. Whether it was shared memory.
-    fn forget_memory(&mut self, id: ObjectId) -> bool {
-        self.memories.remove(&id.memory()).is_some()
+        if !table.have_room(&grants.iter().collect::<Vec<_>>()) {
+            return (before, Err(ObjectError::Quota(format!("a task can have {MAX_HANDLES} handles"))));
+        }
+        (before, Ok(grants.into_iter().map(|grant| table.add(grant)).collect()))
     }
 
     /// What a task was granted since it had so many handles.
@@ -191,6 +201,9 @@ impl Objects {
         if numbers.len() == 0 {
             return Ok(Vec::new());
         }
+        if numbers.len() > MAX_HANDLES {
+            return Err(BadMessage(format!("task {task} hands out {} handles", numbers.len())));
+        }
         let client = self.clients.get(&task).filter(|client| client.worker == worker);
         let grants = client.map(|client| client.table.all(numbers));
         grants
@@ -207,6 +220,18 @@ impl Objects {
     pub(super) fn end(&mut self, task: TaskId, success: bool) {
         if !self.clients.is_empty() && self.clients.remove(&task).is_some() {
             self.store.end(Owner::Task(task), success);
+        }
+    }
+}
+
+impl Drop for Carried {
+    /// A result may go away under any lock, so somebody else is asked to look.
+    fn drop(&mut self) {
+        self.grants.clear();
+        if let Some(shared) = self.home.upgrade()
+            && shared.abandoned.any()
+        {
+            shared.poller.wake();
         }
     }
 }
@@ -230,6 +255,10 @@ impl Core {
         mut asked: Asked,
         poller: &Poller,
     ) -> Result<(), BadMessage> {
+        // Who reads what it was answered does not have so much before it.
+        if self.workers.get(&worker).is_some_and(|connection| connection.unsent() > MAX_UNSENT) {
+            return Err(BadMessage(format!("task {task} asks without reading what it was answered")));
+        }
         let limit = self.guests.get(&range.guest).and_then(|hosted| hosted.limits.calls);
         let too_much = || BadMessage(format!("task {task} asked for more than it was allowed to"));
         // One without handles can only guess.
@@ -289,6 +318,7 @@ impl Core {
                         Some(Patience::Ever) | None => Some(grant.patience()),
                     };
                     let deadline = time.map(|time| time.and_then(|time| Instant::now().checked_add(time)));
+                    client.asked = Some((grant.id(), call.verb()));
                     self.hurry(deadline.flatten());
                     self.objects.store.call(Owner::Task(task), grant.id(), call, deadline)
                 }
@@ -325,7 +355,16 @@ impl Core {
         client.asks = false;
         let suspended = std::mem::take(&mut client.suspended);
         let before = client.table.len();
-        let answer = answer.and_then(|reply| taken_up(&mut client.table, reply));
+        let answer = match answer {
+            Ok(reply) if !client.table.has_room(&reply) => {
+                // What was taken for it goes back to where it came from.
+                if let Some((id, verb)) = client.asked {
+                    self.objects.store.give_back(Owner::Task(task), id, verb, reply);
+                }
+                Err(ObjectError::Quota(format!("a task can have {MAX_HANDLES} handles")))
+            }
+            answer => answer.map(|reply| taken_up(&mut client.table, reply)),
+        };
         if suspended {
             self.handle(Event::Resumed { worker, task }, Instant::now(), poller);
         }
@@ -359,13 +398,14 @@ impl Core {
                 }
             }
             for id in abandoned {
-                if self.objects.forget_memory(id) {
-                    self.workers.iter_mut().for_each(|(worker, connection)| {
-                        connection.unshare(id.memory());
+                self.objects.memories.remove(&id.memory());
+                for (worker, connection) in &mut self.workers {
+                    if connection.unshare(id.memory()) {
                         connection.flush(*worker, poller);
-                    });
+                    }
                 }
-                self.objects.actions.remove(&id);
+                // What it holds may be handles, and to drop those needs the lock.
+                self.outbox.extend(self.objects.actions.remove(&id).map(Delivery::Drop));
                 self.objects.store.remove(id);
             }
         }
@@ -415,19 +455,16 @@ fn permitted(table: &Table, handle: u32, call: Call) -> Result<(Grant, Call<Stor
 }
 
 /// A reply as the task sees it: the grants in it are its own now.
-fn taken_up(table: &mut Table, reply: Reply<Stored>) -> Result<Reply, ObjectError> {
-    let before = table.len();
-    let reply = reply.map(|Item { bytes, handles }| {
+fn taken_up(table: &mut Table, reply: Reply<Stored>) -> Reply {
+    reply.map(|Item { bytes, handles }| {
         let handles = handles.into_iter().map(|grant| table.add(grant)).collect();
         Item { bytes, handles }
-    });
-    table.bound(before)?;
-    Ok(reply)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use wpool_abi::object::{MAX_HANDLES, MAX_ITEMS, Number, Rights};
+    use wpool_abi::object::{MAX_ITEMS, Number, Rights};
 
     use super::*;
     use crate::wire::memory::SharedMemory;
@@ -465,7 +502,7 @@ mod tests {
         let mut table = Table::new(vec![known.clone()]);
         let handles = vec![known, other];
         let reply = Reply::Items(vec![Item { bytes: Vec::new(), handles }], false);
-        let Ok(Reply::Items(items, _)) = taken_up(&mut table, reply) else { panic!("two are few") };
+        let Reply::Items(items, _) = taken_up(&mut table, reply) else { panic!("two are few") };
         assert_eq!(items[0].handles, [0, 1], "what it has it is not granted again");
     }
 
@@ -480,7 +517,6 @@ mod tests {
         assert!(matches!(make(&mut objects, 41), Err(ObjectError::Quota(_))));
         let _second = make(&mut objects, 40).unwrap();
         drop(first);
-        objects.forget_memory(objects.abandoned.take()[0]);
         assert!(make(&mut objects, 60).is_ok());
     }
 

@@ -130,7 +130,7 @@ impl Core {
         if wish.arguments.bytes.len() > hosted.limits.arguments as usize {
             return Err(out_of_turn());
         }
-        let size = wish.arguments.bytes.len();
+        let size = wish.arguments.bytes.len() + size_of_val(wish.arguments.grants.as_slice());
         let checked = self.families.check(parent, range.terms.depth, wish.number, size, quota);
         let checked = checked.map_err(|OutOfTurn| out_of_turn())?;
         match checked.and_then(|()| wish.function(&hosted)) {

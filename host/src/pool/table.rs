@@ -1,10 +1,10 @@
 //! The handles of one task: what each of its numbers stands for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use wpool_abi::object::{MAX_HANDLES, ObjectError, Rights};
+use wpool_abi::object::{MAX_HANDLES, ObjectError, Reply, Rights, without_rights};
 
-use crate::manager::{Grant, ObjectId};
+use crate::manager::{Grant, ObjectId, Stored};
 use crate::wire::message::Granted;
 
 /// What a task was granted, in order: the numbers are places. It keeps all of it until it ends.
@@ -25,9 +25,13 @@ impl Table {
         self.grants.get(number as usize).ok_or(ObjectError::BadHandle)
     }
 
-    /// What these numbers stand for.
+    /// What these numbers stand for, with the rights that they leave.
     pub(super) fn all(&self, numbers: impl IntoIterator<Item = u32>) -> Result<Vec<Grant>, ObjectError> {
-        numbers.into_iter().map(|number| self.get(number).cloned()).collect()
+        let passed = |number| {
+            let (number, rights) = without_rights(number);
+            self.get(number).map(|grant| grant.narrowed(rights))
+        };
+        numbers.into_iter().map(passed).collect()
     }
 
     /// How many there are.
@@ -52,14 +56,27 @@ impl Table {
         })
     }
 
-    /// Takes what was added from a place on away again, if it is too much.
-    pub(super) fn bound(&mut self, before: usize) -> Result<(), ObjectError> {
-        if self.grants.len() <= MAX_HANDLES.max(before) {
-            return Ok(());
+    /// Whether the task can have what comes with a reply, too.
+    pub(super) fn has_room(&self, reply: &Reply<Stored>) -> bool {
+        let grants: Vec<&Grant> = match reply {
+            Reply::Items(items, _) => items.iter().flat_map(|item| &item.handles).collect(),
+            Reply::Found(Some(item)) => item.handles.iter().collect(),
+            Reply::Entries(entries) => entries.iter().flat_map(|(_, item)| &item.handles).collect(),
+            _ => Vec::new(),
+        };
+        self.have_room(&grants)
+    }
+
+    /// Whether the task can have these, too.
+    pub(super) fn have_room(&self, grants: &[&Grant]) -> bool {
+        if self.grants.len() + grants.len() <= MAX_HANDLES {
+            return true;
         }
-        self.grants.truncate(before);
-        self.places = None;
-        Err(ObjectError::Quota(format!("a task can have {MAX_HANDLES} handles")))
+        // Those that it has already are looked for only where it matters.
+        let known: HashSet<_> = self.grants.iter().map(key).collect();
+        let new: HashSet<_> =
+            grants.iter().map(|grant| key(grant)).filter(|key| !known.contains(key)).collect();
+        self.grants.len() + new.len() <= MAX_HANDLES
     }
 }
 
@@ -75,6 +92,8 @@ pub(super) fn granted(grant: &Grant) -> Granted {
 
 #[cfg(test)]
 mod tests {
+    use wpool_abi::object::with_rights;
+
     use super::*;
     use crate::manager::Shape;
     use crate::pool::objects::Objects;
@@ -94,15 +113,27 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_taken_away_again() {
+    fn there_is_room_for_so_many_different_ones() {
         let mut objects = Objects::new(0);
         let mut table = Table::default();
         for _ in 0..MAX_HANDLES {
             table.add(objects.make(Shape::Event));
         }
-        assert_eq!(table.bound(0), Ok(()));
-        table.add(objects.make(Shape::Event));
-        assert!(matches!(table.bound(MAX_HANDLES), Err(ObjectError::Quota(_))));
-        assert_eq!(table.len(), MAX_HANDLES);
+        let (known, new) = (table.get(7).unwrap().clone(), objects.make(Shape::Event));
+        assert!(table.have_room(&[]) && table.have_room(&[&known, &known]));
+        assert!(!table.have_room(&[&new]));
+        let item = Stored { bytes: Vec::new(), handles: vec![known, new] };
+        assert!(!table.has_room(&Reply::Items(vec![item], false)));
+    }
+
+    #[test]
+    fn a_number_can_say_that_less_is_passed_on() {
+        let mut objects = Objects::new(0);
+        let table = Table::new(vec![objects.make(Shape::Event)]);
+        let passed = |number| table.all([number]).map(|grants| grants[0].rights);
+        assert_eq!(passed(0), Ok(Rights::ALL));
+        assert_eq!(passed(with_rights(0, Rights::READ)), Ok(Rights::READ));
+        assert_eq!(passed(with_rights(0, Rights::WRITE)), Ok(Rights::WRITE));
+        assert_eq!(passed(with_rights(1, Rights::ALL)), Err(ObjectError::BadHandle));
     }
 }

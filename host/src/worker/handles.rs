@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use wasmtime::{Caller, Linker};
 use wpool_abi::import;
-use wpool_abi::object::{Kind, ObjectError, Rights, Verb, shared};
+use wpool_abi::object::{Kind, ObjectError, Rights, Verb, shared, without_rights};
 
 use super::guest_mem::{GuestSlice, write_u64};
 use super::imports::memory_and_state;
@@ -66,7 +66,7 @@ impl Handles {
 
     /// Whether the task has all of these.
     pub(super) fn contain(&self, numbers: &[u8]) -> bool {
-        handle_numbers(numbers).all(|number| self.get(number).is_ok())
+        handle_numbers(numbers).all(|number| self.get(without_rights(number).0).is_ok())
     }
 
     /// The memory that a handle is to, if it is good for that.

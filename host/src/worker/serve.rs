@@ -78,7 +78,7 @@ struct Call {
     task: u32,
     arguments: Rc<[u8]>,
     range: std::ops::Range<usize>,
-    handles: Vec<Handle>,
+    granted: Vec<Granted>,
 }
 
 pub(super) struct Worker<'a> {
@@ -151,8 +151,8 @@ impl<'a> Worker<'a> {
         instance
     }
 
-    async fn run(&self, call: Call, last: bool) -> io::Result<()> {
-        let Call { duty, task, arguments, range, handles } = call;
+    async fn run(&self, call: Call, handles: Vec<Handle>, last: bool) -> io::Result<()> {
+        let Call { duty, task, arguments, range, .. } = call;
         let report = |outcome: Outcome<'_>, figures: Figures<'_>| {
             self.share.output.done(&record(duty.id, outcome, &figures))?;
             // With nothing to run behind it, the result need not wait until the instance is cleared away.
@@ -337,7 +337,7 @@ impl<'a> Session<'a> {
         }
         while let Some(batch) = self.queue.front_mut() {
             if batch.taken < batch.header.count {
-                return Ok(Some(batch.take(&self.memories)?));
+                return Ok(Some(batch.take()?));
             }
             self.queue.pop_front();
             if self.worker.isolation == Isolation::Batch {
@@ -353,24 +353,26 @@ impl<'a> Session<'a> {
     }
 
     /// Begins a task, unless the parent has taken it back, and runs it until it ends or waits.
-    fn start(&mut self, call: Call) -> io::Result<()> {
+    fn start(&mut self, call: Call) -> Result<(), ServeError> {
         let (worker, id) = (self.worker, call.duty.id);
         let control = &worker.share.control;
         if !control.claim(call.duty.claim, id) {
             return Ok(());
         }
+        // Of a task that was taken back the memory may be gone.
+        let handles = self.memories.handles(&call.granted)?;
         control.set_running(Some(id));
         worker.share.turns.begin(!self.suspended.is_empty());
         let last = self.has_begun_all();
-        let mut future = Box::pin(worker.run(call, last));
+        let mut future = Box::pin(worker.run(call, handles, last));
         let polled = poll_once(future.as_mut());
         control.set_running(None);
         match polled {
-            Poll::Ready(ended) => ended,
+            Poll::Ready(ended) => Ok(ended?),
             Poll::Pending => {
                 let pause = worker.share.turns.pause();
                 self.suspended.push(Suspended { id, future, pause, told: pause.is_told() });
-                self.tell_suspended(id, pause)
+                Ok(self.tell_suspended(id, pause)?)
             }
         }
     }
@@ -482,13 +484,12 @@ fn arrives_at_once(socket: &UnixStream) -> io::Result<bool> {
 }
 
 impl Batch {
-    fn take(&mut self, memories: &Memories) -> Result<Call, BadMessage> {
+    fn take(&mut self) -> Result<Call, BadMessage> {
         let bad = |error: postcard::Error| BadMessage(error.to_string());
         let mut rest = &self.arguments[self.at..];
-        let mut handles = Vec::new();
+        let mut granted = Vec::new();
         if self.header.handles {
-            let (granted, after) = postcard::take_from_bytes::<Vec<Granted>>(rest).map_err(bad)?;
-            (handles, rest) = (memories.handles(&granted)?, after);
+            (granted, rest) = postcard::take_from_bytes::<Vec<Granted>>(rest).map_err(bad)?;
         }
         let (arguments, after) = postcard::take_from_bytes::<&[u8]>(rest).map_err(bad)?;
         let end = self.arguments.len() - after.len();
@@ -503,7 +504,7 @@ impl Batch {
             task: self.header.task,
             arguments: Rc::clone(&self.arguments),
             range,
-            handles,
+            granted,
         };
         self.taken += 1;
         self.at = end;

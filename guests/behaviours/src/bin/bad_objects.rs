@@ -34,7 +34,7 @@ fn read(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     // SAFETY: the host writes as many bytes as it has said.
     unsafe { raw::answer(bytes.as_mut_ptr()) };
-    bytes.truncate(2);
+    bytes.truncate(3);
     bytes
 }
 
@@ -63,7 +63,8 @@ fn guess(seed: u64, times: u32, _only: Event) -> u32 {
     let mut dice = Dice(seed);
     let mut done = 0;
     for _ in 0..times {
-        let handle = if dice.roll().is_multiple_of(2) { dice.roll() as u32 } else { (dice.roll() % 20) as u32 + 1 };
+        let handle =
+            if dice.roll().is_multiple_of(2) { dice.roll() as u32 } else { (dice.roll() % 20) as u32 + 1 };
         let question = dice.bytes();
         done += u32::from(call(handle, &question).first() == Some(&0));
         done += u32::from(post(handle, &question) == 0);

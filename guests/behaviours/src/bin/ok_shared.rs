@@ -1,7 +1,7 @@
 //! Uses shared memory, and handles that travel in results and sub-tasks.
 #![no_main]
 
-use wpool_guest::{Event, ObjectError, Queue, Sender, SharedArray, SharedSlice, SubTaskError, submit};
+use wpool_guest::{ObjectError, Queue, Sender, SharedArray, SharedSlice, SubTaskError, submit};
 
 /// Writes squares to the places from one up to another.
 #[wpool_guest::task]
@@ -21,7 +21,7 @@ fn sum(numbers: SharedSlice<u64>) -> Result<u64, ObjectError> {
 fn count(times: u32, into: SharedArray<i32>) -> Result<i32, ObjectError> {
     let mut last = 0;
     for _ in 0..times {
-        last = into.add(1, 1)?;
+        last = into.fetch_add(1, 1)?;
     }
     Ok(last)
 }
@@ -35,7 +35,7 @@ fn stray(whole: SharedArray<u64>, part: SharedSlice<u64>) -> Vec<String> {
         format!("{:?}", whole.read(1, &mut buffer)),
         format!("{:?} {buffer:?}", whole.set(usize::MAX / 8, 1)),
         format!("{:?} {:?}", part.get(0), part.len()),
-        format!("{:?}", whole.slice().is_empty()),
+        format!("{:?}", whole.read_only().is_empty()),
     ];
     seen.to_vec()
 }
@@ -49,7 +49,7 @@ fn checksum(bytes: SharedSlice<u8>) -> Result<u64, ObjectError> {
 /// Gives back what it was given, without the right to change it.
 #[wpool_guest::task]
 fn read_only(array: SharedArray<u64>) -> (SharedSlice<u64>, u32) {
-    (array.slice(), 7)
+    (array.read_only(), 7)
 }
 
 /// Gives back one end of a queue.
@@ -64,7 +64,7 @@ fn family(queue: Queue<u32>, array: SharedArray<u64>) -> Result<u64, SubTaskErro
     let end = submit::<Sender<u32>>("sender", &queue).result()?;
     submit::<()>("fill", &(0u64, 4u64, array.clone())).result()?;
     drop(end.put(&41));
-    submit::<u64>("sum", &array.slice()).result()
+    submit::<u64>("sum", &array.read_only()).result()
 }
 
 /// Waits for an array that comes through a queue, and writes to it.
@@ -97,8 +97,12 @@ fn slices(times: u32, numbers: SharedArray<u64>) -> Result<u64, ObjectError> {
     Ok(slice[0])
 }
 
-/// Waits until it may return.
+/// What is to be read as numbers of two types, or not.
 #[wpool_guest::task]
-fn wait(go: Event) -> Result<(), ObjectError> {
-    go.wait()
+fn two_types(
+    _numbers: Queue<u32>,
+    _texts: Queue<String>,
+    _small: SharedArray<i16>,
+    _points: SharedArray<f32>,
+) {
 }

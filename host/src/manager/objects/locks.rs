@@ -118,6 +118,14 @@ impl Semaphore {
                 }
                 Attempt::reply(Reply::Done)
             }
+            Call::Disown => match self.holders.get_mut(&owner) {
+                None => Attempt::Never(ObjectError::NotHeld),
+                Some(held) => {
+                    *held -= 1;
+                    self.holders.retain(|_, held| *held > 0);
+                    Attempt::reply(Reply::Done)
+                }
+            },
             Call::Size => Attempt::reply(Reply::Size(self.count, self.bound)),
             _ => Attempt::Never(ObjectError::WrongKind),
         }
@@ -151,9 +159,11 @@ impl Condition {
     }
 
     pub(super) fn gave_up(&mut self, memo: &Memo) {
-        if let Some(number) = memo.number {
-            self.asleep.retain(|(other, _)| *other != number);
-            self.awake.remove(&number);
+        let Some(number) = memo.number else { return };
+        self.asleep.retain(|(other, _)| *other != number);
+        // The news that it was woken with is for the next.
+        if self.awake.remove(&number).is_some() && !memo.late {
+            self.awake.extend(self.asleep.pop_front());
         }
     }
 
