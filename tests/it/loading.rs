@@ -103,7 +103,10 @@ fn a_guest_that_breaks_its_interface_fails_alone() {
         assert!(call(fine, &outcome([0, 65535, 2, 0, 0])).contains("do not lie in its memory"));
         assert!(call(fine, &outcome([0, -1, -1, 0, 0])).contains("output limit"));
         assert!(call(fine, &outcome([9, 0, 1, 0, 0])).contains("unknown status 9"));
-        assert!(call(fine, &outcome([0, 0, 1, 0, 7])).contains("7 handles"));
+        assert!(call(fine, &outcome([0, 0, 1, 0, 7])).contains("a handle that it does not have"));
+        assert!(call(fine, &outcome([0, 0, 1, 65535, 1])).contains("do not lie in its memory"));
+        assert!(call(fine, &outcome([0, 0, 1, 0, 10_001])).contains("10001 handles, 10000 are allowed"));
+        assert!(call(fine, &outcome([0, 0, 1, 0, -1])).contains("4294967295 handles"));
         assert!(call(fine, &outcome([0, 0, 5, 0, 0])).contains("bytes are left over"));
         assert!(call(fine, &outcome([1, 0, 5, 0, 0])).contains("bad result"));
         assert!(call(fine, &outcome([2, 512, 4, 0, 0])).contains("bad arguments"));
