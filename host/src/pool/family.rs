@@ -6,8 +6,6 @@ use std::collections::HashMap;
 
 use wpool_abi::SubTaskFailure;
 
-use super::future::Completed;
-use crate::error::TaskError;
 use crate::ids::TaskId;
 use crate::limits::SubTasks;
 use crate::manager::Grant;
@@ -109,27 +107,6 @@ impl Ended {
             }
         };
         size as u64
-    }
-}
-
-impl From<Completed> for Ended {
-    fn from(completed: Completed) -> Self {
-        let error = match completed.result {
-            Ok(bytes) => {
-                let grants = completed
-                    .carried
-                    .map(|mut carried| std::mem::take(&mut carried.grants))
-                    .unwrap_or_default();
-                return Ended::Value { bytes, grants };
-            }
-            Err(error) => error,
-        };
-        let (kind, message) = (error.kind().to_owned(), error.to_string());
-        let value = match error {
-            TaskError::Guest(error) => error.value,
-            _ => None,
-        };
-        Ended::Failed(SubTaskFailure { kind, message, value })
     }
 }
 

@@ -345,3 +345,20 @@ impl Shared {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::{Shape, Store};
+
+    #[test]
+    fn an_answer_that_crosses_with_who_leaves_comes_back() {
+        let object = Store::default().make(Shape::Event);
+        let wait = || HostWait::new(Owner::Host(1), object, Verb::Get);
+        let (early, late) = (wait(), wait());
+        assert_eq!(early.answer(Ok(Reply::Done)), None);
+        assert_eq!(early.leave(), Some(Ok(Reply::Done)));
+        assert_eq!(late.leave(), None);
+        assert_eq!(late.answer(Ok(Reply::Done)), Some(Ok(Reply::Done)));
+    }
+}

@@ -530,5 +530,6 @@ mod tests {
         };
         assert!(read(MAX_ITEMS, 0) && read(1, MAX_HANDLES));
         assert!(!read(MAX_ITEMS + 1, 0) && !read(1, MAX_HANDLES + 1));
+        assert!(read(2, MAX_HANDLES / 2) && !read(2, MAX_HANDLES / 2 + 1), "together");
     }
 }

@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
-use wpool_abi::SubTaskOutcome;
 use wpool_abi::object::Item;
+use wpool_abi::{SubTaskFailure, SubTaskOutcome};
 
 use super::connection::Poller;
 use super::core::{Core, Shared};
@@ -17,6 +17,7 @@ use super::jobs::{Arguments, Delivery, Job};
 use super::objects::Asked;
 use super::table::granted;
 use crate::dispatch::{Event, Range};
+use crate::error::TaskError;
 use crate::ids::{TaskId, WorkerId};
 use crate::limits::{Limits, MAX_EMITTED};
 use crate::manager::Owner;
@@ -251,4 +252,25 @@ impl Wish<'_> {
 fn quota(limits: &Limits) -> Option<Quota> {
     let held = u64::from(limits.arguments) + u64::from(limits.result);
     limits.sub_tasks.map(|sub_tasks| Quota { sub_tasks, held })
+}
+
+impl From<Completed> for Ended {
+    fn from(completed: Completed) -> Self {
+        let error = match completed.result {
+            Ok(bytes) => {
+                let grants = completed
+                    .carried
+                    .map(|mut carried| std::mem::take(&mut carried.grants))
+                    .unwrap_or_default();
+                return Ended::Value { bytes, grants };
+            }
+            Err(error) => error,
+        };
+        let (kind, message) = (error.kind().to_owned(), error.to_string());
+        let value = match error {
+            TaskError::Guest(error) => error.value,
+            _ => None,
+        };
+        Ended::Failed(SubTaskFailure { kind, message, value })
+    }
 }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use wasmtime::{Caller, Linker};
 use wpool_abi::import;
-use wpool_abi::object::{Kind, ObjectError, Rights, Verb, shared, without_rights};
+use wpool_abi::object::{Kind, MAX_HANDLES, ObjectError, Rights, Verb, shared, without_rights};
 
+use super::faults::BadGuest;
 use super::guest_mem::{GuestSlice, write_u64};
 use super::imports::memory_and_state;
 use super::state::TaskState;
@@ -64,9 +65,21 @@ impl Handles {
         if handle.rights.contain(verb.needs()) { Ok(()) } else { Err(ObjectError::NoRight) }
     }
 
-    /// Whether the task has all of these.
-    pub(super) fn contain(&self, numbers: &[u8]) -> bool {
-        handle_numbers(numbers).all(|number| self.get(without_rights(number).0).is_ok())
+    /// The numbers of the handles that a guest hands out, all of them its own.
+    pub(super) fn handed_out<'m>(
+        &self,
+        memory: &'m [u8],
+        ptr: u32,
+        count: u32,
+    ) -> Result<&'m [u8], BadGuest> {
+        if count as usize > MAX_HANDLES {
+            return Err(BadGuest(format!("it hands out {count} handles, {MAX_HANDLES} are allowed")));
+        }
+        let numbers = GuestSlice::new(ptr, count * 4).read(memory)?;
+        if handle_numbers(numbers).all(|number| self.get(without_rights(number).0).is_ok()) {
+            return Ok(numbers);
+        }
+        Err(BadGuest("it hands out a handle that it does not have".to_owned()))
     }
 
     /// The memory that a handle is to, if it is good for that.

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 use wasmtime::{
     Engine, Instance, InstancePre, Linker, Memory, Module, ModuleExport, Store, TypedFunc, WasmBacktrace,
 };
-use wpool_abi::object::MAX_HANDLES;
 use wpool_abi::{export, outcome, status};
 
 use super::faults::{BadGuest, Ended, Exited, Refused};
@@ -322,28 +321,11 @@ fn try_read_outcome<'a>(memory: &'a [u8], record: u32, state: &TaskState) -> Res
     let bytes = GuestSlice::new(ptr, len).read(memory)?;
     let text = || std::str::from_utf8(bytes).map_err(|_| BadGuest("its message is not UTF-8".to_owned()));
     match status {
-        status::VALUE => Ok(Outcome::Value(bytes, handles_in(memory, field(3)?, field(4)?, &state.handles)?)),
+        status::VALUE => Ok(Outcome::Value(bytes, state.handles.handed_out(memory, field(3)?, field(4)?)?)),
         status::ERROR => Ok(Outcome::Error(bytes)),
         status::BAD_ARGUMENTS => Ok(Outcome::BadArguments(text()?)),
         status::BAD_RESULT => Ok(Outcome::BadResult(text()?)),
         other => Err(BadGuest(format!("its outcome has the unknown status {other}"))),
-    }
-}
-
-/// The numbers of the handles that a guest hands out, all of them its own.
-pub(super) fn handles_in<'a>(
-    memory: &'a [u8],
-    ptr: u32,
-    count: u32,
-    handles: &Handles,
-) -> Result<&'a [u8], BadGuest> {
-    if count as usize > MAX_HANDLES {
-        return Err(BadGuest(format!("it hands out {count} handles, {MAX_HANDLES} are allowed")));
-    }
-    let numbers = GuestSlice::new(ptr, count * 4).read(memory)?;
-    match handles.contain(numbers) {
-        true => Ok(numbers),
-        false => Err(BadGuest("it hands out a handle that it does not have".to_owned())),
     }
 }
 

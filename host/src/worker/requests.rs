@@ -17,7 +17,6 @@ use super::faults::{BadGuest, Ended, Refused};
 use super::guest_mem::GuestSlice;
 use super::handles::Handle;
 use super::imports::memory_and_state;
-use super::instance::handles_in;
 use super::state::{Order, TaskState};
 use crate::ids::TaskId;
 use crate::limits::MAX_EMITTED;
@@ -187,7 +186,7 @@ fn submit(
     let name = GuestSlice::new(name, name_len).read(memory)?;
     let name =
         std::str::from_utf8(name).map_err(|_| BadGuest("a sub-task's name is not UTF-8".to_owned()))?;
-    let numbers = handles_in(memory, args, handles, &state.handles)?;
+    let numbers = state.handles.handed_out(memory, args, handles)?;
     let arguments = GuestSlice::new(args, args_len).read(memory)?.get(numbers.len()..);
     let arguments = arguments.ok_or_else(|| {
         BadGuest(format!("a block of {args_len} bytes cannot start with {handles} handles"))
