@@ -48,10 +48,11 @@ impl<T, H: Handle> Queue<T, H> {
         Receiver::from_handle(self.handle.narrowed(Rights::READ))
     }
 
-    /// Whether it has no room. It may have some the next moment.
+    /// Whether as many values wait as there may be. There may be room the next moment, and with fewer there may be none, if
+    /// they are large.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// As [`qsize`](Self::qsize).
     pub fn full(&self) -> Result<bool, ObjectError> {
         let (len, capacity) = size(&self.handle)?;
         Ok(capacity.is_some_and(|capacity| len >= capacity))

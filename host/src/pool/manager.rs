@@ -69,7 +69,7 @@ impl Manager {
         Ok(Handle::new(grant, &self.shared))
     }
 
-    /// A queue in which so many values can wait. Zero counts as one.
+    /// A queue in which so many values can wait, of 64 MiB together. Zero counts as one.
     pub fn queue<T: Schema>(&self, capacity: u64) -> Queue<T> {
         let shape = Shape::Queue { capacity: Some(capacity.max(1)), requeue: false };
         Queue::from_handle(self.make(shape))
@@ -130,14 +130,14 @@ impl Manager {
         self.make_barrier(parties, None, None)
     }
 
-    /// A barrier that breaks if somebody who sets no timeout of its own waits so long.
+    /// A barrier that breaks if somebody who sets no timeout of its own waits so long. No parties count as one.
     pub fn barrier_timeout(&self, parties: u32, timeout: Duration) -> Barrier {
         self.make_barrier(parties, Some(timeout), None)
     }
 
     /// A barrier that so many pass together, and at which the host does something each time when all have come and
-    /// before any of them goes on. It is called on the thread of the pool's callbacks; if it panics, the barrier is
-    /// broken.
+    /// before any of them goes on. It is called on the thread of the pool's callbacks, so a callback must not wait at
+    /// such a barrier; if it panics, the barrier is broken. No parties count as one.
     pub fn barrier_with(&self, parties: u32, action: impl FnMut() + Send + 'static) -> Barrier {
         if let Some(shared) = self.shared.upgrade() {
             shared.callbacks().start();
@@ -150,7 +150,7 @@ impl Manager {
         Barrier::from_handle(Handle::new(self.with_objects(make), &self.shared))
     }
 
-    /// An empty dictionary.
+    /// An empty dictionary, for 64 MiB of keys and values.
     pub fn dict<K: Schema, V: Schema>(&self) -> Dict<K, V> {
         Dict::from_handle(self.make(Shape::Dict))
     }
@@ -160,7 +160,7 @@ impl Manager {
         Namespace::from_handle(self.make(Shape::Namespace))
     }
 
-    /// An empty list.
+    /// An empty list, for 64 MiB of values.
     pub fn list<T: Schema>(&self) -> List<T> {
         List::from_handle(self.make(Shape::List))
     }

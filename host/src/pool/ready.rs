@@ -49,7 +49,7 @@ impl Wake for Unpark {
 
 /// Waits until something can be read from at least one of them, at most so long, and returns the places of those. One
 /// whose other side is gone, or that is closed, is ready, too: reading says so. None are ready when the time is over.
-/// Without a timeout it waits as long as it takes; zero looks without waiting.
+/// Without a timeout it waits as long as it takes; zero looks without waiting. Of none nobody waits.
 ///
 /// ```no_run
 /// # let pool = wpool::Pool::builder(wpool::Guest::from_file("guest.wasm")?).build()?;
@@ -82,7 +82,7 @@ pub fn wait_ready(
             }
         }
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        if !ready.is_empty() || left.is_some_and(|left| left.is_zero()) {
+        if !ready.is_empty() || objects.is_empty() || left.is_some_and(|left| left.is_zero()) {
             return Ok(ready);
         }
         match left {

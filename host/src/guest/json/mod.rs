@@ -43,7 +43,7 @@ pub struct JsonError {
     pub column: usize,
     /// Whether the text is not JSON at all.
     pub syntax: bool,
-    /// Whether it names a shared object that nobody has declared.
+    /// Whether it names a shared object that is not among the [`NamedObjects`](crate::NamedObjects) that it was read with.
     pub unknown_object: bool,
 }
 
