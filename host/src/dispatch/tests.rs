@@ -273,6 +273,26 @@ fn a_task_that_its_worker_cannot_end_is_ended_with_it() {
 }
 
 #[test]
+fn who_has_acted_does_not_run_again_beside_one_that_was_stuck() {
+    let mut bench = Bench::ready(1);
+    bench.submit(0, 1);
+    bench.done(0, 0, Duration::from_millis(10));
+    bench.submit(1, 2);
+    bench.handle(Event::Acted { worker: worker(0, 1), task: TaskId(2) });
+    let killed = (0..1000).any(|_| {
+        bench.now = bench.dispatcher.next_deadline().expect("a busy worker is looked at");
+        bench.handle(Event::Tick);
+        let seen = Probe { running: Some(TaskId(1)), slice: 1, begun: true, resident: None };
+        bench.handle(Event::Probed { worker: worker(0, 1), seen }).contains(&Action::Kill(worker(0, 1)))
+    });
+    assert!(killed);
+    let actions = bench.exited(worker(0, 1), BY_POOL, &[1, 2], Some(1));
+    let timeout = TaskError::Timeout { clock: Clock::Run, limit: TIMEOUT };
+    let lost = TaskError::WorkerLost { cause: BY_POOL, phase: Phase::Suspended, earlier: vec![] };
+    assert_eq!(failed(actions), [(1, &timeout), (2, &lost)]);
+}
+
+#[test]
 fn a_worker_that_has_tasks_and_begins_none_is_ended_and_they_run_again() {
     let mut bench = Bench::ready(1);
     bench.submit(0, 2);

@@ -176,3 +176,52 @@ fn add(
         Err(error) => shared::status(&Err(error)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use wpool_abi::object::{Call, Item};
+
+    use super::*;
+
+    /// The worker reads of a call what it asks for and no more.
+    #[test]
+    fn a_call_begins_with_its_verb() {
+        let (item, key) = (Item::<u32>::default, Vec::new);
+        let calls: Vec<Call> = vec![
+            Call::Put(vec![item()]),
+            Call::Get(1),
+            Call::Poll,
+            Call::TaskDone(1),
+            Call::Join,
+            Call::Close,
+            Call::Size,
+            Call::Acquire,
+            Call::Release(1),
+            Call::State,
+            Call::ClearPoison,
+            Call::Disown,
+            Call::Wait,
+            Call::Notify(1),
+            Call::Flag(true),
+            Call::Abort,
+            Call::Reset,
+            Call::Look(key()),
+            Call::Insert { key: key(), value: item(), replace: true },
+            Call::Remove(key()),
+            Call::All,
+            Call::Keys,
+            Call::Clear,
+            Call::At(1),
+            Call::SetAt(1, item()),
+            Call::Swap { at: 1, expected: key(), value: item() },
+            Call::Extend(vec![item()]),
+            Call::InsertAt(1, item()),
+            Call::RemoveAt(1),
+        ];
+        for call in calls {
+            let bytes = postcard::to_allocvec(&call).unwrap();
+            let (verb, _) = postcard::take_from_bytes::<Verb>(&bytes).unwrap();
+            assert_eq!(verb, call.verb());
+        }
+    }
+}

@@ -543,7 +543,10 @@ fn block_on<F: Future>(future: F) -> F::Output {
 mod tests {
     use std::sync::Arc;
 
+    use wpool_abi::object::{Kind, Rights};
+
     use super::*;
+    use crate::ids::MemoryId;
     use crate::limits::Limits;
     use crate::wire::codec::FrameWriter;
     use crate::wire::control::ControlPage;
@@ -603,6 +606,11 @@ mod tests {
 
         /// Offers and sends so many tasks, of which the parent takes some back before the worker sees them.
         fn call(&self, first: u64, count: u32, recalled: &[u64]) {
+            self.call_with(first, count, recalled, &[]);
+        }
+
+        /// The same, each with these handles.
+        fn call_with(&self, first: u64, count: u32, recalled: &[u64], granted: &[Granted]) {
             for n in 0..count {
                 let id = TaskId(first).plus(n.into());
                 self.control.offer(n, id);
@@ -616,11 +624,16 @@ mod tests {
                 task: 0,
                 timeout: None,
                 emits: None,
-                handles: false,
+                handles: !granted.is_empty(),
             };
             writer.frame(to_worker::CALL, |out| {
                 encode(&header, out);
-                (0..count).for_each(|_| encode(&&b"arguments"[..], out));
+                for _ in 0..count {
+                    if header.handles {
+                        encode(&granted, out);
+                    }
+                    encode(&&b"arguments"[..], out);
+                }
             });
             (&self.socket).write_all(writer.bytes()).unwrap();
         }
@@ -682,6 +695,21 @@ mod tests {
         worker.call(0, 4, &[0, 2]);
         assert_eq!(worker.done(2), [(1, 2), (3, 2)]);
         assert!(worker.end().is_ok());
+    }
+
+    #[test]
+    fn memory_that_is_gone_matters_only_to_a_task_that_runs() {
+        let granted = Granted { kind: Kind::SharedArray, rights: Rights::READ, memory: Some(MemoryId(7)) };
+        let mut worker = Served::start(Isolation::Task);
+        worker.call_with(0, 1, &[0], &[granted]);
+        worker.call(1, 1, &[]);
+        assert_eq!(worker.done(1), [(1, 2)], "the parent unmaps what a task had that it has taken back");
+        worker.call_with(2, 1, &[], &[granted]);
+        let ended = worker.thread.join().unwrap();
+        assert!(
+            matches!(&ended, Err(ServeError::Message(error)) if error.0.contains("never came")),
+            "{ended:?}"
+        );
     }
 
     #[test]
