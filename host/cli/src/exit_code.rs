@@ -2,6 +2,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 /// Every task succeeded.
 pub(crate) const SUCCESS: u8 = 0;
@@ -27,6 +29,11 @@ impl Failure {
     /// Something in the arguments or the input is wrong.
     pub(crate) fn input(message: impl fmt::Display) -> Self {
         Self { code: BAD_INPUT, message: message.to_string(), causes: Vec::new(), hint: None }
+    }
+
+    /// A file cannot be written, for this reason.
+    pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> Self {
+        Self::input(format!("cannot write `{}`: {error}", path.display()))
     }
 
     /// The guest or the pool cannot start, for this reason.

@@ -9,7 +9,7 @@ use wpool::{Manager, NamedError, NamedObjects, ObjectSpec};
 
 use crate::args::{Assigned, Counted, ObjectArgs, RunArgs};
 use crate::exit_code::Failure;
-use crate::target::Target;
+use crate::target::{Target, is_own_stream};
 
 /// What was declared, and what is to be written where.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Objects {
         let mut drains = Vec::new();
         for Assigned(name, path) in self.drains {
             let path = PathBuf::from(path);
-            let file = Target::open_direct(&path).map_err(|error| cannot_write(&path, error))?;
+            let file = Target::open_direct(&path).map_err(|error| Failure::cannot_write(&path, &error))?;
             let named = self.named.clone();
             let queue = name.clone();
             let thread = std::thread::Builder::new().name(format!("drain {name}")).spawn(move || {
@@ -133,7 +133,7 @@ impl Started {
             let drained = self.named.close(&queue).map_err(failed).and_then(|()| match thread.join() {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(DrainError::Object(error))) => Err(failed(error)),
-                Ok(Err(DrainError::File(error))) => Err(cannot_write(&path, error)),
+                Ok(Err(DrainError::File(error))) => Err(Failure::cannot_write(&path, &error)),
                 Err(_) => Err(Failure::input(format!("`{queue}` could not be drained"))),
             });
             outcome = outcome.and(drained);
@@ -154,7 +154,7 @@ fn dump(named: &NamedObjects, name: &str, path: &Path) -> Result<(), Failure> {
         target.write_all(text.as_bytes())?;
         target.finish()
     };
-    write().map_err(|error| cannot_write(path, error))
+    write().map_err(|error| Failure::cannot_write(path, &error))
 }
 
 /// Checks that no two files of a run are one: the later would overwrite the other.
@@ -185,9 +185,11 @@ pub(crate) fn check_files(args: &RunArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether a path leads to a regular file, or will.
+/// Whether a path leads to a regular file of its own, or will.
 fn is_plain(path: &Path) -> bool {
-    path != Path::new("-") && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+    path != Path::new("-")
+        && !is_own_stream(path)
+        && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
 
 /// A path without links, whether its file is there or not.
@@ -200,8 +202,4 @@ fn real(path: &Path) -> PathBuf {
 
 fn failed(error: NamedError) -> Failure {
     Failure::input(&error).caused_by(std::error::Error::source(&error))
-}
-
-fn cannot_write(path: &Path, error: io::Error) -> Failure {
-    Failure::input(format!("cannot write `{}`: {error}", path.display()))
 }

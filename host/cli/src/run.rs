@@ -94,8 +94,8 @@ fn call(args: &RunArgs, task: &str, arguments: &[String]) -> Done {
     interrupt::ends(future.clone());
     let completed = future.completed();
     let written = objects.finish();
-    let mut logs = Logs::open(&args.logs).map_err(|error| cannot_write(&args.logs, &error))?;
-    logs.write_plain(&completed).map_err(|error| cannot_write(&args.logs, &error))?;
+    let mut logs = Logs::open(&args.logs).map_err(|error| Failure::cannot_write(&args.logs, &error))?;
+    logs.write_plain(&completed).map_err(|error| Failure::cannot_write(&args.logs, &error))?;
     if interrupt::requested() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
@@ -202,10 +202,6 @@ fn open_journal(args: &RunArgs, guest: &Guest, task: &str) -> Result<Option<Jour
         .map_err(|error| Failure::input(format!("cannot resume from `{}`: {error}", path.display())))
 }
 
-fn cannot_write(what: &Path, error: &io::Error) -> Failure {
-    Failure::input(format!("cannot write `{}`: {error}", what.display()))
-}
-
 /// Everything that results are written to.
 struct Sinks<'a> {
     args: &'a RunArgs,
@@ -231,14 +227,14 @@ impl<'a> Sinks<'a> {
         let output = Output::open(args.output.as_deref(), args.format);
         let figures = args.report.as_ref().map(|path| {
             let file = ReportFile::open(path, raw.guest(), signature.name());
-            file.map(|file| (file, path.clone())).map_err(|error| cannot_write(path, &error))
+            file.map(|file| (file, path.clone())).map_err(|error| Failure::cannot_write(path, &error))
         });
         Ok(Self {
             args,
             signature,
             target,
-            output: output.map_err(|error| cannot_write(target, &error))?,
-            logs: Logs::open(&args.logs).map_err(|error| cannot_write(&args.logs, &error))?,
+            output: output.map_err(|error| Failure::cannot_write(target, &error))?,
+            logs: Logs::open(&args.logs).map_err(|error| Failure::cannot_write(&args.logs, &error))?,
             figures: figures.transpose()?,
             progress: Progress::start(total),
             streaming: matches!(source, Source::Stream { .. }) && args.format == Format::Jsonl,
@@ -251,9 +247,9 @@ impl<'a> Sinks<'a> {
         let Some(outcome) = self.write_value(index, result)? else { return Ok(None) };
         self.logs
             .write(index, completed, &self.progress)
-            .map_err(|error| cannot_write(&self.args.logs, &error))?;
+            .map_err(|error| Failure::cannot_write(&self.args.logs, &error))?;
         if let Some((figures, path)) = &mut self.figures {
-            figures.write(index, completed, &outcome).map_err(|error| cannot_write(path, &error))?;
+            figures.write(index, completed, &outcome).map_err(|error| Failure::cannot_write(path, &error))?;
         }
         Ok(Some(outcome))
     }
@@ -277,17 +273,18 @@ impl<'a> Sinks<'a> {
                 Ok(Some(outcome))
             }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(None),
-            Err(error) => Err(cannot_write(self.target, &error)),
+            Err(error) => Err(Failure::cannot_write(self.target, &error)),
         }
     }
 
     /// Ends all files, and says on standard error what has happened.
     fn finish(self, whole: bool) -> Result<Progress, Failure> {
         self.progress.clear();
-        let partial = self.output.finish(whole).map_err(|error| cannot_write(self.target, &error))?;
-        self.logs.finish().map_err(|error| cannot_write(&self.args.logs, &error))?;
+        let partial =
+            self.output.finish(whole).map_err(|error| Failure::cannot_write(self.target, &error))?;
+        self.logs.finish().map_err(|error| Failure::cannot_write(&self.args.logs, &error))?;
         if let Some((figures, path)) = self.figures {
-            figures.finish(&self.progress).map_err(|error| cannot_write(&path, &error))?;
+            figures.finish(&self.progress).map_err(|error| Failure::cannot_write(&path, &error))?;
         }
         report::note(&self.progress.summary());
         if let Some(partial) = partial {
@@ -355,7 +352,7 @@ fn map(
 }
 
 fn resume_failed(args: &RunArgs, error: &io::Error) -> Failure {
-    cannot_write(args.resume.as_deref().unwrap_or_else(|| Path::new("the journal")), error)
+    Failure::cannot_write(args.resume.as_deref().unwrap_or_else(|| Path::new("the journal")), error)
 }
 
 /// Writes results that an earlier run had. False if nobody reads them any more.

@@ -80,6 +80,11 @@ impl Write for Target {
     }
 }
 
+/// Whether a path leads to what this process writes to anyway.
+pub(crate) fn is_own_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| own_stream(&metadata).is_some())
+}
+
 /// This process's own output, if that is what a path leads to (`/dev/stdout`, also where it goes to a file): it has a
 /// place in it up to which it was written.
 fn own_stream(metadata: &Metadata) -> Option<io::Result<File>> {
