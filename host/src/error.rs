@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use crate::trap::Trap;
+use wpool_wire::trap::Trap;
 
 /// Why a task has no value.
 ///

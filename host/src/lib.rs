@@ -41,23 +41,14 @@
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("wpool runs on Linux, on x86_64 and aarch64");
 
-mod child;
-#[cfg(feature = "worker")]
-mod compiler;
 mod dispatch;
 mod error;
 mod guest;
 mod ids;
-mod limits;
 mod manager;
+mod outcome;
 mod pool;
 mod process;
-#[cfg(feature = "worker")]
-mod sandbox;
-mod trap;
-mod wire;
-#[cfg(feature = "worker")]
-mod worker;
 
 pub use error::{
     ApplyError, BuildError, Clock, Frame, GuestError, InitError, LoadError, Phase, ProcessError,
@@ -65,7 +56,6 @@ pub use error::{
 };
 pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature, ValueError};
 pub use ids::{TaskId, WorkerId};
-pub use limits::{CompileLimits, Grow, Isolation, Limits, SubTasks};
 pub use pool::{
     Array, AsCompleted, Barrier, BoundedSemaphore, CancelOnDrop, Canceller, Completed, Condition, Connection,
     Dict, EmitBuffer, EmitError, Emitted, EventObject as Event, Figures, GuestSettings, Handle,
@@ -76,10 +66,11 @@ pub use pool::{
     Unfinished, Value, Waited, as_completed, wait, wait_ready,
 };
 pub use process::Executable;
-pub use trap::Trap;
 pub use wpool_guest_macros::HostSchema as Schema;
 pub use wpool_objects::{Delivery, Number, ObjectError};
 pub use wpool_schema::{Schema, TypeTable};
+pub use wpool_wire::limits::{CompileLimits, Grow, Isolation, Limits, SubTasks};
+pub use wpool_wire::trap::Trap;
 
 /// What the derive macro expands to. Not for use by hand, and not covered by the version.
 #[doc(hidden)]
@@ -90,12 +81,20 @@ pub mod __private {
 
 /// Makes this program able to be its own worker. Call it first thing in `main`.
 ///
-/// In an ordinary run it returns at once. In a child process that a pool has started it never returns: the
-/// child does its work and exits.
+/// In an ordinary run it returns at once. In a child process that a pool has started it never returns: the child does its
+/// work and exits. Without the feature `worker` a program has no engine, cannot be its own worker, and exits with 1 if a
+/// pool starts it as one.
 #[expect(clippy::exit, reason = "a child process must not go on into the program's own main")]
 pub fn init() {
-    if let Some(code) = child::run_if_asked() {
-        std::process::exit(if code == std::process::ExitCode::SUCCESS { 0 } else { 1 });
+    #[cfg(feature = "worker")]
+    {
+        if let Some(code) = wpool_worker::run_if_asked() {
+            std::process::exit(if code == std::process::ExitCode::SUCCESS { 0 } else { 1 });
+        }
+        process::allow_self();
     }
-    process::allow_self();
+    #[cfg(not(feature = "worker"))]
+    if wpool_wire::role::asked().is_some() {
+        std::process::exit(1);
+    }
 }

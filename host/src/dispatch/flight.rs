@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::range::Range;
 use crate::ids::TaskId;
-use crate::wire::control::{CLAIMS, SEATS};
+use wpool_wire::control::{CLAIMS, SEATS};
 
 pub(super) struct Flight {
     /// In the order in which they were sent, each with the claim word of its first task.

@@ -7,7 +7,7 @@ use super::staffing::{Serving, Slot};
 use super::waiting::Kind;
 use super::{Action, Dispatcher, Recall};
 use crate::ids::GuestKey;
-use crate::wire::control::SEATS;
+use wpool_wire::control::SEATS;
 
 /// So much work a worker has ahead of it, by the measured time of its tasks.
 const AHEAD: Duration = Duration::from_millis(1);

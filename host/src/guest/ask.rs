@@ -3,12 +3,12 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use crate::child;
 use crate::error::{Clock, Phase, SpawnError, TaskError, WorkerExit};
 use crate::process::{ChildProcess, Executable, readable_within, send_with_descriptors};
-use crate::wire::codec::{FrameReader, FrameWriter};
-use crate::wire::control::ControlPage;
-use crate::wire::message::{BadMessage, Fatal, Hello, decode, encode, from_worker, to_worker};
+use wpool_wire::codec::{FrameReader, FrameWriter};
+use wpool_wire::control::ControlPage;
+use wpool_wire::message::{BadMessage, Fatal, Hello, decode, encode, from_worker, to_worker};
+use wpool_wire::role;
 
 /// The worker's own clock ends a call; this is for one that it cannot end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(super) fn ask<T>(
     let deadline = Instant::now().checked_add(question.time.saturating_add(GRACE));
     let (_control, control_file) = ControlPage::create()
         .map_err(|error| SpawnError::System { what: "a control page", message: error.to_string() })?;
-    let (mut process, socket) = ChildProcess::spawn(executable, child::WORKER)?;
+    let (mut process, socket) = ChildProcess::spawn(executable, role::WORKER)?;
     let mut writer = FrameWriter::default();
     writer.frame(to_worker::HELLO, |out| encode(&question.hello, out));
     let mut descriptors = vec![control_file.as_fd()];

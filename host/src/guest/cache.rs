@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Image;
 use crate::process::sealed_file;
-use crate::wire::message::{ModuleInfo, decode, encode};
+use wpool_wire::message::{ModuleInfo, decode, encode};
 
 const MAGIC: &[u8; 8] = b"WPOOL\0\0\x01";
 const SEAL: usize = 32;

@@ -9,15 +9,15 @@ use std::time::Instant;
 use rustix::fs::MemfdFlags;
 
 use super::{Image, Snapshot};
-use crate::child;
 use crate::error::{LoadError, SpawnError, WorkerExit};
-use crate::limits::CompileLimits;
 use crate::process::{ChildProcess, Executable, readable_within, sealed_file, send_with_descriptors};
-use crate::wire::codec::{FrameReader, FrameWriter};
-use crate::wire::message::{
+use wpool_wire::codec::{FrameReader, FrameWriter};
+use wpool_wire::limits::CompileLimits;
+use wpool_wire::message::{
     CompileFailure, CompileReply, CompileRequest, ModuleInfo, compiler, decode, encode,
 };
-use crate::wire::{BUILD, PROTOCOL_VERSION};
+use wpool_wire::role;
+use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
 /// A reply lists imports and tasks; more is no honest reply.
 const MAX_REPLY: usize = 16 << 20;
@@ -60,7 +60,7 @@ fn compile_once(
     job: Job<'_>,
 ) -> Result<(ModuleInfo, Image), LoadError> {
     let deadline = Instant::now() + limits.time;
-    let (mut process, socket) = ChildProcess::spawn(executable, child::COMPILER)?;
+    let (mut process, socket) = ChildProcess::spawn(executable, role::COMPILER)?;
     let output = rustix::fs::memfd_create("wpool-image", MemfdFlags::CLOEXEC)
         .map_err(|error| SpawnError::System { what: "a file in memory", message: error.to_string() })?;
     let request = CompileRequest {

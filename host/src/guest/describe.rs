@@ -8,11 +8,11 @@ use super::Image;
 use super::ask::{Question, Unanswered, ask};
 use super::description::Signature;
 use crate::error::LoadError;
-use crate::limits::{Isolation, Limits};
+use crate::outcome::task_error;
 use crate::process::Executable;
-use crate::wire::message::{BadMessage, Described, Hello, ModuleInfo, decode, from_worker, to_worker};
-use crate::wire::outcome::task_error;
-use crate::wire::{BUILD, PROTOCOL_VERSION};
+use wpool_wire::limits::{Isolation, Limits};
+use wpool_wire::message::{BadMessage, Described, Hello, ModuleInfo, decode, from_worker, to_worker};
+use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
 /// A description says names and types; it computes nothing.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +37,8 @@ pub(super) fn describe(
         let message = format!("{} tasks, {MAX_TASKS} are allowed", info.tasks.len());
         return Err(LoadError::Description { message });
     }
-    let mut limits = Limits { timeout: Some(TIMEOUT), result: MAX_DESCRIPTIONS, ..Limits::default() };
+    let mut limits = Limits::default();
+    (limits.timeout, limits.result) = (Some(TIMEOUT), MAX_DESCRIPTIONS);
     limits.memory = limits.memory.max(Some(info.memory_min));
     limits.fuel = fuel.then_some(u64::MAX);
     let mut tasks = exports(info, export::DESCRIBE_PREFIX);

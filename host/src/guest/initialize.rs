@@ -11,11 +11,11 @@ use wpool_abi::export;
 use super::ask::{Question, Unanswered, ask};
 use super::{Guest, Image};
 use crate::error::{BuildError, LoadError, SpawnError, TaskError};
-use crate::limits::{Isolation, Limits};
+use crate::outcome::task_error;
 use crate::process::sealed_file;
-use crate::wire::message::{BadMessage, Hello, Initialized, decode, encode, from_worker, to_worker};
-use crate::wire::outcome::task_error;
-use crate::wire::{BUILD, PROTOCOL_VERSION};
+use wpool_wire::limits::{Isolation, Limits};
+use wpool_wire::message::{BadMessage, Hello, Initialized, decode, encode, from_worker, to_worker};
+use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
 /// What a snapshot has beside pages of memory.
 const OVERHEAD: u64 = 16 << 20;

@@ -26,10 +26,10 @@ use serde::Serialize;
 use wpool_schema::Schema;
 
 use crate::error::{BuildError, InitError, LoadError, TaskError, TaskLookupError};
-use crate::limits::{CompileLimits, Limits};
 use crate::process::Executable;
-use crate::wire::BUILD;
-use crate::wire::message::ModuleInfo;
+use wpool_wire::BUILD;
+use wpool_wire::limits::{CompileLimits, Limits};
+use wpool_wire::message::ModuleInfo;
 
 /// What an initializer leaves is compiled into the guest's code if it has no more bytes than this.
 const MAX_BAKED: u64 = 64 << 20;

@@ -18,7 +18,7 @@ pub(crate) use self::objects::Shape;
 pub(crate) use self::store::{Answer, Called, Store};
 
 use crate::ids::{MemoryId, TaskId};
-use crate::wire::memory::{MemoryFile, SharedMemory};
+use wpool_wire::memory::{MemoryFile, SharedMemory};
 
 /// Bytes of values that one object may hold.
 const MAX_BYTES: u64 = 64 << 20;

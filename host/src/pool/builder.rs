@@ -11,7 +11,7 @@ use crate::dispatch::Settings;
 use crate::error::{BuildError, SettingError, SpawnError};
 use crate::guest::Guest;
 use crate::ids::GuestKey;
-use crate::limits::{Grow, Isolation, Limits, SubTasks};
+use wpool_wire::limits::{Grow, Isolation, Limits, SubTasks};
 
 /// Tasks that may wait, by default.
 const DEFAULT_QUEUE: usize = 10_000;

@@ -14,9 +14,9 @@ use crate::error::WorkerExit;
 use crate::ids::{MemoryId, WorkerId};
 use crate::manager::Grant;
 use crate::process::{ChildProcess, send_some_with_descriptors};
-use crate::wire::codec::FrameWriter;
-use crate::wire::control::ControlPage;
-use crate::wire::message::{Memory, encode, to_worker};
+use wpool_wire::codec::FrameWriter;
+use wpool_wire::control::ControlPage;
+use wpool_wire::message::{Memory, encode, to_worker};
 
 pub(super) const KIND_SOCKET: u64 = 1;
 pub(super) const KIND_PROCESS: u64 = 2;

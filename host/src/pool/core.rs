@@ -25,7 +25,7 @@ use crate::dispatch::{Action, Dispatcher, Event, Past, Probe, Range, Settings, T
 use crate::error::{SubmitError, TaskError};
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 use crate::manager::Abandoned;
-use crate::wire::message::{BadMessage, CallHeader, encode, handle_numbers, to_worker};
+use wpool_wire::message::{BadMessage, CallHeader, encode, handle_numbers, to_worker};
 
 /// A call frame is not made longer by further tasks once it has so many bytes.
 const FRAME_SIZE: usize = 256 * 1024;

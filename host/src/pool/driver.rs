@@ -18,19 +18,19 @@ use super::core::Shared;
 use super::future::{Completed, Figures, TaskLog};
 use super::hosted::Hosted;
 use super::requests::requests;
-use crate::child;
 use crate::dispatch::Event;
 use crate::error::SpawnError;
 use crate::ids::{TaskId, WorkerId};
-use crate::limits::{Limits, MAX_EMITTED};
+use crate::outcome::task_result;
 use crate::process::{ChildProcess, send_with_descriptors};
-use crate::wire::codec::{FrameReader, FrameWriter};
-use crate::wire::control::ControlPage;
-use crate::wire::message::{
+use wpool_wire::codec::{FrameReader, FrameWriter};
+use wpool_wire::control::ControlPage;
+use wpool_wire::limits::{Limits, MAX_EMITTED};
+use wpool_wire::message::{
     BadMessage, Done, Fatal, Hello, Outcome, Ready, decode, encode, from_worker, to_worker,
 };
-use crate::wire::outcome::task_result;
-use crate::wire::{BUILD, MOMENT, PROTOCOL_VERSION};
+use wpool_wire::role;
+use wpool_wire::{BUILD, MOMENT, PROTOCOL_VERSION};
 
 /// A result or an error, a log and a backtrace: what one record can hold at most, beside its result.
 const RECORD_OVERHEAD: usize = 1 << 20;
@@ -159,7 +159,7 @@ impl Driver<'_> {
         let shared = self.shared;
         let (control, control_file) =
             ControlPage::create().map_err(|error| system("a control page")(error.into()))?;
-        let (process, socket) = ChildProcess::spawn(hosted.guest.executable(), child::WORKER)?;
+        let (process, socket) = ChildProcess::spawn(hosted.guest.executable(), role::WORKER)?;
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             build: BUILD.to_owned(),

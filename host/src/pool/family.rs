@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use wpool_abi::SubTaskFailure;
 
 use crate::ids::TaskId;
-use crate::limits::SubTasks;
 use crate::manager::Grant;
+use wpool_wire::limits::SubTasks;
 
 /// All tasks that have submitted others, and the others.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::dispatch::Terms;
 use crate::guest::{Guest, Start};
 use crate::ids::GuestKey;
-use crate::limits::{Isolation, Limits};
+use wpool_wire::limits::{Isolation, Limits};
 
 /// A guest, as one pool runs it.
 pub(super) struct Hosted {

@@ -12,7 +12,7 @@ use super::core::Shared;
 use super::handle::Handle;
 use super::objects::{Action, Objects};
 use crate::manager::{Region, Shape, Stored};
-use crate::wire::memory::{MemoryFile, SharedMemory};
+use wpool_wire::memory::{MemoryFile, SharedMemory};
 
 wpool_objects::aliases!(Handle);
 

@@ -20,7 +20,7 @@ use crate::ids::{MemoryId, TaskId, WorkerId};
 use crate::manager::{
     Abandoned, Answer, Called, Grant, ObjectId, Owner, Region, Shape, Store, Stored, Ticket,
 };
-use crate::wire::message::{BadMessage, Credit, Flow, POSTS, decode, encode, to_worker};
+use wpool_wire::message::{BadMessage, Credit, Flow, POSTS, decode, encode, to_worker};
 
 /// A worker that has so many bytes to read does not get more answers.
 const MAX_UNSENT: usize = 1 << 30;
@@ -467,7 +467,7 @@ mod tests {
     use wpool_abi::object::{MAX_ITEMS, Number, Rights};
 
     use super::*;
-    use crate::wire::memory::SharedMemory;
+    use wpool_wire::memory::SharedMemory;
 
     fn table(rights: &[Rights]) -> Table {
         let mut objects = Objects::new(0);

@@ -19,9 +19,9 @@ use super::table::granted;
 use crate::dispatch::{Event, Range};
 use crate::error::TaskError;
 use crate::ids::{TaskId, WorkerId};
-use crate::limits::{Limits, MAX_EMITTED};
 use crate::manager::Owner;
-use crate::wire::message::{
+use wpool_wire::limits::{Limits, MAX_EMITTED};
+use wpool_wire::message::{
     Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, Request, encode, handle_numbers, to_worker,
 };
 

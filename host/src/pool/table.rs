@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use wpool_abi::object::{MAX_HANDLES, ObjectError, Reply, Rights, without_rights};
 
 use crate::manager::{Grant, ObjectId, Stored};
-use crate::wire::message::Granted;
+use wpool_wire::message::Granted;
 
 /// What a task was granted, in order: the numbers are places. It keeps all of it until it ends.
 #[derive(Default)]

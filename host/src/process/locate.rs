@@ -9,6 +9,7 @@ use crate::error::SpawnError;
 static SELF_ALLOWED: AtomicBool = AtomicBool::new(false);
 
 /// Remembers that this program calls `wpool::init()`.
+#[cfg(feature = "worker")]
 pub(crate) fn allow_self() {
     SELF_ALLOWED.store(true, Ordering::Relaxed);
 }

@@ -14,6 +14,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 pub use locate::Executable;
+#[cfg(feature = "worker")]
 pub(crate) use locate::allow_self;
 
 use crate::error::{SpawnError, WorkerExit};

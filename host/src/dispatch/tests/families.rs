@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::wire::control::SEATS;
+use wpool_wire::control::SEATS;
 
 /// A bench whose guest may have sub-tasks so deep.
 fn bench(workers: u16, depth: u8) -> Bench {

@@ -10,8 +10,8 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
-use crate::limits::Limits;
-use crate::wire::control::SEATS;
+use wpool_wire::control::SEATS;
+use wpool_wire::limits::Limits;
 
 /// How many instances there can be in one worker: one for each task that can have begun, and one that is made ahead
 /// or being compared.

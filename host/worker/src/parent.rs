@@ -1,44 +1,15 @@
-//! What both child roles have in common: they find the parent's socket, and what comes with it.
+//! The connection to the parent, as both child roles find it: a socket, and the descriptors that come with its bytes.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::ExitCode;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-/// The hidden first argument that makes a program a worker.
-pub(crate) const WORKER: &str = "__worker";
-/// The hidden first argument that makes a program a compiler.
-pub(crate) const COMPILER: &str = "__compile";
-
 /// More descriptors than any first message carries.
 const MAX_DESCRIPTORS: usize = 4;
-
-/// Runs the child role that this process was started for, if it was.
-pub(crate) fn run_if_asked() -> Option<ExitCode> {
-    let mut arguments = std::env::args_os();
-    let role = arguments.nth(1)?;
-    if arguments.next().is_some() {
-        return None;
-    }
-    #[cfg(feature = "worker")]
-    {
-        if role == WORKER {
-            return Some(crate::worker::main());
-        }
-        if role == COMPILER {
-            return Some(crate::compiler::main());
-        }
-    }
-    #[cfg(not(feature = "worker"))]
-    if role == WORKER || role == COMPILER {
-        return Some(ExitCode::FAILURE);
-    }
-    None
-}
 
 /// The socket to the parent, on descriptor 0. None if a person has typed the hidden argument.
 pub(crate) fn parent_socket() -> Option<UnixStream> {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What one task may use. Every field is enforced; `None` means that there is no limit.
 ///
 /// ```
+/// # use wpool_wire::limits as wpool;
 /// let limits = wpool::Limits::default();
 /// assert_eq!(limits.memory, Some(256 << 20));
 /// assert_eq!(limits.fuel, None);
@@ -54,7 +55,9 @@ impl Limits {
     pub const MAX_MEMORY: u64 = 4 << 30;
 
     /// Bytes of linear memory, with the meaning of none filled in.
-    pub(crate) fn memory_bytes(&self) -> u64 {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
         self.memory.unwrap_or(Self::MAX_MEMORY).min(Self::MAX_MEMORY)
     }
 }
@@ -81,6 +84,7 @@ impl Default for Limits {
 /// What tasks may submit that submit tasks of their own guest, to their own pool.
 ///
 /// ```
+/// # use wpool_wire::limits as wpool;
 /// let quota = wpool::SubTasks { depth: 2, ..wpool::SubTasks::default() };
 /// assert_eq!(quota, wpool::SubTasks { depth: 2, fan_out: 1_000, total: 10_000 });
 /// ```
@@ -106,7 +110,7 @@ impl Default for SubTasks {
 }
 
 /// The most bytes that one emitted value may have.
-pub(crate) const MAX_EMITTED: u32 = 1 << 20;
+pub const MAX_EMITTED: u32 = 1 << 20;
 
 /// What has an instance of its own: nothing of what ran in an instance before is visible in a new one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -125,7 +129,7 @@ pub enum Isolation {
 /// What happens when a task asks for more than it may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Grow {
-    /// The task ends with [`TaskError::MemoryLimit`](crate::TaskError::MemoryLimit).
+    /// The task ends with `TaskError::MemoryLimit`.
     #[default]
     Fail,
     /// The guest sees that its request was refused, as on a machine without more memory, and goes on.

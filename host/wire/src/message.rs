@@ -9,150 +9,150 @@ use crate::ids::{MemoryId, TaskId};
 use crate::limits::{CompileLimits, Isolation, Limits};
 
 /// The kinds of frames from the parent to a worker.
-pub(crate) mod to_worker {
+pub mod to_worker {
     /// The first frame, a [`Hello`](super::Hello). The control page and the image travel with it as
     /// file descriptors, in this order.
-    pub(crate) const HELLO: u8 = 1;
+    pub const HELLO: u8 = 1;
     /// Tasks to run: a [`CallHeader`](super::CallHeader), then the arguments of each task as postcard
     /// bytes (a length and the bytes themselves).
-    pub(crate) const CALL: u8 = 2;
+    pub const CALL: u8 = 2;
     /// Asks for the descriptions of the tasks that the hello named. No payload.
-    pub(crate) const DESCRIBE: u8 = 3;
+    pub const DESCRIBE: u8 = 3;
     /// A task that has begun is to end, as its claim word says too: a [`TaskId`](super::TaskId). For a worker
     /// whose tasks are all suspended.
-    pub(crate) const END: u8 = 4;
+    pub const END: u8 = 4;
     /// Asks for the initializer to be run: its arguments. The hello has named it as the only task, and a file for the
     /// snapshot has come with it.
-    pub(crate) const INIT: u8 = 5;
+    pub const INIT: u8 = 5;
     /// What a task that waits has asked for: an [`Answer`](super::Answer).
-    pub(crate) const ANSWER: u8 = 6;
+    pub const ANSWER: u8 = 6;
     /// A task may emit more: a [`Credit`](super::Credit).
-    pub(crate) const CREDIT: u8 = 7;
+    pub const CREDIT: u8 = 7;
     /// Shared memory, a [`Memory`](super::Memory). Its file travels with it, and it comes before the first task that
     /// can reach it.
-    pub(crate) const MAP: u8 = 8;
+    pub const MAP: u8 = 8;
     /// Shared memory that no task can reach any more: its [`MemoryId`](super::MemoryId).
-    pub(crate) const UNMAP: u8 = 9;
+    pub const UNMAP: u8 = 9;
 }
 
 /// The kinds of frames from a worker to the parent.
-pub(crate) mod from_worker {
+pub mod from_worker {
     /// The worker is ready, a [`Ready`](super::Ready). The first frame.
-    pub(crate) const READY: u8 = 1;
+    pub const READY: u8 = 1;
     /// Tasks that ended: [`Done`](super::Done) records, one after the other.
-    pub(crate) const DONE: u8 = 2;
+    pub const DONE: u8 = 2;
     /// The descriptions, a [`Described`](super::Described).
-    pub(crate) const DESCRIBED: u8 = 3;
+    pub const DESCRIBED: u8 = 3;
     /// The worker cannot go on and says why before it exits, a [`Fatal`](super::Fatal).
-    pub(crate) const FATAL: u8 = 4;
+    pub const FATAL: u8 = 4;
     /// A task waits for something, and others can run meanwhile: its [`TaskId`](super::TaskId).
-    pub(crate) const SUSPENDED: u8 = 5;
+    pub const SUSPENDED: u8 = 5;
     /// The initializer has run, and the snapshot is in the file; or why not: an [`Initialized`](super::Initialized).
-    pub(crate) const INITIALIZED: u8 = 6;
+    pub const INITIALIZED: u8 = 6;
     /// What tasks ask for while they run: [`Request`](super::Request) records, one after the other.
-    pub(crate) const REQUEST: u8 = 7;
+    pub const REQUEST: u8 = 7;
     /// A task that was suspended goes on: its [`TaskId`](super::TaskId).
-    pub(crate) const RESUMED: u8 = 8;
+    pub const RESUMED: u8 = 8;
 }
 
 /// The kinds of frames between the parent and a compiler.
-pub(crate) mod compiler {
+pub mod compiler {
     /// Parent to compiler: a [`CompileRequest`](super::CompileRequest). The module's bytes, the file
     /// for the image and, if the request has one, a snapshot travel with it as file descriptors, in this order.
-    pub(crate) const REQUEST: u8 = 1;
+    pub const REQUEST: u8 = 1;
     /// Compiler to parent: a [`CompileReply`](super::CompileReply).
-    pub(crate) const REPLY: u8 = 1;
+    pub const REPLY: u8 = 1;
 }
 
 /// What a child needs to know before anything else.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Hello {
-    pub(crate) protocol: u32,
-    pub(crate) build: String,
-    pub(crate) limits: Limits,
+pub struct Hello {
+    pub protocol: u32,
+    pub build: String,
+    pub limits: Limits,
     /// The exports of the tasks, by their numbers.
-    pub(crate) tasks: Vec<String>,
+    pub tasks: Vec<String>,
     /// Whether the module has a start function.
-    pub(crate) has_start: bool,
-    pub(crate) isolation: Isolation,
+    pub has_start: bool,
+    pub isolation: Isolation,
     /// Whether the third descriptor is a snapshot that instances start from.
-    pub(crate) from_snapshot: bool,
+    pub from_snapshot: bool,
 }
 
 /// The worker's answer to the hello.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Ready {
-    pub(crate) protocol: u32,
-    pub(crate) build: String,
+pub struct Ready {
+    pub protocol: u32,
+    pub build: String,
     /// The walls that the worker stands in.
-    pub(crate) sandbox: SandboxReport,
+    pub sandbox: SandboxReport,
 }
 
 /// Which walls stand around a child, as it found them itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SandboxReport {
-    pub(crate) dies_with_parent: bool,
-    pub(crate) no_new_privileges: bool,
-    pub(crate) not_dumpable: bool,
-    pub(crate) memory_capped: bool,
+pub struct SandboxReport {
+    pub dies_with_parent: bool,
+    pub no_new_privileges: bool,
+    pub not_dumpable: bool,
+    pub memory_capped: bool,
 }
 
 /// What a child says before it exits because it cannot go on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Fatal {
-    pub(crate) message: String,
+pub struct Fatal {
+    pub message: String,
 }
 
 /// A range of tasks: consecutive task ids, consecutive words in the control page, one function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CallHeader {
-    pub(crate) first: TaskId,
-    pub(crate) count: u32,
+pub struct CallHeader {
+    pub first: TaskId,
+    pub count: u32,
     /// The claim word of the first task; the next follow, round the end of the page.
-    pub(crate) claim: u32,
+    pub claim: u32,
     /// The function, as its place in the hello's list.
-    pub(crate) task: u32,
+    pub task: u32,
     /// How long each of them may run.
-    pub(crate) timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
     /// How many values each of them may emit until it hears more; none if nobody wants any.
-    pub(crate) emits: Option<u64>,
+    pub emits: Option<u64>,
     /// Whether the arguments of each task are preceded by a list of its handles, each a [`Granted`].
-    pub(crate) handles: bool,
+    pub handles: bool,
 }
 
 /// A handle, as the worker knows it. A task's handles are numbered in the order in which it was granted them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Granted {
-    pub(crate) kind: Kind,
-    pub(crate) rights: Rights,
+pub struct Granted {
+    pub kind: Kind,
+    pub rights: Rights,
     /// What it is to, if that is shared memory.
-    pub(crate) memory: Option<MemoryId>,
+    pub memory: Option<MemoryId>,
 }
 
 /// Shared memory that a worker is to map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Memory {
-    pub(crate) id: MemoryId,
-    pub(crate) form: Number,
+pub struct Memory {
+    pub id: MemoryId,
+    pub form: Number,
     /// In bytes.
-    pub(crate) len: u64,
-    pub(crate) writable: bool,
+    pub len: u64,
+    pub writable: bool,
 }
 
 /// What a task asks for while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Request<'a> {
-    pub(crate) task: TaskId,
+pub struct Request<'a> {
+    pub task: TaskId,
     #[serde(borrow)]
-    pub(crate) ask: Ask<'a>,
+    pub ask: Ask<'a>,
 }
 
 /// How many calls without an answer a task may have made that are not done yet, and how long each may be.
-pub(crate) const POSTS: u64 = 128;
-pub(crate) const POST_SIZE: usize = 64 << 10;
+pub const POSTS: u64 = 128;
+pub const POST_SIZE: usize = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Ask<'a> {
+pub enum Ask<'a> {
     /// A value for the task's owner, in postcard, and the fingerprint of its type. No answer.
     Emit { of: u64, value: &'a [u8] },
     /// A sub-task, the task's `number`th: its name, the fingerprints of what it takes and returns, its arguments
@@ -170,16 +170,16 @@ pub(crate) enum Ask<'a> {
 
 /// What a task has asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Answer<'a> {
-    pub(crate) task: TaskId,
-    pub(crate) bytes: &'a [u8],
+pub struct Answer<'a> {
+    pub task: TaskId,
+    pub bytes: &'a [u8],
     /// The handles that it was granted with this.
-    pub(crate) granted: Vec<Granted>,
+    pub granted: Vec<Granted>,
 }
 
 /// What a task can be granted more of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Flow {
+pub enum Flow {
     /// Emitted values.
     Emits,
     /// Calls of shared objects without an answer.
@@ -188,28 +188,28 @@ pub(crate) enum Flow {
 
 /// How many of something a task may have sent by now, all in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Credit {
-    pub(crate) task: TaskId,
-    pub(crate) of: Flow,
-    pub(crate) total: u64,
+pub struct Credit {
+    pub task: TaskId,
+    pub of: Flow,
+    pub total: u64,
 }
 
 /// One task that ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Done<'a> {
-    pub(crate) id: TaskId,
+pub struct Done<'a> {
+    pub id: TaskId,
     #[serde(borrow)]
-    pub(crate) outcome: Outcome<'a>,
-    pub(crate) run_ns: u64,
-    pub(crate) peak_memory: u64,
-    pub(crate) fuel: u64,
-    pub(crate) log: &'a [u8],
-    pub(crate) log_dropped: u64,
+    pub outcome: Outcome<'a>,
+    pub run_ns: u64,
+    pub peak_memory: u64,
+    pub fuel: u64,
+    pub log: &'a [u8],
+    pub log_dropped: u64,
 }
 
 /// How a task ended, in the worker's words. The parent fills in the limits that it set itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Outcome<'a> {
+pub enum Outcome<'a> {
     /// Its value in postcard, and the numbers of the handles in it (4 bytes each, little endian).
     Value(&'a [u8], &'a [u8]),
     /// Its own error, a `wpool_abi::ErrorPayload` in postcard.
@@ -246,41 +246,41 @@ pub(crate) enum Outcome<'a> {
 
 /// One function of a backtrace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Frame<'a> {
-    pub(crate) function: &'a str,
-    pub(crate) offset: Option<u64>,
+pub struct Frame<'a> {
+    pub function: &'a str,
+    pub offset: Option<u64>,
 }
 
 /// The descriptions that the guest gave of its tasks, in the order of the hello's list; each is a
 /// `wpool_abi::TaskDescription` in postcard.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Described<'a> {
+pub struct Described<'a> {
     #[serde(borrow)]
-    pub(crate) result: Result<Vec<&'a [u8]>, Outcome<'a>>,
+    pub result: Result<Vec<&'a [u8]>, Outcome<'a>>,
 }
 
 /// What became of an initializer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Initialized<'a> {
+pub struct Initialized<'a> {
     #[serde(borrow)]
-    pub(crate) result: Result<(), Outcome<'a>>,
+    pub result: Result<(), Outcome<'a>>,
 }
 
 /// What a compiler is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct CompileRequest {
-    pub(crate) protocol: u32,
-    pub(crate) build: String,
-    pub(crate) limits: CompileLimits,
+pub struct CompileRequest {
+    pub protocol: u32,
+    pub build: String,
+    pub limits: CompileLimits,
     /// Whether the code counts fuel.
-    pub(crate) fuel: bool,
+    pub fuel: bool,
     /// Whether the third descriptor is a snapshot that the module is to start from.
-    pub(crate) snapshot: bool,
+    pub snapshot: bool,
 }
 
 /// What became of a compilation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum CompileReply {
+pub enum CompileReply {
     /// The image is in the file, and this is what the module is like.
     Compiled(ModuleInfo),
     Failed(CompileFailure),
@@ -293,7 +293,7 @@ pub(crate) enum CompileReply {
 
 /// Why a module is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum CompileFailure {
+pub enum CompileFailure {
     Invalid { message: String },
     UnknownImport { module: String, name: String },
     WrongType { export: bool, name: String, found: String, expected: String },
@@ -303,31 +303,31 @@ pub(crate) enum CompileFailure {
 
 /// What is known of a module without running it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct ModuleInfo {
+pub struct ModuleInfo {
     /// Module, name and type of each import.
-    pub(crate) imports: Vec<(String, String, String)>,
+    pub imports: Vec<(String, String, String)>,
     /// Bytes of linear memory at the start.
-    pub(crate) memory_min: u64,
+    pub memory_min: u64,
     /// The most that the module itself allows, in bytes.
-    pub(crate) memory_max: Option<u64>,
+    pub memory_max: Option<u64>,
     /// Whether it has a start function.
-    pub(crate) has_start: bool,
+    pub has_start: bool,
     /// Whether it has an initializer.
-    pub(crate) has_init: bool,
+    pub has_init: bool,
     /// The names of the tasks, sorted.
-    pub(crate) tasks: Vec<String>,
+    pub tasks: Vec<String>,
     /// Bytes of the compiled image.
-    pub(crate) image_len: u64,
+    pub image_len: u64,
 }
 
 /// The numbers of handles, as they stand in a guest's memory.
-pub(crate) fn handle_numbers(bytes: &[u8]) -> impl ExactSizeIterator<Item = u32> {
+pub fn handle_numbers(bytes: &[u8]) -> impl ExactSizeIterator<Item = u32> {
     let (numbers, _) = bytes.as_chunks::<4>();
     numbers.iter().map(|number| u32::from_le_bytes(*number))
 }
 
 /// Reads a message that fills its payload.
-pub(crate) fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, BadMessage> {
+pub fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, BadMessage> {
     match postcard::take_from_bytes(payload) {
         Ok((message, [])) => Ok(message),
         Ok((_, rest)) => Err(BadMessage(format!("{} bytes after a message", rest.len()))),
@@ -336,7 +336,7 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Bad
 }
 
 /// Appends a message.
-pub(crate) fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
+pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
     // Writing to memory cannot fail, and no message holds what postcard cannot write.
     *out = postcard::to_extend(message, std::mem::take(out)).expect("messages can be encoded");
 }
@@ -344,7 +344,7 @@ pub(crate) fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
 /// A payload that is no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a bad message: {0}")]
-pub(crate) struct BadMessage(pub(crate) String);
+pub struct BadMessage(pub String);
 
 #[cfg(test)]
 mod tests {

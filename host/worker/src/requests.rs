@@ -18,9 +18,9 @@ use super::guest_mem::GuestSlice;
 use super::handles::Handle;
 use super::imports::memory_and_state;
 use super::state::{Order, TaskState};
-use crate::ids::TaskId;
-use crate::limits::MAX_EMITTED;
-use crate::wire::message::{Ask, Flow, POST_SIZE, POSTS, Request, encode};
+use wpool_wire::ids::TaskId;
+use wpool_wire::limits::MAX_EMITTED;
+use wpool_wire::message::{Ask, Flow, POST_SIZE, POSTS, Request, encode};
 
 /// Gives every import its function.
 pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {

@@ -16,9 +16,9 @@ use super::faults::BadGuest;
 use super::guest_mem::{GuestSlice, write_u64};
 use super::imports::memory_and_state;
 use super::state::TaskState;
-use crate::ids::MemoryId;
-use crate::wire::memory::SharedMemory;
-use crate::wire::message::{BadMessage, Granted, Memory, handle_numbers};
+use wpool_wire::ids::MemoryId;
+use wpool_wire::memory::SharedMemory;
+use wpool_wire::message::{BadMessage, Granted, Memory, handle_numbers};
 
 /// Gives the imports for shared memory their functions.
 pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {

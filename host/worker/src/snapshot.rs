@@ -8,7 +8,7 @@ use wasmtime::{Global, Memory, Store, Val};
 
 use super::faults::BadGuest;
 use super::state::TaskState;
-use crate::wire::message::encode;
+use wpool_wire::message::encode;
 
 /// The grain in which memory is compared.
 const PAGE: usize = 4096;

@@ -17,12 +17,13 @@ use wasmtime::{Engine, ExternType, FuncType, Module, ValType};
 use wpool_abi::{export, import};
 
 use crate::sandbox;
-use crate::wire::codec::{Frame, FrameReader, FrameWriter};
-use crate::wire::message::{
+use crate::snapshot::Snapshot;
+use crate::{engine, imports, instance, wasi};
+use wpool_wire::codec::{Frame, FrameReader, FrameWriter};
+use wpool_wire::message::{
     CompileFailure, CompileReply, CompileRequest, ModuleInfo, compiler, decode, encode,
 };
-use crate::wire::{BUILD, PROTOCOL_VERSION};
-use crate::worker::{self, Snapshot};
+use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
 /// A request is a few numbers and a version.
 const MAX_REQUEST: usize = 4096;
@@ -32,7 +33,7 @@ const LONGEST_MESSAGE: usize = 1000;
 /// Compiles one module and exits.
 pub(crate) fn main() -> ExitCode {
     let detached = sandbox::detach();
-    let Some(mut socket) = crate::child::parent_socket() else { return ExitCode::FAILURE };
+    let Some(mut socket) = crate::parent::parent_socket() else { return ExitCode::FAILURE };
     report_panics(&socket);
     let reply = match detached {
         Ok(()) => compile_for(&socket),
@@ -80,7 +81,7 @@ fn read_snapshot(mut file: File) -> wasmtime::Result<Snapshot> {
 
 fn receive(socket: &UnixStream) -> wasmtime::Result<(CompileRequest, Vec<OwnedFd>)> {
     let mut reader = FrameReader::new(MAX_REQUEST);
-    let mut source = crate::child::WithDescriptors::new(socket);
+    let mut source = crate::parent::WithDescriptors::new(socket);
     loop {
         if let Some(Frame { kind: compiler::REQUEST, payload }) = reader.next()? {
             let request = decode(payload)?;
@@ -124,7 +125,7 @@ fn compile(
         let refused = |message: String| CompileFailure::Invalid { message: shortened(&message) };
         bytes = baked.map_err(refused)?.into();
     }
-    let engine = Engine::new(&worker::code_config(fuel)).map_err(|error| invalid(&error))?;
+    let engine = Engine::new(&engine::code_config(fuel)).map_err(|error| invalid(&error))?;
     let mut module = Module::new(&engine, &bytes).map_err(|error| invalid(&error))?;
     check_imports(&module)?;
     check_abi(&module)?;
@@ -158,8 +159,8 @@ fn shortened(message: &str) -> String {
 fn check_imports(module: &Module) -> Result<(), CompileFailure> {
     for wanted in module.imports() {
         let known = match wanted.module() {
-            import::MODULE => worker::IMPORTS.contains(&wanted.name()),
-            import::WASI => worker::is_known_wasi_import(wanted.name()),
+            import::MODULE => imports::NAMES.contains(&wanted.name()),
+            import::WASI => wasi::is_known(wanted.name()),
             _ => false,
         };
         if !known {
@@ -257,7 +258,7 @@ fn show(ty: &ExternType) -> String {
 /// Links the module as a worker will, so that a wrong type is found before any worker starts.
 fn check_links(module: &Module, tasks: &[String], fuel: bool) -> Result<(), CompileFailure> {
     let exports: Vec<String> = tasks.iter().map(|task| format!("{}{task}", export::TASK_PREFIX)).collect();
-    worker::check_links(module, &exports, fuel).map_err(|error| invalid(&error))
+    instance::check_links(module, &exports, fuel).map_err(|error| invalid(&error))
 }
 
 /// Whether a valid module has a start function. The engine does not say.

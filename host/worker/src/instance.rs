@@ -15,8 +15,8 @@ use super::handles::Handles;
 use super::snapshot::Snapshot;
 use super::state::{Duty, Log, TaskState};
 use super::{imports, wasi};
-use crate::trap::Trap;
-use crate::wire::message::{Frame, Outcome};
+use wpool_wire::message::{Frame, Outcome};
+use wpool_wire::trap::Trap;
 
 /// The module that a worker serves, with everything that can be looked up once.
 pub(super) struct Guest {
@@ -31,6 +31,11 @@ pub(super) struct Guest {
     /// The mutable globals, if the guest has an initializer.
     globals: Vec<ModuleExport>,
     snapshot: Option<Snapshot>,
+}
+
+/// Whether a worker could serve this module: resolves its imports and exports as a worker does.
+pub(crate) fn check_links(module: &wasmtime::Module, tasks: &[String], fuel: bool) -> wasmtime::Result<()> {
+    Guest::new(module, tasks, fuel.then_some(0)).map(drop)
 }
 
 /// An instance in which no task runs.

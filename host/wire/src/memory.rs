@@ -19,7 +19,7 @@ const _: () =
 
 /// Memory that is mapped into this process.
 #[derive(Debug)]
-pub(crate) struct SharedMemory {
+pub struct SharedMemory {
     address: NonNull<u64>,
     /// Without what fills up the last word.
     len: usize,
@@ -34,7 +34,7 @@ unsafe impl Sync for SharedMemory {}
 
 /// The file behind shared memory, as the process has it that made it.
 #[derive(Debug)]
-pub(crate) struct MemoryFile {
+pub struct MemoryFile {
     /// None if nobody may write to it any more.
     writable: Option<OwnedFd>,
     read_only: OwnedFd,
@@ -42,14 +42,14 @@ pub(crate) struct MemoryFile {
 
 impl MemoryFile {
     /// What a worker is given. Which of the two decides what the kernel lets it do.
-    pub(crate) fn for_worker(&self, writable: bool) -> BorrowedFd<'_> {
+    pub fn for_worker(&self, writable: bool) -> BorrowedFd<'_> {
         self.writable.as_ref().filter(|_| writable).unwrap_or(&self.read_only).as_fd()
     }
 }
 
 impl SharedMemory {
     /// Makes memory of so many zeros. Its file can be neither grown nor shrunk, so no access to the memory can fault.
-    pub(crate) fn create(form: Number, count: usize) -> rustix::io::Result<(Self, MemoryFile)> {
+    pub fn create(form: Number, count: usize) -> rustix::io::Result<(Self, MemoryFile)> {
         let len = count.checked_mul(form.width()).ok_or(rustix::io::Errno::NOMEM)?;
         let file = Self::file(len)?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
@@ -59,7 +59,7 @@ impl SharedMemory {
     }
 
     /// Makes memory of these bytes, which nobody can ever write to.
-    pub(crate) fn constant(form: Number, bytes: &[u8]) -> rustix::io::Result<(Self, MemoryFile)> {
+    pub fn constant(form: Number, bytes: &[u8]) -> rustix::io::Result<(Self, MemoryFile)> {
         let file = Self::file(bytes.len())?;
         let filled = Self::map(&file, form, bytes.len(), true)?;
         filled.write(0, bytes).map_err(|_| rustix::io::Errno::INVAL)?;
@@ -73,7 +73,7 @@ impl SharedMemory {
     }
 
     /// Maps memory that the parent has made: `len` bytes of elements.
-    pub(crate) fn open(file: &File, form: Number, len: usize, writable: bool) -> rustix::io::Result<Self> {
+    pub fn open(file: &File, form: Number, len: usize, writable: bool) -> rustix::io::Result<Self> {
         let stat = rustix::fs::fstat(file)?;
         if usize::try_from(stat.st_size) != Ok(whole_words(len)) || !len.is_multiple_of(form.width()) {
             return Err(rustix::io::Errno::INVAL);
@@ -100,11 +100,11 @@ impl SharedMemory {
     }
 
     /// How many bytes the elements have.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.len
     }
 
-    pub(crate) fn form(&self) -> Number {
+    pub fn form(&self) -> Number {
         self.form
     }
 
@@ -133,7 +133,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// If there are not so many, or they are no whole elements.
-    pub(crate) fn read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError> {
+    pub fn read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError> {
         let at = self.place(at, into.len())?;
         let (head, body) = into.split_at_mut(before_word(at).min(into.len()));
         let (words, tail) = body.as_chunks_mut::<WORD>();
@@ -150,7 +150,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// As [`read`](Self::read), or if the memory is to be read only.
-    pub(crate) fn write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError> {
+    pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError> {
         let at = self.place(at, bytes.len())?;
         self.may_write()?;
         let (head, body) = bytes.split_at(before_word(at).min(bytes.len()));
@@ -168,7 +168,7 @@ impl SharedMemory {
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub(crate) fn add(&self, at: u64, number: u64) -> Result<u64, ObjectError> {
+    pub fn add(&self, at: u64, number: u64) -> Result<u64, ObjectError> {
         let at = self.place(at, self.form.width())?;
         self.may_write()?;
         Ok(match self.form.width() {

@@ -18,7 +18,9 @@ macro_rules! traps {
             pub const ALL: &[Trap] = &[$(Trap::$name),*];
 
             /// The number on the wire.
-            pub(crate) fn number(self) -> u8 {
+            #[doc(hidden)]
+            #[must_use]
+            pub fn number(self) -> u8 {
                 match self {
                     $(Trap::$name => $number,)*
                     Trap::Unknown(number) => number,
@@ -26,7 +28,9 @@ macro_rules! traps {
             }
 
             /// The trap with this number. One that nobody knows is [`Trap::Unknown`].
-            pub(crate) fn from_number(number: u8) -> Self {
+            #[doc(hidden)]
+            #[must_use]
+            pub fn from_number(number: u8) -> Self {
                 match number {
                     $($number => Trap::$name,)*
                     other => Trap::Unknown(other),

@@ -20,13 +20,13 @@ use super::engine::Ticker;
 use super::handles::{Handle, Handles, Memories};
 use super::instance::{Figures, Fresh, Guest};
 use super::state::{Duty, InstanceShare, Pause, TaskState};
-use crate::child::WithDescriptors;
-use crate::ids::TaskId;
-use crate::limits::Isolation;
-use crate::wire::MOMENT;
-use crate::wire::codec::{Frame, FrameError, FrameReader};
-use crate::wire::control::SEATS;
-use crate::wire::message::{
+use crate::parent::WithDescriptors;
+use wpool_wire::MOMENT;
+use wpool_wire::codec::{Frame, FrameError, FrameReader};
+use wpool_wire::control::SEATS;
+use wpool_wire::ids::TaskId;
+use wpool_wire::limits::Isolation;
+use wpool_wire::message::{
     Answer, BadMessage, CallHeader, Credit, Described, Done, Granted, Initialized, Outcome, decode, encode,
     from_worker, to_worker,
 };
@@ -546,13 +546,13 @@ mod tests {
     use wpool_abi::object::{Kind, Rights};
 
     use super::*;
-    use crate::ids::MemoryId;
-    use crate::limits::Limits;
-    use crate::wire::codec::FrameWriter;
-    use crate::wire::control::ControlPage;
-    use crate::worker::engine::{code_config, serving_engine};
-    use crate::worker::output::Output;
-    use crate::worker::state::Budget;
+    use crate::engine::{code_config, serving_engine};
+    use crate::output::Output;
+    use crate::state::Budget;
+    use wpool_wire::codec::FrameWriter;
+    use wpool_wire::control::ControlPage;
+    use wpool_wire::ids::MemoryId;
+    use wpool_wire::limits::Limits;
 
     /// Counts its visits in a global and in memory, and returns the sum as its value of one byte.
     const VISITS: &str = r#"(module

@@ -2,10 +2,10 @@
 
 use wpool_abi::ErrorPayload;
 
-use super::message::{Outcome, decode};
 use crate::error::{Clock, Frame, GuestError, TaskError};
-use crate::limits::{Limits, MAX_EMITTED};
-use crate::trap::Trap;
+use wpool_wire::limits::{Limits, MAX_EMITTED};
+use wpool_wire::message::{Outcome, decode};
+use wpool_wire::trap::Trap;
 
 /// The value of a task, or its error with the limits filled in.
 pub(crate) fn task_result(outcome: Outcome<'_>, limits: &Limits) -> Result<Vec<u8>, TaskError> {

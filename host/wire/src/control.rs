@@ -19,10 +19,10 @@ use rustix::mm::{MapFlags, ProtFlags};
 use crate::ids::TaskId;
 
 /// How many tasks can be on their way to one worker, or running there, at a time.
-pub(crate) const CLAIMS: u32 = 1024;
+pub const CLAIMS: u32 = 1024;
 
 /// How many tasks can have begun in one worker: one runs, the others are suspended.
-pub(crate) const SEATS: u32 = 127;
+pub const SEATS: u32 = 127;
 
 /// What a claim word says, in its lowest bits. The rest is the task's number.
 const PENDING: u64 = 0;
@@ -44,7 +44,7 @@ struct Layout {
 
 /// The page, mapped into this process.
 #[derive(Debug)]
-pub(crate) struct ControlPage {
+pub struct ControlPage {
     layout: NonNull<Layout>,
 }
 
@@ -56,7 +56,7 @@ unsafe impl Sync for ControlPage {}
 impl ControlPage {
     /// Makes a page, and the file to hand to the worker. The file can be neither grown nor shrunk, so
     /// no access to the page can fault.
-    pub(crate) fn create() -> rustix::io::Result<(Self, OwnedFd)> {
+    pub fn create() -> rustix::io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create("wpool-control", flags)?;
         rustix::fs::ftruncate(&file, size_of::<Layout>() as u64)?;
@@ -67,7 +67,7 @@ impl ControlPage {
     }
 
     /// Maps the page that the parent made.
-    pub(crate) fn open(file: &File) -> rustix::io::Result<Self> {
+    pub fn open(file: &File) -> rustix::io::Result<Self> {
         let stat = rustix::fs::fstat(file)?;
         if u64::try_from(stat.st_size).ok() != Some(size_of::<Layout>() as u64) {
             return Err(rustix::io::Errno::INVAL);
@@ -101,27 +101,27 @@ impl ControlPage {
     }
 
     /// Parent: marks a task as pending, before it is sent.
-    pub(crate) fn offer(&self, claim: u32, task: TaskId) {
+    pub fn offer(&self, claim: u32, task: TaskId) {
         self.word(claim).store(task.0 << STATE_BITS | PENDING, Ordering::Release);
     }
 
     /// Worker: tries to take a task. False if the parent has taken it back.
-    pub(crate) fn claim(&self, claim: u32, task: TaskId) -> bool {
+    pub fn claim(&self, claim: u32, task: TaskId) -> bool {
         self.turn(claim, task, RUNNING)
     }
 
     /// Parent: tries to take a task back. False if it has begun.
-    pub(crate) fn recall(&self, claim: u32, task: TaskId) -> bool {
+    pub fn recall(&self, claim: u32, task: TaskId) -> bool {
         self.turn(claim, task, RECALLED)
     }
 
     /// Parent: asks for the end of a task that has begun. False if it has not, or was asked before.
-    pub(crate) fn ask_to_end(&self, claim: u32, task: TaskId) -> bool {
+    pub fn ask_to_end(&self, claim: u32, task: TaskId) -> bool {
         self.turn_from(RUNNING, claim, task, ENDING)
     }
 
     /// Worker: whether the parent wants this task to end.
-    pub(crate) fn is_to_end(&self, claim: u32, task: TaskId) -> bool {
+    pub fn is_to_end(&self, claim: u32, task: TaskId) -> bool {
         self.word(claim).load(Ordering::Acquire) == task.0 << STATE_BITS | ENDING
     }
 
@@ -135,13 +135,13 @@ impl ControlPage {
     }
 
     /// Parent: whether the worker has begun this task.
-    pub(crate) fn has_begun(&self, claim: u32, task: TaskId) -> bool {
+    pub fn has_begun(&self, claim: u32, task: TaskId) -> bool {
         let begun = [RUNNING, ENDING].map(|state| task.0 << STATE_BITS | state);
         begun.contains(&self.word(claim).load(Ordering::Acquire))
     }
 
     /// Worker: says which task it is running now.
-    pub(crate) fn set_running(&self, task: Option<TaskId>) {
+    pub fn set_running(&self, task: Option<TaskId>) {
         let layout = self.layout();
         layout.running.store(task.map_or(NOBODY, |task| task.0), Ordering::Release);
         // Only the worker writes it, so it need not be one atomic step.
@@ -150,7 +150,7 @@ impl ControlPage {
 
     /// Parent: which task the worker says it is running, and a number that changes when another one, or the
     /// same one anew, begins to.
-    pub(crate) fn running(&self) -> (Option<TaskId>, u64) {
+    pub fn running(&self) -> (Option<TaskId>, u64) {
         let slice = self.layout().slice.load(Ordering::Acquire);
         match self.layout().running.load(Ordering::Acquire) {
             NOBODY => (None, slice),

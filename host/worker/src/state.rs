@@ -10,9 +10,9 @@ use super::faults::Refused;
 use super::handles::Handles;
 use super::output::Output;
 use super::requests::{Desk, Requests};
-use crate::ids::TaskId;
-use crate::limits::{Grow, Limits};
-use crate::wire::control::ControlPage;
+use wpool_wire::control::ControlPage;
+use wpool_wire::ids::TaskId;
+use wpool_wire::limits::{Grow, Limits};
 
 /// All that host functions, limits and deadlines know of an instance and its task.
 pub(super) struct TaskState {

@@ -5,7 +5,7 @@
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
-use crate::wire::message::SandboxReport;
+use wpool_wire::message::SandboxReport;
 
 /// Why a child could not be walled in; one variant per step.
 #[derive(Debug, thiserror::Error)]

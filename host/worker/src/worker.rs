@@ -1,19 +1,6 @@
 //! The child role that runs tasks: one process per place in a pool, one guest, hostile from its first
 //! instruction on.
 
-mod engine;
-mod faults;
-mod guest_mem;
-mod handles;
-mod imports;
-mod instance;
-mod output;
-mod requests;
-mod serve;
-mod snapshot;
-mod state;
-mod wasi;
-
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
@@ -22,23 +9,18 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-pub(crate) use engine::code_config;
-pub(crate) use imports::NAMES as IMPORTS;
-pub(crate) use snapshot::{Snapshot, Value as SnapshotValue};
-pub(crate) use wasi::is_known as is_known_wasi_import;
-
-use crate::limits::Limits;
 use crate::sandbox;
-use crate::wire::codec::{Frame, FrameReader};
-use crate::wire::control::ControlPage;
-use crate::wire::message::{Fatal, Hello, Ready, decode, encode, from_worker, to_worker};
-use crate::wire::{BUILD, PROTOCOL_VERSION};
+use wpool_wire::codec::{Frame, FrameReader};
+use wpool_wire::control::ControlPage;
+use wpool_wire::limits::Limits;
+use wpool_wire::message::{Fatal, Hello, Ready, decode, encode, from_worker, to_worker};
+use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
-use self::engine::{Ticker, serving_engine};
-use self::instance::Guest;
-use self::output::Output;
-use self::serve::Worker;
-use self::state::{Budget, InstanceShare};
+use crate::engine::{Ticker, serving_engine};
+use crate::instance::Guest;
+use crate::output::Output;
+use crate::serve::Worker;
+use crate::state::{Budget, InstanceShare};
 
 /// All instances of a worker together may have as much memory as so many tasks.
 const BUDGET_TASKS: u64 = 4;
@@ -48,15 +30,10 @@ const OWN_MEMORY: u64 = 1 << 30;
 /// A frame from the parent: arguments at their largest, and what is around them.
 const MAX_FRAME: usize = (Limits::MAX_PAYLOAD as usize) + (1 << 20);
 
-/// Whether a worker could serve this module: resolves its imports and exports as a worker does.
-pub(crate) fn check_links(module: &wasmtime::Module, tasks: &[String], fuel: bool) -> wasmtime::Result<()> {
-    Guest::new(module, tasks, fuel.then_some(0)).map(drop)
-}
-
 /// Runs the role until the parent closes the connection.
 pub(crate) fn main() -> ExitCode {
     let detached = sandbox::detach();
-    let Some(socket) = crate::child::parent_socket() else { return ExitCode::FAILURE };
+    let Some(socket) = crate::parent::parent_socket() else { return ExitCode::FAILURE };
     if let Err(error) = detached {
         return give_up(&socket, &error.to_string());
     }
@@ -122,7 +99,7 @@ fn read_whole(mut file: File) -> io::Result<Vec<u8>> {
 
 fn receive_hello(socket: &UnixStream) -> wasmtime::Result<(Hello, FrameReader, Vec<OwnedFd>)> {
     let mut reader = FrameReader::new(MAX_FRAME);
-    let mut source = crate::child::WithDescriptors::new(socket);
+    let mut source = crate::parent::WithDescriptors::new(socket);
     loop {
         if let Some(Frame { kind, payload }) = reader.next()? {
             if kind != to_worker::HELLO {
@@ -137,13 +114,13 @@ fn receive_hello(socket: &UnixStream) -> wasmtime::Result<(Hello, FrameReader, V
     }
 }
 
-fn ready(output: &Output, sandbox: crate::wire::message::SandboxReport) -> io::Result<()> {
+fn ready(output: &Output, sandbox: wpool_wire::message::SandboxReport) -> io::Result<()> {
     let ready = Ready { protocol: PROTOCOL_VERSION, build: BUILD.to_owned(), sandbox };
     output.send(from_worker::READY, |out| encode(&ready, out))
 }
 
-fn sandbox_report_of_nothing() -> crate::wire::message::SandboxReport {
-    crate::wire::message::SandboxReport::default()
+fn sandbox_report_of_nothing() -> wpool_wire::message::SandboxReport {
+    wpool_wire::message::SandboxReport::default()
 }
 
 /// Tells the parent why this process ends, as far as it still listens.

@@ -9,14 +9,14 @@
 
 use std::io;
 
-pub(crate) const HEADER: usize = 8;
+pub const HEADER: usize = 8;
 
 /// How much is read at once. A frame of a full batch of small tasks is smaller.
 const CHUNK: usize = 64 * 1024;
 
 /// A frame that breaks the rules. Its sender is not to be believed any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum FrameError {
+pub enum FrameError {
     #[error("a frame of {len} bytes, {max} are allowed")]
     TooLong { len: usize, max: usize },
     #[error("a frame whose reserved bytes are not zero")]
@@ -25,16 +25,16 @@ pub(crate) enum FrameError {
 
 /// One whole frame in a reader's buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Frame<'a> {
-    pub(crate) kind: u8,
-    pub(crate) payload: &'a [u8],
+pub struct Frame<'a> {
+    pub kind: u8,
+    pub payload: &'a [u8],
 }
 
 /// Cuts a stream of bytes into frames.
 ///
 /// It allocates for bytes that have arrived, never for those that a header promises.
 #[derive(Debug)]
-pub(crate) struct FrameReader {
+pub struct FrameReader {
     /// `buffer[start..end]` has arrived and is not yet read.
     buffer: Vec<u8>,
     start: usize,
@@ -43,12 +43,12 @@ pub(crate) struct FrameReader {
 }
 
 impl FrameReader {
-    pub(crate) fn new(max_payload: usize) -> Self {
+    pub fn new(max_payload: usize) -> Self {
         Self { buffer: Vec::new(), start: 0, end: 0, max_payload }
     }
 
     /// Reads once from `source`, which may be non-blocking. Zero is the end of the stream.
-    pub(crate) fn fill(&mut self, mut source: impl io::Read) -> io::Result<usize> {
+    pub fn fill(&mut self, mut source: impl io::Read) -> io::Result<usize> {
         let room = self.make_room();
         let count = source.read(room)?;
         self.end += count;
@@ -56,7 +56,7 @@ impl FrameReader {
     }
 
     /// The next whole frame, if it has arrived.
-    pub(crate) fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+    pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let arrived = &self.buffer[self.start..self.end];
         let Some((header, rest)) = arrived.split_first_chunk::<HEADER>() else { return Ok(None) };
         let [a, b, c, d, kind, reserved @ ..] = *header;
@@ -94,52 +94,52 @@ impl FrameReader {
 
 /// Collects frames to be sent together.
 #[derive(Debug, Default)]
-pub(crate) struct FrameWriter {
+pub struct FrameWriter {
     bytes: Vec<u8>,
 }
 
 impl FrameWriter {
     /// Appends one frame, whose payload `write` appends.
-    pub(crate) fn frame(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
+    pub fn frame(&mut self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) {
         let header = self.begin(kind);
         write(&mut self.bytes);
         self.finish(header);
     }
 
     /// Starts a frame; what is appended until `finish` is its payload. Returns where it starts.
-    pub(crate) fn begin(&mut self, kind: u8) -> usize {
+    pub fn begin(&mut self, kind: u8) -> usize {
         let header = self.bytes.len();
         self.bytes.extend_from_slice(&[0, 0, 0, 0, kind, 0, 0, 0]);
         header
     }
 
     /// Ends the frame that `begin` started at `header`.
-    pub(crate) fn finish(&mut self, header: usize) {
+    pub fn finish(&mut self, header: usize) {
         let len = self.bytes.len() - header - HEADER;
         let len = u32::try_from(len).expect("limits keep payloads below 4 GiB");
         self.bytes[header..header + 4].copy_from_slice(&len.to_le_bytes());
     }
 
     /// The payload so far, to append to.
-    pub(crate) fn bytes_mut(&mut self) -> &mut Vec<u8> {
+    pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
     /// The frames, to be sent whole.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Forgets what was sent, and keeps a small buffer for the next frames.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(16 * CHUNK);
     }

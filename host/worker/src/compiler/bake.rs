@@ -10,7 +10,7 @@ use wpool_abi::export;
 use super::binary::{
     DATA, DATA_COUNT, EXPORTS, GLOBALS, MEMORIES, START, read_u32, write_i64, write_section, write_u32,
 };
-use crate::worker::{Snapshot, SnapshotValue};
+use crate::snapshot::{Snapshot, Value as SnapshotValue};
 
 /// Bytes of a page of WebAssembly.
 const WASM_PAGE: u64 = 64 << 10;

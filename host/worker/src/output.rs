@@ -6,9 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-use crate::ids::TaskId;
-use crate::wire::codec::FrameWriter;
-use crate::wire::message::{Done, Request, encode, from_worker};
+use wpool_wire::codec::FrameWriter;
+use wpool_wire::ids::TaskId;
+use wpool_wire::message::{Done, Request, encode, from_worker};
 
 /// Records are sent when there are so many bytes of them, at the latest.
 const FULL: usize = 32 * 1024;
