@@ -265,7 +265,8 @@ impl<'a> Session<'a> {
     fn may_begin(&self) -> bool {
         match self.worker.isolation {
             Isolation::Task => self.suspended.len() < SEATS as usize,
-            Isolation::Batch | Isolation::Worker => self.suspended.is_empty(),
+            // Batch, Worker, and any level to come: the tasks share an instance.
+            _ => self.suspended.is_empty(),
         }
     }
 

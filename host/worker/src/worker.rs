@@ -20,6 +20,7 @@ use crate::engine::{Ticker, serving_engine};
 use crate::instance::Guest;
 use crate::output::Output;
 use crate::serve::Worker;
+use crate::snapshot::Snapshot;
 use crate::state::{Budget, InstanceShare};
 
 /// All instances of a worker together may have as much memory as so many tasks.
