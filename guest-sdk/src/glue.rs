@@ -181,7 +181,7 @@ mod wasm {
         ) -> u32;
         fn outcome(number: u32) -> usize;
         fn answer(ptr: *mut u8);
-        fn call(handle: u32, patience: i64, ptr: *const u8, len: usize) -> usize;
+        fn call(handle: u32, wait: i64, ptr: *const u8, len: usize) -> usize;
         fn post(handle: u32, ptr: *const u8, len: usize) -> u32;
         fn flush() -> usize;
         fn shared_size(handle: u32) -> i64;
@@ -228,9 +228,9 @@ mod wasm {
         take_answer(unsafe { outcome(number) })
     }
 
-    pub(super) fn host_call(handle: u32, patience: i64, question: &[u8]) -> Vec<u8> {
+    pub(super) fn host_call(handle: u32, wait: i64, question: &[u8]) -> Vec<u8> {
         // SAFETY: the host reads the question before it returns.
-        take_answer(unsafe { call(handle, patience, question.as_ptr(), question.len()) })
+        take_answer(unsafe { call(handle, wait, question.as_ptr(), question.len()) })
     }
 
     pub(super) fn host_post(handle: u32, question: &[u8]) -> u32 {
@@ -352,8 +352,8 @@ pub(crate) fn host_outcome(_: u32) -> Vec<u8> {
 
 /// Asks something of a shared object, and waits for the answer.
 #[cfg(target_family = "wasm")]
-pub(crate) fn host_call(handle: u32, patience: i64, call: &[u8]) -> Vec<u8> {
-    wasm::host_call(handle, patience, call)
+pub(crate) fn host_call(handle: u32, wait: i64, call: &[u8]) -> Vec<u8> {
+    wasm::host_call(handle, wait, call)
 }
 
 /// In a native test there are no handles.

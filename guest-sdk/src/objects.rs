@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights, shared, with_rights};
+use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait, shared, with_rights};
 use wpool_objects::Luggage;
 
 use crate::glue;
@@ -67,8 +67,8 @@ impl Handle {
         postcard::to_allocvec(&call).map_err(|error| ObjectError::BadValue(error.to_string()))
     }
 
-    fn ask(&self, call: &[u8], patience: i64) -> Result<Reply<Item<Self>>, ObjectError> {
-        let answer = read_answer(&glue::host_call(self.number, patience, call));
+    fn ask(&self, call: &[u8], wait: i64) -> Result<Reply<Item<Self>>, ObjectError> {
+        let answer = read_answer(&glue::host_call(self.number, wait, call));
         // What has failed may not have asked the pool at all.
         if answer.is_ok() {
             POSTED.set(false);
@@ -82,13 +82,13 @@ impl Handle {
 }
 
 impl wpool_objects::Handle for Handle {
-    fn call(&self, call: Call<Item<Self>>, patience: Patience) -> Result<Reply<Item<Self>>, ObjectError> {
-        let patience = match patience {
-            Patience::Never => 0,
-            Patience::For(nanos) => i64::try_from(nanos.max(1)).unwrap_or(i64::MAX),
-            Patience::Ever => -1,
+    fn call(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError> {
+        let wait = match wait {
+            Wait::NonBlocking => 0,
+            Wait::Timeout(nanos) => i64::try_from(nanos.max(1)).unwrap_or(i64::MAX),
+            Wait::Forever => -1,
         };
-        self.ask(&self.encode(call)?, patience)
+        self.ask(&self.encode(call)?, wait)
     }
 
     fn post(&self, call: Call<Item<Self>>) -> Result<(), ObjectError> {
@@ -101,13 +101,9 @@ impl wpool_objects::Handle for Handle {
         Ok(())
     }
 
-    async fn call_async(
-        &self,
-        call: Call<Item<Self>>,
-        patience: Patience,
-    ) -> Result<Reply<Item<Self>>, ObjectError> {
+    async fn call_async(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError> {
         // A task that waits is suspended as a whole.
-        self.call(call, patience)
+        self.call(call, wait)
     }
 
     fn shared_size(&self) -> Result<u64, ObjectError> {

@@ -516,6 +516,12 @@ pub enum SpawnError {
     },
 }
 
+impl SpawnError {
+    pub(crate) fn system(what: &'static str, error: impl Into<std::io::Error>) -> Self {
+        SpawnError::System { what, message: error.into().to_string() }
+    }
+}
+
 /// Why a pool could not be built.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

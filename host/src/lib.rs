@@ -49,6 +49,7 @@ mod manager;
 mod outcome;
 mod pool;
 mod process;
+mod runtime;
 
 pub use error::{
     ApplyError, BuildError, Clock, Frame, GuestError, InitError, LoadError, Phase, ProcessError,

@@ -72,7 +72,7 @@ pub mod import {
     pub const OUTCOME: &str = "outcome";
     /// `(ptr: i32)`, copies the latest answer there.
     pub const ANSWER: &str = "answer";
-    /// `(handle: i32, patience: i64, ptr: i32, len: i32) -> len: i32`, asks something of a shared object: an
+    /// `(handle: i32, wait: i64, ptr: i32, len: i32) -> len: i32`, asks something of a shared object: an
     /// [`object::Call`](crate::object::Call) in postcard. It waits so many nanoseconds at most, not at all if that is
     /// zero, as long as it takes if it is negative. The answer, a result of
     /// [`object::Reply`](crate::object::Reply) or [`object::ObjectError`](crate::object::ObjectError), has `len`

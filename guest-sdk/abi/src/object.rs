@@ -107,15 +107,15 @@ pub fn without_rights(number: u32) -> (u32, Rights) {
     (number & ((1 << LESS) - 1), Rights(!less & Rights::ALL.0))
 }
 
-/// How long a call may wait.
+/// How long a call may wait. On the wire a timeout is a number of nanoseconds; the parent turns it into a deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Patience {
-    /// Not at all.
-    Never,
-    /// So many nanoseconds.
-    For(u64),
-    /// As long as it takes.
-    Ever,
+pub enum Wait<T = u64> {
+    /// Not at all: a call that would have to wait fails.
+    NonBlocking,
+    /// At most for that time, or until that deadline.
+    Timeout(T),
+    /// Without end.
+    Forever,
 }
 
 /// A value: its bytes in postcard, and the handles in it, which the bytes name by their places.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
+use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
 use wpool_schema::Schema;
 
 use crate::Handle;
@@ -45,14 +45,14 @@ fn there<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<T, Obj
 }
 
 fn size<H: Handle>(handle: &H) -> Result<u64, ObjectError> {
-    match handle.call(Call::Size, Patience::Never)? {
+    match handle.call(Call::Size, Wait::NonBlocking)? {
         Reply::Size(len, _) => Ok(len),
         _ => unexpected(),
     }
 }
 
 fn all<T: DeserializeOwned, H: Handle>(handle: &H) -> Result<Vec<T>, ObjectError> {
-    match handle.call(Call::All, Patience::Never)? {
+    match handle.call(Call::All, Wait::NonBlocking)? {
         Reply::Items(items, _) => items.into_iter().map(unpack).collect(),
         _ => unexpected(),
     }
@@ -75,7 +75,7 @@ impl<K: Serialize, V: Serialize + DeserializeOwned, H: Handle> Dict<K, V, H> {
     /// As [`set`](Self::set).
     pub fn insert(&self, key_: &K, value: &V) -> Result<Option<V>, ObjectError> {
         let call = Call::Insert { key: key(key_)?, value: pack(value)?, replace: true };
-        found(self.handle.call(call, Patience::Never)?)
+        found(self.handle.call(call, Wait::NonBlocking)?)
     }
 
     /// Gives a key a value if it has none, and returns the one that it had.
@@ -84,7 +84,7 @@ impl<K: Serialize, V: Serialize + DeserializeOwned, H: Handle> Dict<K, V, H> {
     /// As [`set`](Self::set).
     pub fn set_default(&self, key_: &K, value: &V) -> Result<Option<V>, ObjectError> {
         let call = Call::Insert { key: key(key_)?, value: pack(value)?, replace: false };
-        found(self.handle.call(call, Patience::Never)?)
+        found(self.handle.call(call, Wait::NonBlocking)?)
     }
 }
 
@@ -94,7 +94,7 @@ impl<K: Serialize, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
     /// # Errors
     /// If the pool is gone.
     pub fn get(&self, key_: &K) -> Result<Option<V>, ObjectError> {
-        found(self.handle.call(Call::Look(key(key_)?), Patience::Never)?)
+        found(self.handle.call(Call::Look(key(key_)?), Wait::NonBlocking)?)
     }
 
     /// Takes a key out, and returns its value; none if it had none.
@@ -102,7 +102,7 @@ impl<K: Serialize, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
     /// # Errors
     /// If the pool is gone.
     pub fn remove(&self, key_: &K) -> Result<Option<V>, ObjectError> {
-        found(self.handle.call(Call::Remove(key(key_)?), Patience::Never)?)
+        found(self.handle.call(Call::Remove(key(key_)?), Wait::NonBlocking)?)
     }
 }
 
@@ -112,7 +112,7 @@ impl<K: DeserializeOwned, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
     /// # Errors
     /// If the pool is gone.
     pub fn items(&self) -> Result<Vec<(K, V)>, ObjectError> {
-        match self.handle.call(Call::All, Patience::Never)? {
+        match self.handle.call(Call::All, Wait::NonBlocking)? {
             Reply::Entries(entries) => {
                 entries.into_iter().map(|(key, value)| Ok((from_bytes(&key)?, unpack(value)?))).collect()
             }
@@ -125,7 +125,7 @@ impl<K: DeserializeOwned, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
     /// # Errors
     /// If the pool is gone.
     pub fn keys(&self) -> Result<Vec<K>, ObjectError> {
-        match self.handle.call(Call::Keys, Patience::Never)? {
+        match self.handle.call(Call::Keys, Wait::NonBlocking)? {
             Reply::Keys(keys) => keys.iter().map(|key| from_bytes(key)).collect(),
             _ => unexpected(),
         }
@@ -166,7 +166,7 @@ macro_rules! sequence {
             /// # Errors
             /// [`ObjectError::NotFound`] if there is no such place.
             pub fn get(&self, at: i64) -> Result<T, ObjectError> {
-                there(self.handle.call(Call::At(at), Patience::Never)?)
+                there(self.handle.call(Call::At(at), Wait::NonBlocking)?)
             }
 
             /// All values, as they are at one moment.
@@ -246,7 +246,7 @@ impl<T: DeserializeOwned, H: Handle> List<T, H> {
     /// # Errors
     /// [`ObjectError::NotFound`] if there is no such place.
     pub fn pop(&self, at: i64) -> Result<T, ObjectError> {
-        there(self.handle.call(Call::RemoveAt(at), Patience::Never)?)
+        there(self.handle.call(Call::RemoveAt(at), Wait::NonBlocking)?)
     }
 }
 
@@ -266,7 +266,7 @@ impl<T: DeserializeOwned, H: Handle> Value<T, H> {
     /// # Errors
     /// If the pool is gone.
     pub fn get(&self) -> Result<T, ObjectError> {
-        there(self.handle.call(Call::At(0), Patience::Never)?)
+        there(self.handle.call(Call::At(0), Wait::NonBlocking)?)
     }
 }
 
@@ -288,12 +288,12 @@ impl<T: Serialize + DeserializeOwned, H: Handle> Value<T, H> {
     /// If a value cannot be written, or the pool is gone.
     pub fn update(&self, mut change: impl FnMut(T) -> T) -> Result<T, ObjectError> {
         loop {
-            let Reply::Found(Some(item)) = self.handle.call(Call::At(0), Patience::Never)? else {
+            let Reply::Found(Some(item)) = self.handle.call(Call::At(0), Wait::NonBlocking)? else {
                 return unexpected();
             };
             let expected = item.bytes.clone();
             let value = pack(&change(unpack(item)?))?;
-            let swapped = self.handle.call(Call::Swap { at: 0, expected, value }, Patience::Never)?;
+            let swapped = self.handle.call(Call::Swap { at: 0, expected, value }, Wait::NonBlocking)?;
             if let Some(before) = found(swapped)? {
                 return Ok(before);
             }
@@ -316,7 +316,7 @@ impl<H: Handle> Namespace<H> {
     /// # Errors
     /// [`ObjectError::NotFound`] if it has none, [`ObjectError::WrongType`] if it has one of another type.
     pub fn get<T: DeserializeOwned + Schema>(&self, name: &str) -> Result<T, ObjectError> {
-        let reply = self.handle.call(Call::Look(name.as_bytes().to_vec()), Patience::Never)?;
+        let reply = self.handle.call(Call::Look(name.as_bytes().to_vec()), Wait::NonBlocking)?;
         let Reply::Found(item) = reply else { return unexpected() };
         let Item { bytes, handles } = item.ok_or(ObjectError::NotFound)?;
         let (of, bytes) = postcard::take_from_bytes::<u64>(&bytes)
@@ -332,7 +332,7 @@ impl<H: Handle> Namespace<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn remove(&self, name: &str) -> Result<bool, ObjectError> {
-        match self.handle.call(Call::Remove(name.as_bytes().to_vec()), Patience::Never)? {
+        match self.handle.call(Call::Remove(name.as_bytes().to_vec()), Wait::NonBlocking)? {
             Reply::Found(found) => Ok(found.is_some()),
             _ => unexpected(),
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::Luggage;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
+use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
 
 /// A value on its way: its bytes, and the handles in it.
 pub type HandleItem<H> = Item<H>;
@@ -18,7 +18,7 @@ pub trait Handle: Clone + fmt::Debug + Sized {
     ///
     /// # Errors
     /// Why there is none.
-    fn call(&self, call: Call<Item<Self>>, patience: Patience) -> Result<Reply<Item<Self>>, ObjectError>;
+    fn call(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError>;
 
     /// Asks for something that needs no answer. An error may come with the next answer only.
     ///
@@ -30,7 +30,7 @@ pub trait Handle: Clone + fmt::Debug + Sized {
     fn call_async(
         &self,
         call: Call<Item<Self>>,
-        patience: Patience,
+        wait: Wait,
     ) -> impl Future<Output = Result<Reply<Item<Self>>, ObjectError>>;
 
     /// How many bytes a shared array has.
@@ -139,8 +139,8 @@ pub(crate) fn unexpected<T>() -> Result<T, ObjectError> {
     Err(ObjectError::BadValue("the answer is to another question".to_owned()))
 }
 
-pub(crate) fn patience(time: Duration) -> Patience {
-    Patience::For(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+pub(crate) fn wait(time: Duration) -> Wait {
+    Wait::Timeout(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The typed objects of one side, over its handle.

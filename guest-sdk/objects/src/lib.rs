@@ -20,4 +20,4 @@ pub use luggage::Luggage;
 pub use pipe::Connection;
 pub use queue::{Delivery, Queue, Receiver, Sender};
 pub use shared::{Number, SharedArray, SharedSlice};
-pub use wpool_abi::object::{ObjectError, Patience, Rights};
+pub use wpool_abi::object::{ObjectError, Rights, Wait};

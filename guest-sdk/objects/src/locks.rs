@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use wpool_abi::object::{Call, ObjectError, Patience, Reply, Rights};
+use wpool_abi::object::{Call, ObjectError, Reply, Rights, Wait};
 
 use crate::Handle;
-use crate::handle::{object, patience, unexpected};
+use crate::handle::{object, unexpected, wait};
 
 object! {
     /// Held by one at a time. A task that ends while it holds it has released it.
@@ -58,7 +58,7 @@ impl<H: Handle> Guard<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn clear_poison(&mut self) -> Result<(), ObjectError> {
-        self.handle.call(Call::ClearPoison, Patience::Never)?;
+        self.handle.call(Call::ClearPoison, Wait::NonBlocking)?;
         self.poisoned = false;
         Ok(())
     }
@@ -71,15 +71,15 @@ impl<H: Handle> Drop for Guard<H> {
     }
 }
 
-fn acquire<H: Handle>(handle: &H, patience: Patience) -> Result<bool, ObjectError> {
-    match handle.call(Call::Acquire, patience)? {
+fn acquire<H: Handle>(handle: &H, wait: Wait) -> Result<bool, ObjectError> {
+    match handle.call(Call::Acquire, wait)? {
         Reply::Flag(poisoned) => Ok(poisoned),
         _ => unexpected(),
     }
 }
 
 async fn acquire_async<H: Handle>(handle: &H) -> Result<bool, ObjectError> {
-    match handle.call_async(Call::Acquire, Patience::Ever).await? {
+    match handle.call_async(Call::Acquire, Wait::Forever).await? {
         Reply::Flag(poisoned) => Ok(poisoned),
         _ => unexpected(),
     }
@@ -88,9 +88,9 @@ async fn acquire_async<H: Handle>(handle: &H) -> Result<bool, ObjectError> {
 fn flag<H: Handle>(
     handle: &H,
     call: Call<wpool_abi::object::Item<H>>,
-    patience: Patience,
+    wait: Wait,
 ) -> Result<bool, ObjectError> {
-    match handle.call(call, patience)? {
+    match handle.call(call, wait)? {
         Reply::Flag(flag) => Ok(flag),
         _ => unexpected(),
     }
@@ -104,7 +104,7 @@ macro_rules! locking {
             /// # Errors
             /// [`ObjectError::Deadlock`] if its holder waits for who calls, and this one is the youngest of the ring.
             pub fn acquire(&self) -> Result<Guard<H>, ObjectError> {
-                self.guard(acquire(&self.handle, Patience::Ever))
+                self.guard(acquire(&self.handle, Wait::Forever))
             }
 
             /// Waits until it can be held, at most so long.
@@ -112,7 +112,7 @@ macro_rules! locking {
             /// # Errors
             /// [`ObjectError::TimedOut`], and as [`acquire`](Self::acquire).
             pub fn acquire_timeout(&self, timeout: Duration) -> Result<Guard<H>, ObjectError> {
-                self.guard(acquire(&self.handle, patience(timeout)))
+                self.guard(acquire(&self.handle, wait(timeout)))
             }
 
             /// Takes it if nobody else holds it.
@@ -120,7 +120,7 @@ macro_rules! locking {
             /// # Errors
             /// [`ObjectError::Held`] if somebody does.
             pub fn try_acquire(&self) -> Result<Guard<H>, ObjectError> {
-                self.guard(acquire(&self.handle, Patience::Never))
+                self.guard(acquire(&self.handle, Wait::NonBlocking))
             }
 
             /// Waits until it can be held, for an `.await`, which is somebody of its own: to a thread that holds it
@@ -138,7 +138,7 @@ macro_rules! locking {
             /// # Errors
             /// If the pool is gone.
             pub fn locked(&self) -> Result<bool, ObjectError> {
-                flag(&self.handle, Call::State, Patience::Never)
+                flag(&self.handle, Call::State, Wait::NonBlocking)
             }
 
             fn guard(&self, acquired: Result<bool, ObjectError>) -> Result<Guard<H>, ObjectError> {
@@ -178,7 +178,7 @@ impl<H: Handle> Semaphore<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn acquire(&self) -> Result<SemaphoreGuard<H>, ObjectError> {
-        self.guard(acquire(&self.handle, Patience::Ever))
+        self.guard(acquire(&self.handle, Wait::Forever))
     }
 
     /// Waits until it can be held, at most so long.
@@ -186,7 +186,7 @@ impl<H: Handle> Semaphore<H> {
     /// # Errors
     /// [`ObjectError::TimedOut`].
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<SemaphoreGuard<H>, ObjectError> {
-        self.guard(acquire(&self.handle, patience(timeout)))
+        self.guard(acquire(&self.handle, wait(timeout)))
     }
 
     /// Waits until it can be held, for an `.await`.
@@ -204,7 +204,7 @@ impl<H: Handle> Semaphore<H> {
     /// # Errors
     /// [`ObjectError::Held`] if it cannot.
     pub fn try_acquire(&self) -> Result<SemaphoreGuard<H>, ObjectError> {
-        self.guard(acquire(&self.handle, Patience::Never))
+        self.guard(acquire(&self.handle, Wait::NonBlocking))
     }
 
     /// So many more can hold it, whoever held it before.
@@ -212,7 +212,7 @@ impl<H: Handle> Semaphore<H> {
     /// # Errors
     /// [`ObjectError::TooOften`] if it is bounded and that would be more than at the start.
     pub fn release(&self, times: u32) -> Result<(), ObjectError> {
-        self.handle.call(Call::Release(times), Patience::Never).map(drop)
+        self.handle.call(Call::Release(times), Wait::NonBlocking).map(drop)
     }
 
     /// How many could hold it now.
@@ -220,7 +220,7 @@ impl<H: Handle> Semaphore<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn get_value(&self) -> Result<u64, ObjectError> {
-        match self.handle.call(Call::Size, Patience::Never)? {
+        match self.handle.call(Call::Size, Wait::NonBlocking)? {
             Reply::Size(count, _) => Ok(count),
             _ => unexpected(),
         }
@@ -237,7 +237,7 @@ impl<H: Handle> Condition<H> {
     /// # Errors
     /// As [`Lock::acquire`].
     pub fn acquire(&self) -> Result<ConditionGuard<H>, ObjectError> {
-        let poisoned = acquire(&self.handle, Patience::Ever)?;
+        let poisoned = acquire(&self.handle, Wait::Forever)?;
         Ok(ConditionGuard { guard: Guard { handle: self.handle.bound(), poisoned } })
     }
 
@@ -265,7 +265,7 @@ impl<H: Handle> ConditionGuard<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn wait(&self) -> Result<(), ObjectError> {
-        flag(&self.guard.handle, Call::Wait, Patience::Ever).map(drop)
+        flag(&self.guard.handle, Call::Wait, Wait::Forever).map(drop)
     }
 
     /// Lets go of the lock, waits to be notified, and takes the lock again, for an `.await`. Given up, it does not
@@ -274,7 +274,7 @@ impl<H: Handle> ConditionGuard<H> {
     /// # Errors
     /// If the pool is gone.
     pub async fn wait_async(&self) -> Result<(), ObjectError> {
-        self.guard.handle.call_async(Call::Wait, Patience::Ever).await.map(drop)
+        self.guard.handle.call_async(Call::Wait, Wait::Forever).await.map(drop)
     }
 
     /// Lets go of the lock, waits to be notified, at most so long, and takes the lock again. False if the time was over.
@@ -282,7 +282,7 @@ impl<H: Handle> ConditionGuard<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ObjectError> {
-        flag(&self.guard.handle, Call::Wait, patience(timeout))
+        flag(&self.guard.handle, Call::Wait, wait(timeout))
     }
 
     /// Waits until it is so, as it looks at first and whenever it is notified.
@@ -323,7 +323,7 @@ impl<H: Handle> ConditionGuard<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn notify(&self, most: u32) -> Result<u64, ObjectError> {
-        match self.guard.handle.call(Call::Notify(most), Patience::Never)? {
+        match self.guard.handle.call(Call::Notify(most), Wait::NonBlocking)? {
             Reply::Number(woken) => Ok(woken),
             _ => unexpected(),
         }
@@ -360,7 +360,7 @@ impl<H: Handle> Event<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn is_set(&self) -> Result<bool, ObjectError> {
-        flag(&self.handle, Call::State, Patience::Never)
+        flag(&self.handle, Call::State, Wait::NonBlocking)
     }
 
     /// Waits until the flag is set.
@@ -368,7 +368,7 @@ impl<H: Handle> Event<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn wait(&self) -> Result<(), ObjectError> {
-        self.handle.call(Call::Wait, Patience::Ever).map(drop)
+        self.handle.call(Call::Wait, Wait::Forever).map(drop)
     }
 
     /// Waits until the flag is set, at most so long. False if it was not by then.
@@ -376,7 +376,7 @@ impl<H: Handle> Event<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ObjectError> {
-        match self.handle.call(Call::Wait, patience(timeout)) {
+        match self.handle.call(Call::Wait, wait(timeout)) {
             Ok(_) => Ok(true),
             Err(ObjectError::TimedOut) => Ok(false),
             Err(error) => Err(error),
@@ -388,7 +388,7 @@ impl<H: Handle> Event<H> {
     /// # Errors
     /// If the pool is gone.
     pub async fn wait_async(&self) -> Result<(), ObjectError> {
-        self.handle.call_async(Call::Wait, Patience::Ever).await.map(drop)
+        self.handle.call_async(Call::Wait, Wait::Forever).await.map(drop)
     }
 }
 
@@ -405,7 +405,7 @@ impl<H: Handle> Barrier<H> {
     /// # Errors
     /// [`ObjectError::Broken`] if the barrier is broken, or somebody breaks it meanwhile.
     pub fn wait(&self) -> Result<u64, ObjectError> {
-        self.pass(Patience::Ever)
+        self.pass(Wait::Forever)
     }
 
     /// Waits for the others, at most so long; then the barrier is broken for all.
@@ -413,11 +413,11 @@ impl<H: Handle> Barrier<H> {
     /// # Errors
     /// [`ObjectError::TimedOut`], and as [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<u64, ObjectError> {
-        self.pass(patience(timeout))
+        self.pass(wait(timeout))
     }
 
-    fn pass(&self, patience: Patience) -> Result<u64, ObjectError> {
-        place(self.handle.call(Call::Wait, patience)?)
+    fn pass(&self, wait: Wait) -> Result<u64, ObjectError> {
+        place(self.handle.call(Call::Wait, wait)?)
     }
 
     /// Waits for the others, for an `.await`. Given up, the barrier is broken for all.
@@ -425,7 +425,7 @@ impl<H: Handle> Barrier<H> {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub async fn wait_async(&self) -> Result<u64, ObjectError> {
-        place(self.handle.call_async(Call::Wait, Patience::Ever).await?)
+        place(self.handle.call_async(Call::Wait, Wait::Forever).await?)
     }
 
     /// Breaks the barrier: whoever waits, and whoever comes, gets [`ObjectError::Broken`].
@@ -449,7 +449,7 @@ impl<H: Handle> Barrier<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn broken(&self) -> Result<bool, ObjectError> {
-        flag(&self.handle, Call::State, Patience::Never)
+        flag(&self.handle, Call::State, Wait::NonBlocking)
     }
 
     /// How many wait, and how many pass together.
@@ -457,7 +457,7 @@ impl<H: Handle> Barrier<H> {
     /// # Errors
     /// If the pool is gone.
     pub fn n_waiting(&self) -> Result<(u64, u64), ObjectError> {
-        match self.handle.call(Call::Size, Patience::Never)? {
+        match self.handle.call(Call::Size, Wait::NonBlocking)? {
             Reply::Size(waiting, parties) => Ok((waiting, parties.unwrap_or(0))),
             _ => unexpected(),
         }

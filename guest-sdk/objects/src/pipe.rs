@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wpool_abi::object::{Call, ObjectError, Patience, Reply, Rights};
+use wpool_abi::object::{Call, ObjectError, Reply, Rights, Wait};
 
 use crate::Handle;
-use crate::handle::{object, pack, patience, unexpected, unpack};
+use crate::handle::{object, pack, unexpected, unpack, wait};
 
 object! {
     /// One end of a pipe for messages of type `T`. When the other end is gone, because it was closed or nobody has it
@@ -31,7 +31,7 @@ impl<T: DeserializeOwned, H: Handle> Connection<T, H> {
     /// # Errors
     /// [`ObjectError::Closed`] if the other end is gone and all that it sent was received.
     pub fn recv(&self) -> Result<T, ObjectError> {
-        self.receive(Patience::Ever)
+        self.receive(Wait::Forever)
     }
 
     /// Receives a message, and waits for one, at most so long.
@@ -39,7 +39,7 @@ impl<T: DeserializeOwned, H: Handle> Connection<T, H> {
     /// # Errors
     /// [`ObjectError::TimedOut`] if none came by then, and as [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Result<T, ObjectError> {
-        self.receive(patience(timeout))
+        self.receive(wait(timeout))
     }
 
     /// Receives a message, for an `.await`.
@@ -47,11 +47,11 @@ impl<T: DeserializeOwned, H: Handle> Connection<T, H> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub async fn recv_async(&self) -> Result<T, ObjectError> {
-        Self::only(self.handle.call_async(Call::Get(1), Patience::Ever).await?)
+        Self::only(self.handle.call_async(Call::Get(1), Wait::Forever).await?)
     }
 
-    fn receive(&self, patience: Patience) -> Result<T, ObjectError> {
-        Self::only(self.handle.call(Call::Get(1), patience)?)
+    fn receive(&self, wait: Wait) -> Result<T, ObjectError> {
+        Self::only(self.handle.call(Call::Get(1), wait)?)
     }
 
     fn only(reply: Reply<wpool_abi::object::Item<H>>) -> Result<T, ObjectError> {
@@ -69,8 +69,8 @@ impl<T, H: Handle> Connection<T, H> {
     /// # Errors
     /// If the pool is gone.
     pub fn poll(&self, timeout: Duration) -> Result<bool, ObjectError> {
-        let patience = if timeout.is_zero() { Patience::Never } else { patience(timeout) };
-        match self.handle.call(Call::Poll, patience) {
+        let wait = if timeout.is_zero() { Wait::NonBlocking } else { wait(timeout) };
+        match self.handle.call(Call::Poll, wait) {
             Ok(_) => Ok(true),
             Err(ObjectError::Empty | ObjectError::TimedOut) => Ok(false),
             Err(error) => Err(error),
@@ -82,7 +82,7 @@ impl<T, H: Handle> Connection<T, H> {
     /// # Errors
     /// If the pool is gone.
     pub async fn ready(&self) -> Result<(), ObjectError> {
-        self.handle.call_async(Call::Poll, Patience::Ever).await.map(drop)
+        self.handle.call_async(Call::Poll, Wait::Forever).await.map(drop)
     }
 
     /// Closes this end: the other one hears of it.

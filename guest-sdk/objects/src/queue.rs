@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use wpool_abi::object::{Call, Item, ObjectError, Patience, Reply, Rights};
+use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
 
 use crate::Handle;
-use crate::handle::{object, pack, patience, unexpected, unpack};
+use crate::handle::{object, pack, unexpected, unpack, wait};
 
 object! {
     /// A queue of values of type `T`: put in at one end, taken out at the other, by one each. A task that waits for
@@ -60,7 +60,7 @@ impl<T, H: Handle> Queue<T, H> {
 }
 
 fn size<H: Handle>(handle: &H) -> Result<(u64, Option<u64>), ObjectError> {
-    match handle.call(Call::Size, Patience::Never)? {
+    match handle.call(Call::Size, Wait::NonBlocking)? {
         Reply::Size(len, capacity) => Ok((len, capacity)),
         _ => unexpected(),
     }
@@ -99,7 +99,7 @@ macro_rules! putting {
             /// # Errors
             /// [`ObjectError::TimedOut`] if there is none by then, and as [`put`](Self::put).
             pub fn put_timeout(&self, value: &T, timeout: Duration) -> Result<(), ObjectError> {
-                self.handle.call(pack_all([value])?, patience(timeout)).map(drop)
+                self.handle.call(pack_all([value])?, wait(timeout)).map(drop)
             }
 
             /// Puts a value in if there is room.
@@ -107,7 +107,7 @@ macro_rules! putting {
             /// # Errors
             /// [`ObjectError::Full`] if there is none, and as [`put`](Self::put).
             pub fn put_nowait(&self, value: &T) -> Result<(), ObjectError> {
-                self.handle.call(pack_all([value])?, Patience::Never).map(drop)
+                self.handle.call(pack_all([value])?, Wait::NonBlocking).map(drop)
             }
 
             /// Puts several values in, at most 100,000, one after the other, with one message for all. Waits until all
@@ -119,7 +119,7 @@ macro_rules! putting {
             where
                 T: 'v,
             {
-                self.handle.call(pack_all(values)?, Patience::Ever).map(drop)
+                self.handle.call(pack_all(values)?, Wait::Forever).map(drop)
             }
 
             /// Puts a value in, for an `.await` that waits for room.
@@ -127,7 +127,7 @@ macro_rules! putting {
             /// # Errors
             /// As [`put`](Self::put).
             pub async fn put_async(&self, value: &T) -> Result<(), ObjectError> {
-                self.handle.call_async(pack_all([value])?, Patience::Ever).await.map(drop)
+                self.handle.call_async(pack_all([value])?, Wait::Forever).await.map(drop)
             }
         }
 
@@ -161,7 +161,7 @@ macro_rules! getting {
             /// # Errors
             /// As [`get`](Self::get).
             pub fn get_marked(&self) -> Result<Delivery<T>, ObjectError> {
-                first(self.handle.call(Call::Get(1), Patience::Ever)?)
+                first(self.handle.call(Call::Get(1), Wait::Forever)?)
             }
 
             /// Takes a value, and waits for one, at most so long.
@@ -169,7 +169,7 @@ macro_rules! getting {
             /// # Errors
             /// [`ObjectError::TimedOut`] if there is none by then, and as [`get`](Self::get).
             pub fn get_timeout(&self, timeout: Duration) -> Result<T, ObjectError> {
-                first(self.handle.call(Call::Get(1), patience(timeout))?).map(|delivery| delivery.value)
+                first(self.handle.call(Call::Get(1), wait(timeout))?).map(|delivery| delivery.value)
             }
 
             /// Takes a value if there is one.
@@ -177,7 +177,7 @@ macro_rules! getting {
             /// # Errors
             /// [`ObjectError::Empty`] if there is none, and as [`get`](Self::get).
             pub fn get_nowait(&self) -> Result<T, ObjectError> {
-                first(self.handle.call(Call::Get(1), Patience::Never)?).map(|delivery| delivery.value)
+                first(self.handle.call(Call::Get(1), Wait::NonBlocking)?).map(|delivery| delivery.value)
             }
 
             /// Takes all values that are there, at most so many, with one message; waits for the first. Zero counts
@@ -186,7 +186,7 @@ macro_rules! getting {
             /// # Errors
             /// As [`get`](Self::get).
             pub fn get_many(&self, most: u32) -> Result<Vec<T>, ObjectError> {
-                match self.handle.call(Call::Get(most), Patience::Ever)? {
+                match self.handle.call(Call::Get(most), Wait::Forever)? {
                     Reply::Items(items, _) => items.into_iter().map(unpack).collect(),
                     _ => unexpected(),
                 }
@@ -197,7 +197,7 @@ macro_rules! getting {
             /// # Errors
             /// As [`get`](Self::get).
             pub async fn get_async(&self) -> Result<T, ObjectError> {
-                let reply = self.handle.call_async(Call::Get(1), Patience::Ever).await?;
+                let reply = self.handle.call_async(Call::Get(1), Wait::Forever).await?;
                 first(reply).map(|delivery| delivery.value)
             }
         }
@@ -224,7 +224,7 @@ macro_rules! getting {
             /// # Errors
             /// If the pool is gone.
             pub async fn ready(&self) -> Result<(), ObjectError> {
-                self.handle.call_async(Call::Poll, Patience::Ever).await.map(drop)
+                self.handle.call_async(Call::Poll, Wait::Forever).await.map(drop)
             }
 
             /// A value that was taken has been worked off.
@@ -232,7 +232,7 @@ macro_rules! getting {
             /// # Errors
             /// [`ObjectError::TooOften`] if more have been than were put.
             pub fn task_done(&self) -> Result<(), ObjectError> {
-                self.handle.call(Call::TaskDone(1), Patience::Never).map(drop)
+                self.handle.call(Call::TaskDone(1), Wait::NonBlocking).map(drop)
             }
 
             /// Waits until all values that were put have been worked off.
@@ -240,7 +240,7 @@ macro_rules! getting {
             /// # Errors
             /// If the pool is gone.
             pub fn join(&self) -> Result<(), ObjectError> {
-                self.handle.call(Call::Join, Patience::Ever).map(drop)
+                self.handle.call(Call::Join, Wait::Forever).map(drop)
             }
 
             /// Waits until all values that were put have been worked off, at most so long.
@@ -248,7 +248,7 @@ macro_rules! getting {
             /// # Errors
             /// [`ObjectError::TimedOut`] if they have not by then.
             pub fn join_timeout(&self, timeout: Duration) -> Result<(), ObjectError> {
-                self.handle.call(Call::Join, patience(timeout)).map(drop)
+                self.handle.call(Call::Join, wait(timeout)).map(drop)
             }
         }
     )* };

@@ -40,7 +40,7 @@ pub(super) struct Deadlines {
 impl Deadlines {
     /// Remembers until when tasks must begin and end.
     pub(super) fn watch(&mut self, range: &Range) {
-        let clocks = [(Due::Begin, range.terms.begin_by), (Due::End, range.terms.end_by)];
+        let clocks = [(Due::Begin, range.policy.begin_by), (Due::End, range.policy.end_by)];
         for (due, clock) in clocks {
             let Some((at, limit)) = clock else { continue };
             // What follows on from other tasks with the same deadline is one with them.
@@ -77,7 +77,7 @@ impl Deadlines {
 
 /// The end of tasks that did not begin in time.
 pub(super) fn late(range: Range) -> Action {
-    let limit = range.terms.begin_by.map(|(_, limit)| limit).unwrap_or_default();
+    let limit = range.policy.begin_by.map(|(_, limit)| limit).unwrap_or_default();
     Action::Fail { range, error: TaskError::Timeout { clock: Clock::Queue, limit } }
 }
 
@@ -162,7 +162,7 @@ impl Dispatcher {
         for (&task, ending) in deadlines.ending.iter_mut().filter(|(_, ending)| ending.by_force.is_none()) {
             if let (Some(claim), Some(range)) = (serving.flight.claim_of(task), serving.flight.range_of(task))
             {
-                ending.by_force = Some(now + range.terms.grace + GRACE);
+                ending.by_force = Some(now + range.policy.grace + GRACE);
                 actions.push(Action::EndTask { worker, task, claim });
             }
         }
@@ -204,7 +204,7 @@ impl Dispatcher {
             return;
         }
         let limits = self.ready().filter_map(|(_, serving)| {
-            let run = serving.flight.tasks().next().and_then(|(_, _, range)| range.terms.run);
+            let run = serving.flight.tasks().next().and_then(|(_, _, range)| range.policy.run_timeout);
             let looked_for = run.map(|run| (run / 4).clamp(PROBE.0, PROBE.1));
             let memory = (serving.flight.len() > 0 && self.settings.max_memory.is_some()).then_some(PROBE.0);
             looked_for.into_iter().chain(memory).min()
@@ -234,7 +234,8 @@ impl Dispatcher {
             Some(task) => serving.flight.range_of(task),
             None => serving.flight.tasks().next().map(|(_, _, range)| range),
         };
-        let limit = range.and_then(|range| Some(range.terms.run?.saturating_add(range.terms.grace + GRACE)));
+        let limit = range
+            .and_then(|range| Some(range.policy.run_timeout?.saturating_add(range.policy.grace + GRACE)));
         match (serving.watch, limit) {
             (Some((slice, since)), Some(limit)) if slice == seen.slice => {
                 if now.saturating_duration_since(since) >= limit {

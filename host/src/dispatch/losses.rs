@@ -75,7 +75,7 @@ impl Dispatcher {
             if let Some(reason) = self.deadlines.ended(task) {
                 actions.push(Action::Fail { range, error: reason });
             } else if serving.stuck == Some(task) {
-                let limit = range.terms.run.unwrap_or_default();
+                let limit = range.policy.run_timeout.unwrap_or_default();
                 let error = TaskError::Timeout { clock: Clock::Run, limit };
                 actions.push(Action::Fail { range, error });
             } else if !exit.begun.contains(&task) {
@@ -110,9 +110,9 @@ impl Dispatcher {
         // A sub-task is not run alone: the task that waits for it may be what keeps every worker busy.
         let blamed = match again {
             Again::Never => true,
-            Again::May { alone } => !external && (alone || (hinted && range.terms.depth > 0)),
+            Again::May { alone } => !external && (alone || (hinted && range.policy.depth > 0)),
         };
-        if blamed || range.past.deaths > range.terms.reruns || range.past.losses > MAX_LOSSES {
+        if blamed || range.past.deaths > range.policy.max_retries || range.past.losses > MAX_LOSSES {
             let earlier = self.evidence.remove(&task).unwrap_or_default();
             let error = TaskError::WorkerLost { cause: exit.exit.clone(), phase, earlier };
             actions.push(Action::Fail { range, error });

@@ -11,6 +11,7 @@ mod losses;
 mod range;
 mod sharing;
 mod staffing;
+pub(crate) mod subtasks;
 mod tenant;
 mod waiting;
 
@@ -21,7 +22,7 @@ use crate::error::{TaskError, WorkerExit};
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 
 use self::deadlines::Deadlines;
-pub(crate) use self::range::{Past, Range, Terms};
+pub(crate) use self::range::{Past, Range, TaskPolicy};
 use self::staffing::{Serving, Slot};
 use self::tenant::Tenant;
 use self::waiting::Kind;
@@ -110,7 +111,7 @@ pub(crate) enum Action {
     /// Close the connection; the worker exits by itself.
     Stop(WorkerId),
     /// The task that was named as the `nth` of the event has ended: its outcome goes to its owner.
-    Complete { nth: usize, task: TaskId, job: JobId, index: u64, worker: WorkerId, attempts: u32, end: End },
+    Complete { nth: usize, end: TaskEnd },
     /// Tasks end without an outcome from a worker.
     Fail { range: Range, error: TaskError },
     /// A guest that was unloaded has no task and no worker any more.
@@ -121,9 +122,16 @@ pub(crate) enum Action {
 
 /// What the dispatcher knows of a task's end, beside its outcome.
 #[derive(Debug, PartialEq)]
-pub(crate) struct End {
+pub(crate) struct TaskEnd {
+    pub(crate) task: TaskId,
+    pub(crate) job: JobId,
+    /// The index of the task in its job.
+    pub(crate) index: u64,
+    pub(crate) worker: WorkerId,
+    /// The number of times that it was started.
+    pub(crate) attempts: u32,
     /// How long it was allowed to run.
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) run_timeout: Option<Duration>,
     /// Why it was told to end, if it was.
     pub(crate) reason: Option<TaskError>,
 }
@@ -229,6 +237,11 @@ impl Dispatcher {
         self.schedule_probe(now);
     }
 
+    /// Whether workers are probed for their memory.
+    pub(crate) fn watches_memory(&self) -> bool {
+        self.settings.max_memory.is_some()
+    }
+
     /// When `Tick` is due, if ever.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.next_staffing().into_iter().chain(self.deadlines.next()).min()
@@ -286,7 +299,7 @@ impl Dispatcher {
 
     fn submitted(&mut self, range: Range, now: Instant, actions: &mut Vec<Action>) {
         // What was submitted before ends as it would, and its sub-tasks are a part of it.
-        let takes = |tenant: &&mut Tenant| !tenant.leaving || range.terms.depth > 0;
+        let takes = |tenant: &&mut Tenant| !tenant.leaving || range.policy.depth > 0;
         let Some(tenant) = self.guests.get_mut(&range.guest).filter(takes) else {
             actions.push(Action::Fail { range, error: TaskError::GuestUnloaded });
             return;
@@ -338,9 +351,9 @@ impl Dispatcher {
                 self.evidence.remove(&task);
             }
             let attempts = range.past.begun() + 1;
-            let end = End { timeout: range.terms.run, reason };
-            let (job, index) = (range.job, range.index);
-            actions.push(Action::Complete { nth, task, job, index, worker, attempts, end });
+            let (job, index, run_timeout) = (range.job, range.index, range.policy.run_timeout);
+            let end = TaskEnd { task, job, index, worker, attempts, run_timeout, reason };
+            actions.push(Action::Complete { nth, end });
             if let Some(tenant) = self.guests.get_mut(&range.guest) {
                 tenant.measure(range.function, run);
                 tenant.breaker.worked();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::ids::{GuestKey, JobId, TaskId};
 
-/// Consecutive tasks of one job: consecutive ids, consecutive places in the job, one function, one set of terms.
+/// Consecutive tasks of one job: consecutive ids, consecutive places in the job, one function, one set of policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) first: TaskId,
@@ -15,23 +15,23 @@ pub(crate) struct Range {
     pub(crate) guest: GuestKey,
     /// The function's number in its guest.
     pub(crate) function: u32,
-    pub(crate) terms: Terms,
+    pub(crate) policy: TaskPolicy,
     pub(crate) past: Past,
 }
 
 /// What was agreed on when the tasks were submitted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Terms {
+pub(crate) struct TaskPolicy {
     /// Higher ones go first.
     pub(crate) priority: i32,
     /// How long a task may run.
-    pub(crate) run: Option<Duration>,
+    pub(crate) run_timeout: Option<Duration>,
     /// Until when a task must have begun, and what that limit was.
     pub(crate) begin_by: Option<(Instant, Duration)>,
     /// Until when a task must have ended, and what that limit was.
     pub(crate) end_by: Option<(Instant, Duration)>,
     /// How often a task runs again whose worker was ended from outside.
-    pub(crate) reruns: u8,
+    pub(crate) max_retries: u8,
     /// How long a task may go on that was told to end.
     pub(crate) grace: Duration,
     /// How many tasks are sent to a worker together; none measures what is best.
@@ -84,7 +84,7 @@ impl Range {
 
     /// This range and the one that follows on from it, as one.
     pub(crate) fn join(self, next: Range) -> Option<Range> {
-        let same = |range: Range| (range.job, range.guest, range.function, range.terms, range.past);
+        let same = |range: Range| (range.job, range.guest, range.function, range.policy, range.past);
         let follows = self.first.plus(u64::from(self.count)) == next.first
             && self.index + u64::from(self.count) == next.index;
         if same(self) != same(next) || !follows || self.past.alone {

@@ -85,7 +85,7 @@ pub(super) fn range(first: u64, count: u32) -> Range {
         index: first,
         guest: HOME,
         function: 0,
-        terms: Terms { run: Some(TIMEOUT), reruns: 2, ..Terms::default() },
+        policy: TaskPolicy { run_timeout: Some(TIMEOUT), max_retries: 2, ..TaskPolicy::default() },
         past: Past::default(),
     }
 }
@@ -379,7 +379,7 @@ fn a_slow_worker_is_relieved_when_somebody_can_be_started_and_not_asked_about_be
     let mut bench = Bench::new(Settings { min: 1, ..fixed(2) });
     bench.handle(Event::WorkerReady(worker(0, 1)));
     let mut chunks = range(0, 10);
-    chunks.terms.chunk = Some(10);
+    chunks.policy.chunk = Some(10);
     bench.handle(Event::Submitted(chunks));
     bench.now = bench.dispatcher.next_deadline().expect("it has several tasks and says nothing");
     assert_eq!(spawned(bench.handle(Event::Tick)), [(worker(1, 1), HOME)]);
@@ -503,7 +503,10 @@ fn a_task_that_is_killed_is_taken_back_or_told_to_end_or_ended_with_its_worker()
     );
     assert_eq!(bench.handle(Event::Kill(TaskId(0))), [], "once is enough");
     let actions = bench.done(0, 0, Duration::ZERO);
-    assert!(matches!(&actions[0], Action::Complete { end: End { reason: Some(TaskError::Killed), .. }, .. }));
+    assert!(matches!(
+        &actions[0],
+        Action::Complete { end: TaskEnd { reason: Some(TaskError::Killed), .. }, .. }
+    ));
     // This one does not listen.
     bench.handle(Event::Kill(TaskId(1)));
     bench.handle(recalled(vec![]));
@@ -520,8 +523,8 @@ fn tasks_must_begin_and_end_in_time() {
     let (queue, total) = (Duration::from_millis(10), Duration::from_millis(20));
     let with_deadlines = |bench: &Bench, first, count| {
         let mut range = range(first, count);
-        range.terms.begin_by = Some((bench.now + queue, queue));
-        range.terms.end_by = Some((bench.now + total, total));
+        range.policy.begin_by = Some((bench.now + queue, queue));
+        range.policy.end_by = Some((bench.now + total, total));
         range
     };
     let range = with_deadlines(&bench, 0, 1);
@@ -552,7 +555,7 @@ fn the_urgent_go_before_what_waits() {
     let mut bench = Bench::ready(1);
     bench.submit(0, 3);
     let mut urgent = range(3, 1);
-    urgent.terms.priority = 1;
+    urgent.policy.priority = 1;
     bench.handle(Event::Submitted(urgent));
     let actions = bench.done(0, 0, Duration::from_millis(5));
     assert_eq!(sent(actions, worker(0, 1)), [(3, 1), (1, 1)]);
@@ -562,7 +565,7 @@ fn the_urgent_go_before_what_waits() {
 fn a_chunk_is_as_large_as_somebody_wants() {
     let mut bench = Bench::ready(1);
     let mut chunks = range(0, 100);
-    chunks.terms.chunk = Some(10);
+    chunks.policy.chunk = Some(10);
     bench.handle(Event::Submitted(chunks));
     assert_eq!(sent(&bench.actions, worker(0, 1)), [(0, 20)], "one that runs and one that waits");
 }
@@ -732,7 +735,7 @@ impl Model {
                 Action::Fail { range, .. } => {
                     (0..u64::from(range.count)).for_each(|n| self.settle(range.first.0 + n));
                 }
-                Action::Complete { index, .. } => {
+                Action::Complete { end: TaskEnd { index, .. }, .. } => {
                     assert_eq!(Some(index), done);
                     self.settle(index);
                 }
@@ -800,11 +803,11 @@ proptest! {
                     model.submitted += u64::from(count);
                     let guest = if pick % 5 == 0 { OTHER } else { HOME };
                     let mut range = Range { job: JobId(u64::from(pick % 3)), guest, ..range(first, count) };
-                    range.terms.priority = i32::from(pick % 2);
+                    range.policy.priority = i32::from(pick % 2);
                     let limit = Duration::from_millis(u64::from(pick % 7));
-                    range.terms.begin_by = (pick % 4 == 1).then(|| (now + limit, limit));
-                    range.terms.end_by = (pick % 4 == 2).then(|| (now + 2 * limit, 2 * limit));
-                    range.terms.chunk = (pick % 3 == 1).then(|| u32::from(pick % 9) + 1);
+                    range.policy.begin_by = (pick % 4 == 1).then(|| (now + limit, limit));
+                    range.policy.end_by = (pick % 4 == 2).then(|| (now + 2 * limit, 2 * limit));
+                    range.policy.chunk = (pick % 3 == 1).then(|| u32::from(pick % 9) + 1);
                     run(&mut dispatcher, &mut model, Event::Submitted(range), now);
                 }
                 2 | 3 => if let Some(worker) = choose(model.starting.iter().copied().collect()) {

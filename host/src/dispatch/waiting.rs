@@ -16,7 +16,7 @@ type Lane = BTreeMap<TaskId, Range>;
 type Rank = (Reverse<i32>, Reverse<u8>);
 
 fn rank(range: &Range) -> Rank {
-    (Reverse(range.terms.priority), Reverse(range.terms.depth))
+    (Reverse(range.policy.priority), Reverse(range.policy.depth))
 }
 
 /// What decides how many tasks are sent together.
@@ -70,7 +70,7 @@ impl Waiting {
     pub(super) fn next_kind(&self, least_depth: u8) -> Option<Kind> {
         let lane = &self.lanes[&self.first_lane(least_depth)?];
         let (_, range) = lane.first_key_value()?;
-        Some(Kind { function: range.function, chunk: range.terms.chunk, depth: range.terms.depth })
+        Some(Kind { function: range.function, chunk: range.policy.chunk, depth: range.policy.depth })
     }
 
     /// At most `count` tasks, those that are next among those that lie so deep.
@@ -201,7 +201,7 @@ mod tests {
     fn the_urgent_go_first_and_what_comes_back_goes_before_what_came_later() {
         let urgent = |first, count| {
             let mut range = range(first, count);
-            range.terms.priority = 5;
+            range.policy.priority = 5;
             range
         };
         let mut waiting = Waiting::default();
@@ -219,7 +219,7 @@ mod tests {
     fn the_deepest_go_first_among_equals_and_the_shallow_can_be_left_out() {
         let deep = |first, depth, priority| {
             let mut range = range(first, 1);
-            (range.terms.depth, range.terms.priority) = (depth, priority);
+            (range.policy.depth, range.policy.priority) = (depth, priority);
             range
         };
         let mut waiting = Waiting::default();

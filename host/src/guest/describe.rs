@@ -10,9 +10,8 @@ use super::description::Signature;
 use crate::error::LoadError;
 use crate::outcome::task_error;
 use crate::process::Executable;
-use wpool_wire::limits::{Isolation, Limits};
+use wpool_wire::limits::Limits;
 use wpool_wire::message::{BadMessage, Described, Hello, ModuleInfo, decode, from_worker, to_worker};
-use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
 /// A description says names and types; it computes nothing.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -43,15 +42,7 @@ pub(super) fn describe(
     limits.fuel = fuel.then_some(u64::MAX);
     let mut tasks = exports(info, export::DESCRIBE_PREFIX);
     tasks.extend(info.has_init.then(|| export::DESCRIBE_INIT.to_owned()));
-    let hello = Hello {
-        protocol: PROTOCOL_VERSION,
-        build: BUILD.to_owned(),
-        limits,
-        tasks,
-        has_start: info.has_start,
-        isolation: Isolation::Task,
-        from_snapshot: false,
-    };
+    let hello = Hello::new(limits, tasks, info.has_start);
     let question = Question {
         hello,
         descriptors: &[image.as_fd()],

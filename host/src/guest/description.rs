@@ -316,7 +316,7 @@ impl Signature {
             _ => return None,
         }
         let mut out = Vec::with_capacity(content.len() + 5);
-        json::push_bytes(&mut out, content);
+        wpool_wire::message::push_bytes(&mut out, content);
         Some(Ok(out))
     }
 

@@ -13,9 +13,8 @@ use super::{Guest, Image};
 use crate::error::{BuildError, LoadError, SpawnError, TaskError};
 use crate::outcome::task_error;
 use crate::process::sealed_file;
-use wpool_wire::limits::{Isolation, Limits};
+use wpool_wire::limits::Limits;
 use wpool_wire::message::{BadMessage, Hello, Initialized, decode, encode, from_worker, to_worker};
-use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
 /// What a snapshot has beside pages of memory.
 const OVERHEAD: u64 = 16 << 20;
@@ -40,19 +39,9 @@ pub(super) fn initialize(
     arguments: &[u8],
     limits: &Limits,
 ) -> Result<Snapshot, BuildError> {
-    let system =
-        |error: std::io::Error| SpawnError::System { what: "a snapshot", message: error.to_string() };
     let file = rustix::fs::memfd_create("wpool-snapshot", MemfdFlags::CLOEXEC)
-        .map_err(|error| system(error.into()))?;
-    let hello = Hello {
-        protocol: PROTOCOL_VERSION,
-        build: BUILD.to_owned(),
-        limits: *limits,
-        tasks: vec![export::INIT.to_owned()],
-        has_start: guest.has_start(),
-        isolation: Isolation::Task,
-        from_snapshot: false,
-    };
+        .map_err(|error| SpawnError::system("a snapshot", error))?;
+    let hello = Hello::new(*limits, vec![export::INIT.to_owned()], guest.has_start());
     let mut payload = Vec::new();
     encode(&arguments, &mut payload);
     let question = Question {
@@ -77,7 +66,7 @@ pub(super) fn initialize(
         Unanswered::GaveUp(message) => BuildError::Load(LoadError::Invalid { message }),
     })?;
     // Its worker is gone, so nobody else writes to the file when it is copied.
-    take(file, limits).map_err(|error| BuildError::Spawn(system(error)))
+    take(file, limits).map_err(|error| BuildError::Spawn(SpawnError::system("a snapshot", error)))
 }
 
 fn take(file: OwnedFd, limits: &Limits) -> std::io::Result<Snapshot> {

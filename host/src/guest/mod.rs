@@ -416,7 +416,7 @@ impl Guest {
     /// # Errors
     /// [`TaskLookupError::UnknownTask`], which names the most similar one.
     pub fn task(&self, name: &str) -> Result<&Signature, TaskLookupError> {
-        self.number_of(name).map(|number| &self.inner.tasks[number])
+        self.function(name).map(|function| &self.inner.tasks[function as usize])
     }
 
     /// What the module imports: module, name and type of each.
@@ -440,8 +440,9 @@ impl Guest {
     }
 
     /// The place of a task among the guest's tasks.
-    pub(crate) fn number_of(&self, name: &str) -> Result<usize, TaskLookupError> {
-        self.inner.tasks.iter().position(|task| task.name() == name).ok_or_else(|| {
+    pub(crate) fn function(&self, name: &str) -> Result<u32, TaskLookupError> {
+        let index = self.inner.tasks.iter().position(|task| task.name() == name);
+        index.map(|index| u32::try_from(index).expect("a guest has few tasks")).ok_or_else(|| {
             let tasks: Vec<String> = self.inner.tasks.iter().map(|task| task.name().to_owned()).collect();
             let nearest = nearest(name, &tasks);
             TaskLookupError::UnknownTask { name: name.to_owned(), nearest, tasks }

@@ -6,16 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use wpool_abi::object::{Call, ObjectError, Reply, Verb};
+use wpool_abi::object::{Call, ObjectError, Reply, Verb, Wait};
 
-use super::objects::{Attempt, Memo, Object, Shape};
-use super::{ObjectId, Owner, Stored, Ticket};
+use super::grant::{Answer, ObjectId, Owner, Stored, Ticket};
+use super::objects::{Attempt, Memo, Object, ObjectInit};
 
 /// Everybody who may wait at one object.
 pub(super) const MAX_WAITERS: usize = 100_000;
-
-/// How a call ended.
-pub(crate) type Answer = Result<Reply<Stored>, ObjectError>;
 
 /// The objects, and who waits at them.
 #[derive(Debug, Default)]
@@ -70,15 +67,15 @@ pub(crate) enum Called {
 }
 
 impl Store {
-    /// A number for what is not kept here.
-    pub(crate) fn number(&mut self) -> ObjectId {
+    /// An id for an object that is not kept in the store.
+    pub(crate) fn next_id(&mut self) -> ObjectId {
         self.next_object += 1;
         ObjectId(self.next_object)
     }
 
     /// Makes an object.
-    pub(crate) fn make(&mut self, shape: Shape) -> ObjectId {
-        let id = self.number();
+    pub(crate) fn make(&mut self, shape: ObjectInit) -> ObjectId {
+        let id = self.next_id();
         let entry = Entry { object: Object::new(shape), waiters: BTreeMap::new(), count: 0 };
         self.objects.insert(id, entry);
         id
@@ -86,7 +83,7 @@ impl Store {
 
     /// Makes the two ends of a pipe. `both` ways, or from the second to the first.
     pub(crate) fn make_pipe(&mut self, both: bool) -> [ObjectId; 2] {
-        let [a, b] = [self.number(), self.number()];
+        let [a, b] = [self.next_id(), self.next_id()];
         for (end, other) in [(a, b), (b, a)] {
             let object = Object::pipe_end(other, both || end == a);
             self.objects.insert(end, Entry { object, waiters: BTreeMap::new(), count: 0 });
@@ -94,13 +91,13 @@ impl Store {
         [a, b]
     }
 
-    /// Asks something of an object. If that must wait, it waits until then at most.
+    /// Makes a call of an object. A call that has to wait does so as long as `wait` allows.
     pub(crate) fn call(
         &mut self,
         owner: Owner,
         id: ObjectId,
         mut call: Call<Stored>,
-        may_wait: Option<Option<Instant>>,
+        wait: Wait<Instant>,
     ) -> Called {
         let target = match (&call, self.objects.get(&id)) {
             (_, None) => return Called::Answered(Err(ObjectError::BadHandle)),
@@ -127,7 +124,8 @@ impl Store {
         let behind = entry.object.is_fifo() && class != AT_ONCE && !holds && waiting(class);
         let crowded = entry.count >= MAX_WAITERS;
         let mut memo = Memo::default();
-        if !behind || may_wait.is_none() || crowded {
+        let may_wait = wait != Wait::NonBlocking;
+        if !behind || !may_wait || crowded {
             match entry.object.attempt(owner, &mut call, &mut memo) {
                 Attempt::Done(answer) => {
                     self.note(owner, target);
@@ -135,7 +133,7 @@ impl Store {
                     return Called::Answered(answer);
                 }
                 Attempt::Never(error) => return Called::Answered(Err(error)),
-                Attempt::Wait(or) if may_wait.is_none() => {
+                Attempt::Wait(or) if !may_wait => {
                     return Called::Answered(self.give_up(target, owner, &mut call, memo, or));
                 }
                 Attempt::Wait(_) if crowded => {
@@ -145,7 +143,10 @@ impl Store {
                 Attempt::Wait(_) => {}
             }
         }
-        let deadline = may_wait.flatten();
+        let deadline = match wait {
+            Wait::Timeout(at) => Some(at),
+            Wait::NonBlocking | Wait::Forever => None,
+        };
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
         entry.count += 1;

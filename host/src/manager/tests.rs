@@ -5,10 +5,13 @@ mod models;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use wpool_abi::object::{Call, Kind, ObjectError, Reply, Verb};
+use std::sync::Arc;
+
+use wpool_abi::object::{Call, Item, Kind, ObjectError, Reply, Rights, Verb, Wait};
+
+use crate::ids::TaskId;
 
 use super::*;
-use crate::manager::store::{Answer, Called};
 
 /// A store, its clock, and its answers to those who waited.
 struct Bench {
@@ -44,7 +47,7 @@ impl Bench {
     }
 
     fn queue(&mut self, capacity: Option<u64>, requeue: bool) -> ObjectId {
-        self.store.make(Shape::Queue { capacity, requeue })
+        self.store.make(ObjectInit::Queue { capacity, requeue })
     }
 
     fn gather(&mut self) {
@@ -55,7 +58,7 @@ impl Bench {
 
     /// Asks and does not wait.
     fn now(&mut self, owner: Owner, id: ObjectId, call: Call<Stored>) -> Answer {
-        let called = self.store.call(owner, id, call, None);
+        let called = self.store.call(owner, id, call, Wait::NonBlocking);
         self.gather();
         match called {
             Called::Answered(answer) => answer,
@@ -66,7 +69,8 @@ impl Bench {
     /// Asks, and must wait, at most so long.
     fn waits(&mut self, owner: Owner, id: ObjectId, call: Call<Stored>, time: Option<u64>) -> Ticket {
         let deadline = time.map(|time| self.now + Duration::from_millis(time));
-        let called = self.store.call(owner, id, call, Some(deadline));
+        let wait = deadline.map_or(Wait::Forever, Wait::Timeout);
+        let called = self.store.call(owner, id, call, wait);
         self.gather();
         match called {
             Called::Waits(ticket) => ticket,
@@ -162,7 +166,7 @@ fn what_a_failed_task_took_comes_back_marked_if_the_queue_requeues() {
 #[test]
 fn a_lock_is_one_owners_and_the_next_one_learns_how_it_was_left() {
     let mut bench = Bench::new();
-    let lock = bench.store.make(Shape::Lock { reentrant: false });
+    let lock = bench.store.make(ObjectInit::Lock { reentrant: false });
     assert_eq!(bench.now(task(1), lock, Call::Release(1)), Err(ObjectError::NotHeld));
     assert_eq!(bench.now(task(1), lock, Call::Acquire), Ok(Reply::Flag(false)));
     assert_eq!(bench.now(task(2), lock, Call::Acquire), Err(ObjectError::Held));
@@ -179,7 +183,7 @@ fn a_lock_is_one_owners_and_the_next_one_learns_how_it_was_left() {
 #[test]
 fn a_reentrant_lock_wants_as_many_releases() {
     let mut bench = Bench::new();
-    let lock = bench.store.make(Shape::Lock { reentrant: true });
+    let lock = bench.store.make(ObjectInit::Lock { reentrant: true });
     for _ in 0..3 {
         assert_eq!(bench.now(task(1), lock, Call::Acquire), Ok(Reply::Flag(false)));
     }
@@ -195,7 +199,7 @@ fn a_reentrant_lock_wants_as_many_releases() {
 fn a_semaphore_counts_and_a_bounded_one_has_an_end() {
     let mut bench = Bench::new();
     let [free, bounded] =
-        [false, true].map(|bounded| bench.store.make(Shape::Semaphore { count: 1, bounded }));
+        [false, true].map(|bounded| bench.store.make(ObjectInit::Semaphore { count: 1, bounded }));
     for semaphore in [free, bounded] {
         assert_eq!(bench.now(task(1), semaphore, Call::Acquire), Ok(Reply::Flag(false)));
         assert_eq!(bench.now(task(2), semaphore, Call::Acquire), Err(ObjectError::Held));
@@ -212,7 +216,7 @@ fn a_semaphore_counts_and_a_bounded_one_has_an_end() {
 #[test]
 fn a_condition_gives_the_lock_away_and_back() {
     let mut bench = Bench::new();
-    let condition = bench.store.make(Shape::Condition);
+    let condition = bench.store.make(ObjectInit::Condition);
     assert_eq!(bench.now(task(1), condition, Call::Wait), Err(ObjectError::NotHeld));
     assert_eq!(bench.now(task(1), condition, Call::Notify(1)), Err(ObjectError::NotHeld));
     let wait = |bench: &mut Bench, n: u64, time: Option<u64>| {
@@ -240,14 +244,14 @@ fn a_condition_gives_the_lock_away_and_back() {
 #[test]
 fn who_would_wait_and_does_not_leaves_no_trace() {
     let mut bench = Bench::new();
-    let condition = bench.store.make(Shape::Condition);
+    let condition = bench.store.make(ObjectInit::Condition);
     bench.now(task(1), condition, Call::Acquire).unwrap();
     assert_eq!(bench.now(task(1), condition, Call::Wait), Ok(Reply::Flag(false)), "and has the lock");
     assert_eq!(bench.now(task(1), condition, Call::Notify(9)), Ok(Reply::Number(0)), "nobody is asleep");
     assert_eq!(bench.now(task(2), condition, Call::Acquire), Err(ObjectError::Held));
     bench.end(task(1), true);
     assert_eq!(bench.now(task(2), condition, Call::Acquire), Ok(Reply::Flag(false)));
-    let barrier = bench.store.make(Shape::Barrier { parties: 2, acts: false });
+    let barrier = bench.store.make(ObjectInit::Barrier { parties: 2, acts: false });
     assert_eq!(bench.now(task(1), barrier, Call::Wait), Err(ObjectError::TimedOut));
     assert_eq!(bench.now(task(1), barrier, Call::State), Ok(Reply::Flag(true)), "its time was over at once");
     bench.now(task(1), barrier, Call::Reset).unwrap();
@@ -257,11 +261,11 @@ fn who_would_wait_and_does_not_leaves_no_trace() {
 #[test]
 fn an_event_wakes_all_and_can_be_cleared() {
     let mut bench = Bench::new();
-    let event = bench.store.make(Shape::Event);
+    let event = bench.store.make(ObjectInit::Event);
     let waiting: Vec<Ticket> = (0..5).map(|n| bench.waits(task(n), event, Call::Wait, None)).collect();
     // Somebody who would wait need not.
     assert!(matches!(
-        bench.store.call(host(1), event, Call::Flag(true), Some(None)),
+        bench.store.call(host(1), event, Call::Flag(true), Wait::Forever),
         Called::Answered(Ok(_))
     ));
     bench.gather();
@@ -275,7 +279,7 @@ fn an_event_wakes_all_and_can_be_cleared() {
 #[test]
 fn a_barrier_is_passed_together_and_broken_by_who_goes_away() {
     let mut bench = Bench::new();
-    let barrier = bench.store.make(Shape::Barrier { parties: 3, acts: false });
+    let barrier = bench.store.make(ObjectInit::Barrier { parties: 3, acts: false });
     let two = |bench: &mut Bench| [1, 2].map(|n| bench.waits(task(n), barrier, Call::Wait, Some(50)));
     for _ in 0..10 {
         let inside = two(&mut bench);
@@ -304,7 +308,7 @@ fn a_barrier_is_passed_together_and_broken_by_who_goes_away() {
     bench.now(host(1), barrier, Call::Reset).unwrap();
     assert_eq!(inside.map(|ticket| bench.answer(ticket)), [1, 2].map(|_| Some(Err(ObjectError::Broken))));
     assert_eq!(bench.now(host(1), barrier, Call::State), Ok(Reply::Flag(false)), "as new");
-    let alone = bench.store.make(Shape::Barrier { parties: 1, acts: false });
+    let alone = bench.store.make(ObjectInit::Barrier { parties: 1, acts: false });
     assert_eq!(bench.now(task(1), alone, Call::Wait), Ok(Reply::Number(0)));
 }
 
@@ -334,7 +338,7 @@ fn what_goes_into_one_end_of_a_pipe_comes_out_of_the_other() {
 #[test]
 fn a_dictionary_does_what_dictionaries_do() {
     let mut bench = Bench::new();
-    let dict = bench.store.make(Shape::Dict);
+    let dict = bench.store.make(ObjectInit::Dict);
     let insert =
         |key: &str, text: &str, replace| Call::Insert { key: key.into(), value: value(text), replace };
     assert_eq!(bench.now(task(1), dict, insert("k", "1", true)), Ok(Reply::Found(None)));
@@ -353,7 +357,7 @@ fn a_dictionary_does_what_dictionaries_do() {
 #[test]
 fn a_list_grows_and_an_array_does_not() {
     let mut bench = Bench::new();
-    let list = bench.store.make(Shape::List);
+    let list = bench.store.make(ObjectInit::List);
     bench.now(task(1), list, Call::Extend(vec![value("a"), value("c")])).unwrap();
     bench.now(task(1), list, Call::InsertAt(1, value("b"))).unwrap();
     assert_eq!(bench.now(task(1), list, Call::At(-1)), Ok(Reply::Found(Some(value("c")))));
@@ -361,7 +365,7 @@ fn a_list_grows_and_an_array_does_not() {
     assert_eq!(bench.now(task(1), list, Call::At(3)), Err(ObjectError::NotFound));
     assert_eq!(bench.now(task(1), list, Call::RemoveAt(0)), Ok(Reply::Found(Some(value("A")))));
     assert_eq!(items(&bench.now(task(1), list, Call::All)), ["b", "c"]);
-    let array = bench.store.make(Shape::Array { values: vec![value("x"); 2] });
+    let array = bench.store.make(ObjectInit::Array { values: vec![value("x"); 2] });
     assert_eq!(bench.now(task(1), array, Call::Extend(vec![value("y")])), Err(ObjectError::WrongKind));
     let swap = |expected: &str| Call::Swap { at: 1, expected: expected.into(), value: value("y") };
     assert_eq!(bench.now(task(1), array, swap("x")), Ok(Reply::Found(Some(value("x")))));
@@ -373,7 +377,7 @@ fn a_ring_of_waits_is_found_and_the_youngest_fails() {
     for members in [2, 5] {
         let mut bench = Bench::new();
         let locks: Vec<ObjectId> =
-            (0..members).map(|_| bench.store.make(Shape::Lock { reentrant: false })).collect();
+            (0..members).map(|_| bench.store.make(ObjectInit::Lock { reentrant: false })).collect();
         for (n, lock) in (0..members).zip(&locks) {
             bench.now(task(n), *lock, Call::Acquire).unwrap();
         }
@@ -382,7 +386,7 @@ fn a_ring_of_waits_is_found_and_the_youngest_fails() {
         let waits: Vec<Ticket> =
             (1..members).map(|n| bench.waits(task(n), next(n), Call::Acquire, None)).collect();
         assert!(bench.answers.is_empty());
-        let closes = bench.store.call(task(0), next(0), Call::Acquire, Some(None));
+        let closes = bench.store.call(task(0), next(0), Call::Acquire, Wait::Forever);
         bench.gather();
         let Called::Waits(oldest) = closes else { panic!("{closes:?}") };
         let youngest = bench.answer(*waits.last().unwrap());
@@ -399,7 +403,7 @@ fn a_ring_of_waits_is_found_and_the_youngest_fails() {
 #[test]
 fn who_waits_for_itself_is_a_ring_too() {
     let mut bench = Bench::new();
-    let lock = bench.store.make(Shape::Lock { reentrant: false });
+    let lock = bench.store.make(ObjectInit::Lock { reentrant: false });
     bench.now(task(1), lock, Call::Acquire).unwrap();
     let again = bench.waits(task(1), lock, Call::Acquire, None);
     assert!(matches!(bench.answer(again), Some(Err(ObjectError::Deadlock(_)))));
@@ -408,15 +412,15 @@ fn who_waits_for_itself_is_a_ring_too() {
 #[test]
 fn an_object_that_nobody_can_reach_is_gone() {
     let mut bench = Bench::new();
-    let abandoned = Arc::new(Abandoned::default());
+    let released = Arc::new(Released::default());
     let (outer, inner) = (bench.queue(None, false), bench.queue(None, false));
-    let grants = [outer, inner].map(|id| Grant::new(id, Kind::Dict, &abandoned));
+    let grants = [outer, inner].map(|id| Grant::new(id, Kind::Dict, &released));
     let carries = Item { bytes: Vec::new(), handles: vec![grants[1].narrowed(Rights::READ)] };
     bench.now(host(1), outer, Call::Put(vec![carries])).unwrap();
     drop(grants);
-    assert_eq!(abandoned.take(), [outer]);
+    assert_eq!(released.take(), [outer]);
     bench.store.remove(outer);
-    assert_eq!(abandoned.take(), [inner], "what was in it goes with it");
+    assert_eq!(released.take(), [inner], "what was in it goes with it");
     bench.store.remove(inner);
     assert_eq!(bench.now(host(1), inner, Call::Size), Err(ObjectError::BadHandle));
 }
@@ -424,7 +428,7 @@ fn an_object_that_nobody_can_reach_is_gone() {
 #[test]
 fn ten_thousand_who_wait_are_woken_by_one() {
     let mut bench = Bench::new();
-    let event = bench.store.make(Shape::Event);
+    let event = bench.store.make(ObjectInit::Event);
     let waiting: Vec<Ticket> =
         (0..10_000).map(|n| bench.waits(host(n), event, Call::Wait, Some(1000))).collect();
     bench.now(task(1), event, Call::Flag(true)).unwrap();
@@ -435,18 +439,18 @@ fn ten_thousand_who_wait_are_woken_by_one() {
 #[test]
 fn one_too_many_does_not_wait() {
     let mut bench = Bench::new();
-    let event = bench.store.make(Shape::Event);
+    let event = bench.store.make(ObjectInit::Event);
     for n in 0..store::MAX_WAITERS as u64 {
         bench.waits(host(n), event, Call::Wait, None);
     }
-    let one_more = bench.store.call(task(1), event, Call::Wait, Some(None));
+    let one_more = bench.store.call(task(1), event, Call::Wait, Wait::Forever);
     assert!(matches!(one_more, Called::Answered(Err(ObjectError::Quota(_)))), "{one_more:?}");
 }
 
 #[test]
 fn the_host_acts_once_a_round_before_anybody_goes_on() {
     let mut bench = Bench::new();
-    let barrier = bench.store.make(Shape::Barrier { parties: 2, acts: true });
+    let barrier = bench.store.make(ObjectInit::Barrier { parties: 2, acts: true });
     let mut first = bench.waits(task(1), barrier, Call::Wait, None);
     for round in 0..3 {
         assert_eq!(bench.store.take_due(), []);
@@ -466,7 +470,7 @@ fn the_host_acts_once_a_round_before_anybody_goes_on() {
 #[test]
 fn a_barrier_at_which_the_host_fails_is_broken() {
     let mut bench = Bench::new();
-    let barrier = bench.store.make(Shape::Barrier { parties: 2, acts: true });
+    let barrier = bench.store.make(ObjectInit::Barrier { parties: 2, acts: true });
     let come = |bench: &mut Bench| [1, 2].map(|n| bench.waits(task(n), barrier, Call::Wait, None));
     let inside = come(&mut bench);
     assert_eq!(bench.store.take_due(), [(barrier, 0)]);
@@ -487,7 +491,7 @@ fn a_barrier_at_which_the_host_fails_is_broken() {
 fn a_ring_may_lead_through_sub_tasks_whoever_closes_it() {
     for lock_first in [true, false] {
         let mut bench = Bench::new();
-        let lock = bench.store.make(Shape::Lock { reentrant: false });
+        let lock = bench.store.make(ObjectInit::Lock { reentrant: false });
         bench.now(task(1), lock, Call::Acquire).unwrap();
         // The grandchild wants what the grandparent holds, who waits for the child, who waits for the grandchild.
         bench.store.depends(task(2), task(3));
@@ -497,7 +501,7 @@ fn a_ring_may_lead_through_sub_tasks_whoever_closes_it() {
             waits
         } else {
             bench.store.depends(task(1), task(2));
-            let called = bench.store.call(task(3), lock, Call::Acquire, Some(None));
+            let called = bench.store.call(task(3), lock, Call::Acquire, Wait::Forever);
             let Called::Waits(ticket) = called else { panic!("{called:?}") };
             ticket
         };
@@ -508,7 +512,7 @@ fn a_ring_may_lead_through_sub_tasks_whoever_closes_it() {
             assert!(who.contains(&format!("task {member}")), "{who}");
         }
         bench.store.depends_no_more(task(2));
-        assert!(matches!(bench.store.call(task(2), lock, Call::Acquire, Some(None)), Called::Waits(_)));
+        assert!(matches!(bench.store.call(task(2), lock, Call::Acquire, Wait::Forever), Called::Waits(_)));
     }
 }
 
@@ -542,7 +546,7 @@ fn what_is_on_loan_is_bounded() {
 #[test]
 fn what_was_given_to_somebody_who_went_away_is_given_back() {
     let mut bench = Bench::new();
-    let (queue, lock) = (bench.queue(None, false), bench.store.make(Shape::Lock { reentrant: false }));
+    let (queue, lock) = (bench.queue(None, false), bench.store.make(ObjectInit::Lock { reentrant: false }));
     let got = bench.waits(host(1), queue, Call::Get(2), None);
     bench.now(host(2), queue, Call::Put(["a", "b"].map(value).to_vec())).unwrap();
     bench.now(host(2), queue, put("c")).unwrap();
@@ -560,7 +564,7 @@ fn what_was_given_to_somebody_who_went_away_is_given_back() {
 #[test]
 fn a_notification_is_not_lost_with_who_got_it() {
     let mut bench = Bench::new();
-    let condition = bench.store.make(Shape::Condition);
+    let condition = bench.store.make(ObjectInit::Condition);
     let asleep = [1, 2].map(|n| {
         bench.now(task(n), condition, Call::Acquire).unwrap();
         bench.waits(task(n), condition, Call::Wait, None)
@@ -577,7 +581,7 @@ fn a_notification_is_not_lost_with_who_got_it() {
 fn a_ring_that_closes_when_a_time_is_over_is_broken() {
     let mut bench = Bench::new();
     let (condition, lock) =
-        (bench.store.make(Shape::Condition), bench.store.make(Shape::Lock { reentrant: false }));
+        (bench.store.make(ObjectInit::Condition), bench.store.make(ObjectInit::Lock { reentrant: false }));
     bench.now(task(1), lock, Call::Acquire).unwrap();
     bench.now(task(1), condition, Call::Acquire).unwrap();
     let slept = bench.waits(task(1), condition, Call::Wait, Some(10));
@@ -604,7 +608,7 @@ fn either_end_that_hangs_up_ends_a_pipe_both_ways() {
 #[test]
 fn what_is_for_somebody_else_to_release_does_not_come_back() {
     let mut bench = Bench::new();
-    let semaphore = bench.store.make(Shape::Semaphore { count: 1, bounded: true });
+    let semaphore = bench.store.make(ObjectInit::Semaphore { count: 1, bounded: true });
     bench.now(task(1), semaphore, Call::Acquire).unwrap();
     bench.now(task(1), semaphore, Call::Disown).unwrap();
     assert_eq!(bench.now(task(1), semaphore, Call::Disown), Err(ObjectError::NotHeld));

@@ -9,25 +9,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_schema::Schema;
 
-use super::core::Shared;
-use super::emitted::{EmitBuffer, EmitState, Emitted};
+use super::emitted::{EmitBuffer, Emitted};
 use super::future::{TaskFuture, Undecoded};
-use super::gather::{self, MapError, MapFuture};
-use super::handle::Handle;
-use super::hosted::{Call, Hosted};
-use super::jobs::Arguments;
 use super::map::{Encode, Map, RawMap};
+use super::map_future::{self, MapError, MapFuture};
+use super::objects::handle::Handle;
 use crate::error::{ApplyError, SettingError, SubmitError, TaskError, TaskLookupError};
 use crate::guest::description::{described, fits_parameters, same_type};
 use crate::guest::{Guest, Signature};
+use crate::runtime::{Arguments, PoolGuest, Runtime, TaskCall};
 
 /// A task whose arguments and results are bytes in postcard.
 ///
 /// [`Signature`] makes them from JSON and turns them back. For Rust types there is [`Task`].
 #[derive(Clone)]
 pub struct RawTask {
-    shared: Arc<Shared>,
-    call: Call,
+    runtime: Arc<Runtime>,
+    call: TaskCall,
 }
 
 /// Arguments of one call: bytes in postcard, and the handles on shared objects in them.
@@ -38,7 +36,7 @@ pub struct RawArguments {
 }
 
 impl RawArguments {
-    pub(super) fn new(bytes: Vec<u8>, handles: Vec<Handle>) -> Self {
+    pub(in crate::pool) fn new(bytes: Vec<u8>, handles: Vec<Handle>) -> Self {
         Self { bytes, handles }
     }
 
@@ -67,7 +65,7 @@ macro_rules! task_settings {
         #[must_use]
         pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
             let mut $task = self;
-            $options.timeout = timeout.into();
+            $options.run_timeout = timeout.into();
             $task
         }
 
@@ -109,7 +107,7 @@ macro_rules! task_settings {
         #[must_use]
         pub fn retries(self, retries: u8) -> Self {
             let mut $task = self;
-            $options.retries = retries;
+            $options.max_retries = retries;
             $task
         }
 
@@ -144,24 +142,23 @@ macro_rules! task_settings {
 
 impl RawTask {
     pub(super) fn new(
-        shared: &Arc<Shared>,
-        hosted: &Arc<Hosted>,
+        runtime: &Arc<Runtime>,
+        guest: &Arc<PoolGuest>,
         name: &str,
     ) -> Result<Self, TaskLookupError> {
-        let number = hosted.guest.number_of(name)?;
-        let function = u32::try_from(number).expect("a guest has few tasks");
-        let call = Call { hosted: Arc::clone(hosted), function, options: hosted.options };
-        Ok(Self { shared: Arc::clone(shared), call })
+        let function = guest.guest.function(name)?;
+        let call = TaskCall { guest: Arc::clone(guest), function, options: guest.options };
+        Ok(Self { runtime: Arc::clone(runtime), call })
     }
 
     /// The task's name, parameters and results.
     pub fn signature(&self) -> &Signature {
-        &self.call.hosted.guest.tasks()[self.call.function as usize]
+        &self.call.guest.guest.tasks()[self.call.function as usize]
     }
 
     /// The guest that the task is of.
     pub fn guest(&self) -> &Guest {
-        &self.call.hosted.guest
+        &self.call.guest.guest
     }
 
     task_settings!(|task| task.call.options);
@@ -190,8 +187,8 @@ impl RawTask {
         arguments: impl Into<Arguments>,
         wait: bool,
     ) -> Result<TaskFuture<R>, SubmitError> {
-        let (id, state) = self.shared.submit(&self.call, arguments.into(), wait, None)?;
-        Ok(TaskFuture::new(id, state, &self.shared))
+        let (id, cell) = self.runtime.submit(&self.call, arguments.into(), wait, None)?;
+        Ok(TaskFuture::new(id, cell, &self.runtime))
     }
 
     fn submit_emitting<R, E>(
@@ -199,9 +196,9 @@ impl RawTask {
         arguments: Arguments,
         buffer: EmitBuffer,
     ) -> Result<(TaskFuture<R>, Emitted<E>), SubmitError> {
-        let emits = EmitState::new(buffer);
-        let (id, state) = self.shared.submit(&self.call, arguments, true, Some(Arc::clone(&emits)))?;
-        Ok((TaskFuture::new(id, state, &self.shared), Emitted::new(id, emits, &self.shared)))
+        let emits = Arc::new(buffer.cell());
+        let (id, cell) = self.runtime.submit(&self.call, arguments, true, Some(Arc::clone(&emits)))?;
+        Ok((TaskFuture::new(id, cell, &self.runtime), Emitted::new(id, emits, &self.runtime)))
     }
 
     /// Calls the task for each input, and gives the results in the order of the inputs. An input that is
@@ -237,7 +234,7 @@ impl RawTask {
     }
 
     fn map_with<I: Iterator>(&self, inputs: I, encode: Encode<I::Item>, ordered: bool) -> RawMap<I> {
-        RawMap::new(&self.shared, &self.call, inputs, encode, ordered)
+        RawMap::new(&self.runtime, &self.call, inputs, encode, ordered)
     }
 }
 
@@ -343,7 +340,9 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
     /// # Errors
     /// The first error in that order, when all have ended.
     pub fn map_list<I: IntoIterator<Item = A>>(&self, inputs: I) -> Result<Vec<R>, MapError> {
-        gather::all(self.raw.map_with(inputs.into_iter(), append, true).map(|(_, completed)| completed))
+        let map = self.raw.map_with(inputs.into_iter(), append, true);
+        let runtime = Arc::downgrade(map.runtime());
+        map_future::all(map.map(|(_, completed)| completed), &runtime)
     }
 
     /// Calls the task and waits for its value.
@@ -401,11 +400,11 @@ where
         inputs: I,
         callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,
     ) -> MapFuture<R> {
-        self.raw.shared.callbacks().start();
-        let (future, settle) = MapFuture::new(callback);
+        self.raw.runtime.start_callbacks();
+        let (future, complete) = MapFuture::new(&Arc::downgrade(&self.raw.runtime), callback);
         let mut map = self.raw.map_with(inputs.into_iter(), append, true);
         map.pull_all();
-        map.gather(Box::new(settle));
+        map.gather(Box::new(complete));
         future
     }
 

@@ -1,47 +1,12 @@
 //! Waiting for several futures at once, of one pool or of several.
 
-use std::collections::{HashSet, VecDeque};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender};
+
 use super::future::{Status, TaskFuture};
-
-/// Which futures have ended, in that order, as somebody who waits for them is told.
-#[derive(Debug, Default)]
-pub(crate) struct Watch {
-    ended: Mutex<VecDeque<usize>>,
-    news: Condvar,
-}
-
-impl Watch {
-    /// The future at this place has ended.
-    pub(super) fn ended(&self, place: usize) {
-        self.lock().push_back(place);
-        self.news.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<usize>> {
-        // Nothing that can panic runs under this lock.
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next one that has ended, if one does before the deadline.
-    fn next(&self, deadline: Option<Instant>) -> Option<usize> {
-        let mut ended = self.lock();
-        loop {
-            if let Some(place) = ended.pop_front() {
-                return Some(place);
-            }
-            ended = match deadline {
-                None => self.news.wait(ended).unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let left = at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-                    self.news.wait_timeout(ended, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
-}
 
 /// When [`wait`] has waited enough.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -86,11 +51,11 @@ pub fn wait<R>(
     let watched = Watched::new(futures);
     let mut left = watched.futures.len();
     while left > 0 {
-        let Some(place) = watched.watch.next(deadline) else { break };
+        let Some(index) = watched.next(deadline) else { break };
         left -= 1;
         let enough = match return_when {
             ReturnWhen::FirstCompleted => true,
-            ReturnWhen::FirstException => watched.has_failed(place),
+            ReturnWhen::FirstException => watched.has_failed(index),
             ReturnWhen::AllCompleted => false,
         };
         if enough {
@@ -155,13 +120,13 @@ impl<R> Iterator for AsCompleted<R> {
         if self.over || self.given == self.total {
             return None;
         }
-        let Some(place) = self.watched.watch.next(self.deadline) else {
+        let Some(index) = self.watched.next(self.deadline) else {
             self.over = true;
             let unfinished = self.total - self.given;
             return Some(Err(Unfinished { unfinished, total: self.total, timeout: self.timeout }));
         };
         self.given += 1;
-        self.watched.futures[place].take().map(Ok)
+        self.watched.futures[index].take().map(Ok)
     }
 }
 
@@ -174,34 +139,44 @@ impl<R> std::fmt::Debug for AsCompleted<R> {
     }
 }
 
-/// Futures, and the watch that is told of their ends.
+/// Futures, and the channel that is told of their ends.
 struct Watched<R> {
-    /// Those that were not given away yet, in their places.
+    /// Those that were not given away yet, at their indices.
     futures: Vec<Option<TaskFuture<R>>>,
-    watch: Arc<Watch>,
+    sender: Sender<usize>,
+    ended: Receiver<usize>,
 }
 
 impl<R> Watched<R> {
     fn new(futures: impl IntoIterator<Item = TaskFuture<R>>) -> Self {
         let mut seen = HashSet::new();
-        let futures = futures.into_iter().filter(|future| seen.insert(Arc::as_ptr(future.state())));
-        let watched = Self { futures: futures.map(Some).collect(), watch: Arc::default() };
-        for (place, future) in watched.futures.iter().enumerate() {
+        let futures = futures.into_iter().filter(|future| seen.insert(Arc::as_ptr(future.cell())));
+        let (sender, ended) = crossbeam_channel::unbounded();
+        let watched = Self { futures: futures.map(Some).collect(), sender, ended };
+        for (index, future) in watched.futures.iter().enumerate() {
             let Some(future) = future else { continue };
-            future.state().watch(place, &watched.watch);
+            future.cell().watch(index, &watched.sender);
             future.call_driver();
         }
         watched
     }
 
-    fn has_failed(&self, place: usize) -> bool {
-        let future = self.futures[place].as_ref();
+    /// The index of the next future that has ended; `None` if none does before the deadline.
+    fn next(&self, deadline: Option<Instant>) -> Option<usize> {
+        match deadline {
+            None => self.ended.recv().ok(),
+            Some(at) => self.ended.recv_deadline(at).ok(),
+        }
+    }
+
+    fn has_failed(&self, index: usize) -> bool {
+        let future = self.futures[index].as_ref();
         future.is_some_and(|future| future.status() == Status::Finished && future.exception().is_some())
     }
 }
 
 impl<R> Drop for Watched<R> {
     fn drop(&mut self) {
-        self.futures.iter().flatten().for_each(|future| future.state().unwatch(&self.watch));
+        self.futures.iter().flatten().for_each(|future| future.cell().unwatch(&self.sender));
     }
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use wpool_abi::object::{Kind, Number, Patience, Rights};
+use wpool_abi::object::{Kind, Number, Rights, Wait};
 
 use crate::ids::{MemoryId, TaskId};
 use crate::limits::{CompileLimits, Isolation, Limits};
+use crate::{BUILD, PROTOCOL_VERSION};
 
 /// The kinds of frames from the parent to a worker.
 pub mod to_worker {
@@ -70,13 +71,36 @@ pub struct Hello {
     pub protocol: u32,
     pub build: String,
     pub limits: Limits,
-    /// The exports of the tasks, by their numbers.
-    pub tasks: Vec<String>,
+    /// The exports that are called, by their indices.
+    pub functions: Vec<String>,
     /// Whether the module has a start function.
     pub has_start: bool,
     pub isolation: Isolation,
     /// Whether the third descriptor is a snapshot that instances start from.
     pub from_snapshot: bool,
+}
+
+impl Hello {
+    /// The hello of this build, to a worker whose instances start from the module itself, one for each task.
+    #[must_use]
+    pub fn new(limits: Limits, functions: Vec<String>, has_start: bool) -> Self {
+        let isolation = Isolation::Task;
+        Self {
+            protocol: PROTOCOL_VERSION,
+            build: BUILD.to_owned(),
+            limits,
+            functions,
+            has_start,
+            isolation,
+            from_snapshot: false,
+        }
+    }
+
+    /// Whether the sender is this build.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        (self.protocol, self.build.as_str()) == (PROTOCOL_VERSION, BUILD)
+    }
 }
 
 /// The worker's answer to the hello.
@@ -110,10 +134,10 @@ pub struct CallHeader {
     pub count: u32,
     /// The claim word of the first task; the next follow, round the end of the page.
     pub claim: u32,
-    /// The function, as its place in the hello's list.
-    pub task: u32,
+    /// The index of the function among the exports that the hello names.
+    pub function: u32,
     /// How long each of them may run.
-    pub timeout: Option<Duration>,
+    pub run_timeout: Option<Duration>,
     /// How many values each of them may emit until it hears more; none if nobody wants any.
     pub emits: Option<u64>,
     /// Whether the arguments of each task are preceded by a list of its handles, each a [`Granted`].
@@ -161,7 +185,7 @@ pub enum Ask<'a> {
     /// The outcome of a sub-task. The answer is a `wpool_abi::SubTaskOutcome` in postcard.
     Outcome { number: u32 },
     /// Something of a shared object, a `wpool_abi::object::Call` in postcard. The answer is a reply or an error.
-    Call { handle: u32, patience: Patience, call: &'a [u8] },
+    Call { handle: u32, wait: Wait, call: &'a [u8] },
     /// The same, and nobody waits for the answer.
     Post { handle: u32, call: &'a [u8] },
     /// Whether all of those went well, when all of them are done. The answer is as that of a call.
@@ -335,10 +359,23 @@ pub fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, BadMessage
     }
 }
 
+/// Reads the next of several messages in a payload, and takes it off.
+pub fn take_record<'a, T: Deserialize<'a>>(payload: &mut &'a [u8]) -> Result<T, BadMessage> {
+    let (record, rest) = postcard::take_from_bytes(payload).map_err(|error| BadMessage(error.to_string()))?;
+    *payload = rest;
+    Ok(record)
+}
+
 /// Appends a message.
 pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
     // Writing to memory cannot fail, and no message holds what postcard cannot write.
     *out = postcard::to_extend(message, std::mem::take(out)).expect("messages can be encoded");
+}
+
+/// Appends bytes with their length before them, as a call frame holds arguments and postcard holds strings.
+pub fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    encode(&(bytes.len() as u64), out);
+    out.extend_from_slice(bytes);
 }
 
 /// A payload that is no message.

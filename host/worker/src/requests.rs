@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use wasmtime::{Caller, Linker};
-use wpool_abi::object::{ObjectError, Patience, Reply, shared};
+use wpool_abi::object::{ObjectError, Reply, Wait, shared};
 use wpool_abi::{SubTaskFailure, SubTaskOutcome, import};
 
 use super::faults::{BadGuest, Ended, Refused};
@@ -249,15 +249,15 @@ fn refused(state: &TaskState, number: u32) -> Option<SubTaskFailure> {
 
 async fn call(
     mut caller: Caller<'_, TaskState>,
-    (handle, patience, ptr, len): (u32, i64, u32, u32),
+    (handle, wait, ptr, len): (u32, i64, u32, u32),
 ) -> wasmtime::Result<u32> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let task = running(state, "used a shared object")?;
     let call = GuestSlice::new(ptr, len).read(memory)?;
-    let patience = match u64::try_from(patience) {
-        Ok(0) => Patience::Never,
-        Ok(nanos) => Patience::For(nanos),
-        Err(_) => Patience::Ever,
+    let wait = match u64::try_from(wait) {
+        Ok(0) => Wait::NonBlocking,
+        Ok(nanos) => Wait::Timeout(nanos),
+        Err(_) => Wait::Forever,
     };
     let limit = state.limits.arguments;
     let allowed = state.handles.check(handle, call).and_then(|()| match len <= limit {
@@ -266,7 +266,7 @@ async fn call(
     });
     let answer = match allowed {
         Ok(()) => {
-            state.output.request(&Request { task, ask: Ask::Call { handle, patience, call } })?;
+            state.output.request(&Request { task, ask: Ask::Call { handle, wait, call } })?;
             wait_for_answer(&mut caller, task).await?
         }
         Err(error) => {

@@ -499,10 +499,10 @@ impl Batch {
             duty: Duty {
                 id: self.header.first.plus(u64::from(self.taken)),
                 claim: self.header.claim.wrapping_add(self.taken),
-                timeout: self.header.timeout,
+                timeout: self.header.run_timeout,
                 emits: self.header.emits,
             },
-            task: self.header.task,
+            task: self.header.function,
             arguments: Rc::clone(&self.arguments),
             range,
             granted,

@@ -47,7 +47,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn run(socket: &UnixStream) -> wasmtime::Result<()> {
     let (hello, reader, descriptors) = receive_hello(socket)?;
-    if (hello.protocol, hello.build.as_str()) != (PROTOCOL_VERSION, BUILD) {
+    if !hello.is_ours() {
         // Its own answer tells the parent how the two differ.
         ready(&Output::new(socket.try_clone()?), sandbox_report_of_nothing())?;
         return Ok(());
@@ -62,7 +62,7 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
     // SAFETY: the image is a sealed copy that the parent took from a compiler of this build, or from a
     // cache entry that it has authenticated; nobody can write to it any more.
     let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, image)? };
-    let mut guest = Guest::new(&module, &hello.tasks, hello.limits.fuel)?.with_start(hello.has_start);
+    let mut guest = Guest::new(&module, &hello.functions, hello.limits.fuel)?.with_start(hello.has_start);
     let mut to_fill = third;
     if hello.from_snapshot {
         let file =
@@ -82,7 +82,7 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
         budget: Arc::new(Budget::new(budget)),
         desk: Arc::default(),
     };
-    let tasks = u32::try_from(hello.tasks.len())?;
+    let tasks = u32::try_from(hello.functions.len())?;
     let spare = RefCell::default();
     let isolation = hello.isolation;
     let worker = Worker { guest: &guest, share, isolation, ticker, tasks, spare, snapshot: to_fill };

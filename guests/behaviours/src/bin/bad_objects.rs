@@ -6,7 +6,7 @@ use wpool_guest::{BoundedSemaphore, Event, Lock, Queue, Receiver, Sender, Shared
 mod raw {
     #[link(wasm_import_module = "wpool")]
     unsafe extern "C" {
-        pub(crate) fn call(handle: u32, patience: i64, ptr: *const u8, len: usize) -> usize;
+        pub(crate) fn call(handle: u32, wait: i64, ptr: *const u8, len: usize) -> usize;
         pub(crate) fn answer(ptr: *mut u8);
         pub(crate) fn post(handle: u32, ptr: *const u8, len: usize) -> u32;
         pub(crate) fn flush() -> usize;

@@ -14,7 +14,7 @@ fn bench(workers: u16, depth: u8) -> Bench {
 
 fn at(depth: u8, first: u64, count: u32) -> Event {
     let mut range = range(first, count);
-    range.terms.depth = depth;
+    range.policy.depth = depth;
     Event::Submitted(range)
 }
 
@@ -184,7 +184,7 @@ impl Forest {
                     pending.push_back(Event::Done { worker, tasks: vec![(task, Duration::ZERO)] });
                 }
             }
-            Action::Complete { task, .. } => self.settle(task.0, pending),
+            Action::Complete { end: TaskEnd { task, .. }, .. } => self.settle(task.0, pending),
             Action::Fail { range, .. } => range.tasks().for_each(|task| self.settle(task.0, pending)),
             Action::Kill(worker) | Action::Stop(worker) => drop(self.ending.insert(worker)),
             Action::Probe(_) | Action::Unloaded(_) => {}

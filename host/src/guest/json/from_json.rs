@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fmt;
+use wpool_wire::message::push_bytes;
 
 use base64::Engine as _;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
@@ -194,12 +195,6 @@ impl<'de> DeserializeSeed<'de> for Value<'_, '_> {
             _ => deserializer.deserialize_any(self),
         }
     }
-}
-
-/// Appends bytes with their length before them.
-pub(crate) fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    push_varint(out, bytes.len() as u128);
-    out.extend_from_slice(bytes);
 }
 
 impl<'de> Visitor<'de> for Value<'_, '_> {

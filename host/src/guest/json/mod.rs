@@ -19,7 +19,7 @@ mod to_json;
 
 use std::fmt;
 
-pub(crate) use from_json::{arguments_from_json, no_objects, push_bytes, value_from_json};
+pub(crate) use from_json::{arguments_from_json, no_objects, value_from_json};
 pub(crate) use to_json::value_to_json;
 
 use super::description::Types;

@@ -6,7 +6,7 @@ use wpool_abi::object::{Call, ObjectError, Reply};
 
 use super::Attempt;
 use super::queue::size;
-use crate::manager::{MAX_BYTES, Stored};
+use crate::manager::grant::{MAX_BYTES, Stored};
 
 /// Values by keys, which are bytes.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use wpool_abi::object::{Call, ObjectError, Reply};
 
 use super::{Attempt, Memo};
-use crate::manager::{Owner, Stored};
+use crate::manager::grant::{Owner, Stored};
 
 /// Held by one owner at a time; if it is reentrant, several times over.
 #[derive(Debug, Default)]

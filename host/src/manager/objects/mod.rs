@@ -9,8 +9,7 @@ use wpool_abi::object::{Call, Kind, ObjectError, Reply};
 use self::containers::{Dict, Sequence};
 use self::locks::{Barrier, Condition, Event, Lock, Semaphore};
 use self::queue::Queue;
-use super::store::Answer;
-use super::{ObjectId, Owner, Stored};
+use super::grant::{Answer, ObjectId, Owner, Stored};
 
 /// What came of an attempt.
 #[derive(Debug, PartialEq)]
@@ -43,7 +42,7 @@ pub(super) struct Memo {
 
 /// What an object is made as.
 #[derive(Debug, Clone)]
-pub(crate) enum Shape {
+pub(crate) enum ObjectInit {
     /// With room for so many values; whether what a task took comes back if the task fails.
     Queue {
         capacity: Option<u64>,
@@ -76,22 +75,22 @@ pub(crate) enum Shape {
     },
 }
 
-impl Shape {
+impl ObjectInit {
     /// What the object is to those who use it.
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Shape::Queue { .. } => Kind::Queue,
-            Shape::Lock { reentrant: false } => Kind::Lock,
-            Shape::Lock { reentrant: true } => Kind::RLock,
-            Shape::Semaphore { .. } => Kind::Semaphore,
-            Shape::Condition => Kind::Condition,
-            Shape::Event => Kind::Event,
-            Shape::Barrier { .. } => Kind::Barrier,
-            Shape::Dict => Kind::Dict,
-            Shape::Namespace => Kind::Namespace,
-            Shape::List => Kind::List,
-            Shape::Array { .. } => Kind::Array,
-            Shape::Value { .. } => Kind::Value,
+            ObjectInit::Queue { .. } => Kind::Queue,
+            ObjectInit::Lock { reentrant: false } => Kind::Lock,
+            ObjectInit::Lock { reentrant: true } => Kind::RLock,
+            ObjectInit::Semaphore { .. } => Kind::Semaphore,
+            ObjectInit::Condition => Kind::Condition,
+            ObjectInit::Event => Kind::Event,
+            ObjectInit::Barrier { .. } => Kind::Barrier,
+            ObjectInit::Dict => Kind::Dict,
+            ObjectInit::Namespace => Kind::Namespace,
+            ObjectInit::List => Kind::List,
+            ObjectInit::Array { .. } => Kind::Array,
+            ObjectInit::Value { .. } => Kind::Value,
         }
     }
 }
@@ -113,18 +112,18 @@ pub(super) enum Object {
 const PIPE: u64 = 64;
 
 impl Object {
-    pub(super) fn new(shape: Shape) -> Self {
+    pub(super) fn new(shape: ObjectInit) -> Self {
         match shape {
-            Shape::Queue { capacity, requeue } => Object::Queue(Queue::new(capacity, requeue)),
-            Shape::Lock { reentrant } => Object::Lock(Lock::new(reentrant)),
-            Shape::Semaphore { count, bounded } => Object::Semaphore(Semaphore::new(count, bounded)),
-            Shape::Condition => Object::Condition(Condition::default()),
-            Shape::Event => Object::Event(Event::default()),
-            Shape::Barrier { parties, acts } => Object::Barrier(Barrier::new(parties, acts)),
-            Shape::Dict | Shape::Namespace => Object::Dict(Dict::default()),
-            Shape::List => Object::Sequence(Sequence::new(true, Vec::new())),
-            Shape::Array { values } => Object::Sequence(Sequence::new(false, values)),
-            Shape::Value { value } => Object::Sequence(Sequence::new(false, vec![value])),
+            ObjectInit::Queue { capacity, requeue } => Object::Queue(Queue::new(capacity, requeue)),
+            ObjectInit::Lock { reentrant } => Object::Lock(Lock::new(reentrant)),
+            ObjectInit::Semaphore { count, bounded } => Object::Semaphore(Semaphore::new(count, bounded)),
+            ObjectInit::Condition => Object::Condition(Condition::default()),
+            ObjectInit::Event => Object::Event(Event::default()),
+            ObjectInit::Barrier { parties, acts } => Object::Barrier(Barrier::new(parties, acts)),
+            ObjectInit::Dict | ObjectInit::Namespace => Object::Dict(Dict::default()),
+            ObjectInit::List => Object::Sequence(Sequence::new(true, Vec::new())),
+            ObjectInit::Array { values } => Object::Sequence(Sequence::new(false, values)),
+            ObjectInit::Value { value } => Object::Sequence(Sequence::new(false, vec![value])),
         }
     }
 

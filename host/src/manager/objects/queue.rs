@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use wpool_abi::object::{Call, ObjectError, Reply};
 
 use super::Attempt;
-use crate::manager::{MAX_BYTES, Owner, Stored};
+use crate::manager::grant::{MAX_BYTES, Owner, Stored};
 
 /// A value, and whether it was delivered before to somebody who failed.
 #[derive(Debug, Clone)]

@@ -31,7 +31,7 @@ proptest! {
             match kind {
                 0..=2 => {
                     let call = put(&next.to_string());
-                    match bench.store.call(owner, queue, call, Some(None)) {
+                    match bench.store.call(owner, queue, call, Wait::Forever) {
                         Called::Answered(answer) => {
                             assert_eq!(answer, Ok(Reply::Done));
                             assert!(putting.is_empty() && capacity.is_none_or(|most| (inside.len() as u64) < most));
@@ -43,7 +43,7 @@ proptest! {
                 }
                 3..=5 => {
                     let deadline = (kind == 5).then(|| bench.now + Duration::from_millis(time));
-                    match bench.store.call(owner, queue, Call::Get(1), Some(deadline)) {
+                    match bench.store.call(owner, queue, Call::Get(1), deadline.map_or(Wait::Forever, Wait::Timeout)) {
                         Called::Answered(answer) => assert_eq!(Some(number(&answer)), inside.pop_front()),
                         Called::Waits(ticket) => getting.push_back((owner, ticket)),
                     }
@@ -87,14 +87,14 @@ proptest! {
         }
     }
 
-    /// A lock is held by one, and given to who waits longest, whoever dies or loses patience.
+    /// A lock is held by one, and given to who waits longest, whoever dies or loses wait.
     #[test]
     fn a_lock_is_like_a_simple_one(
         reentrant in any::<bool>(),
         steps in prop::collection::vec((0u8..7, 0u64..6, 1u64..20), 1..200),
     ) {
         let mut bench = Bench::new();
-        let lock = bench.store.make(Shape::Lock { reentrant });
+        let lock = bench.store.make(ObjectInit::Lock { reentrant });
         let (mut held, mut poisoned): (Option<(Owner, u32)>, bool) = (None, false);
         let mut line: VecDeque<(Owner, Ticket, Option<Instant>)> = VecDeque::new();
         for (kind, who, time) in steps {
@@ -106,7 +106,7 @@ proptest! {
             match kind {
                 0..=2 => {
                     let deadline = (kind == 2).then(|| bench.now + Duration::from_millis(time));
-                    match (bench.store.call(owner, lock, Call::Acquire, Some(deadline)), &mut held) {
+                    match (bench.store.call(owner, lock, Call::Acquire, deadline.map_or(Wait::Forever, Wait::Timeout)), &mut held) {
                         (Called::Answered(answer), None) => {
                             assert_eq!(answer, Ok(Reply::Flag(poisoned)));
                             held = Some((owner, 1));
@@ -183,7 +183,7 @@ proptest! {
         steps in prop::collection::vec((0u8..4, 0u64..8), 1..200),
     ) {
         let mut bench = Bench::new();
-        let semaphore = bench.store.make(Shape::Semaphore { count, bounded });
+        let semaphore = bench.store.make(ObjectInit::Semaphore { count, bounded });
         let mut free = count;
         let mut held: BTreeMap<Owner, u64> = BTreeMap::new();
         let mut line = Line::new();
@@ -193,7 +193,7 @@ proptest! {
                 continue;
             }
             match kind {
-                0 | 1 => match bench.store.call(owner, semaphore, Call::Acquire, Some(None)) {
+                0 | 1 => match bench.store.call(owner, semaphore, Call::Acquire, Wait::Forever) {
                     Called::Answered(_) => {
                         assert!(free > 0);
                         free -= 1;
@@ -243,14 +243,14 @@ proptest! {
         steps in prop::collection::vec((0u8..8, 0u64..10), 1..200),
     ) {
         let mut bench = Bench::new();
-        let barrier = bench.store.make(Shape::Barrier { parties, acts: false });
+        let barrier = bench.store.make(ObjectInit::Barrier { parties, acts: false });
         let (mut inside, mut broken) = (Line::new(), false);
         for (kind, who) in steps {
             let owner = task(who);
             let waits = inside.iter().position(|(other, _)| *other == owner);
             let mut fail = false;
             match kind {
-                0..=4 if waits.is_none() => match bench.store.call(owner, barrier, Call::Wait, Some(None)) {
+                0..=4 if waits.is_none() => match bench.store.call(owner, barrier, Call::Wait, Wait::Forever) {
                     Called::Answered(Err(error)) => {
                         assert_eq!((error, broken), (ObjectError::Broken, true));
                     }
@@ -301,7 +301,7 @@ proptest! {
         steps in prop::collection::vec((0u8..9, 0u8..6, -4i64..8), 1..150),
     ) {
         let mut bench = Bench::new();
-        let (dict, list) = (bench.store.make(Shape::Dict), bench.store.make(Shape::List));
+        let (dict, list) = (bench.store.make(ObjectInit::Dict), bench.store.make(ObjectInit::List));
         let (mut map, mut vec): (BTreeMap<Vec<u8>, Stored>, Vec<Stored>) = (BTreeMap::new(), Vec::new());
         for (step, (kind, key, at)) in steps.into_iter().enumerate() {
             let (key, new) = (vec![key], value(&step.to_string()));

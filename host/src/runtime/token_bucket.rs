@@ -1,14 +1,14 @@
-//! How often something may happen: so many times a second, all of a second's at once if none came before.
+//! A token bucket: `per_second` events, with a burst of one second's worth.
 
 use std::time::{Duration, Instant};
 
-/// When what has happened so far is paid for, at one price each.
+/// Holds the time at which all events so far are paid for, each at the price of `1 / per_second`.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rate(Option<Instant>);
+pub(super) struct TokenBucket(Option<Instant>);
 
-impl Rate {
-    /// Whether it may happen once more now.
-    pub(super) fn allows(&mut self, per_second: u32, now: Instant) -> bool {
+impl TokenBucket {
+    /// Takes one token. Returns whether there was one; with zero `per_second` there never is.
+    pub(super) fn take(&mut self, per_second: u32, now: Instant) -> bool {
         let Some(price) = Duration::from_secs(1).checked_div(per_second) else { return false };
         let paid = self.0.map_or(now, |at| at.max(now)) + price;
         let allowed = paid - now <= Duration::from_secs(1);
@@ -24,11 +24,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_holds_so_many_and_no_more() {
-        let (mut rate, start) = (Rate::default(), Instant::now());
+    fn a_second_holds_as_many_tokens_as_its_rate_says() {
+        let (mut bucket, start) = (TokenBucket::default(), Instant::now());
         let mut count = |times: usize, at: u64| {
             let now = start + Duration::from_millis(at);
-            (0..times).filter(|_| rate.allows(10, now)).count()
+            (0..times).filter(|_| bucket.take(10, now)).count()
         };
         assert_eq!(count(30, 0), 10);
         assert_eq!(count(30, 250), 2, "a quarter of a second has passed");
@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_never() {
-        assert!(!Rate::default().allows(0, Instant::now()));
+    fn a_rate_of_zero_gives_nothing() {
+        assert!(!TokenBucket::default().take(0, Instant::now()));
     }
 }

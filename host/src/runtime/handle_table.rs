@@ -1,4 +1,4 @@
-//! The handles of one task: what each of its numbers stands for.
+//! The handles of one task: the grant behind each index.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,56 +7,56 @@ use wpool_abi::object::{MAX_HANDLES, ObjectError, Reply, Rights, without_rights}
 use crate::manager::{Grant, ObjectId, Stored};
 use wpool_wire::message::Granted;
 
-/// What a task was granted, in order: the numbers are places. It keeps all of it until it ends.
+/// The grants of a task, in the order in which it got them; a handle is an index. They stay until the task ends.
 #[derive(Default)]
-pub(super) struct Table {
+pub(super) struct HandleTable {
     grants: Vec<Grant>,
-    /// Where each stands, from the time on when more are added.
-    places: Option<HashMap<(ObjectId, Rights), u32>>,
+    /// The index of each grant; made when the first one is added.
+    indices: Option<HashMap<(ObjectId, Rights), u32>>,
 }
 
-impl Table {
+impl HandleTable {
     pub(super) fn new(grants: Vec<Grant>) -> Self {
-        Self { grants, places: None }
+        Self { grants, indices: None }
     }
 
-    /// What a number stands for.
-    pub(super) fn get(&self, number: u32) -> Result<&Grant, ObjectError> {
-        self.grants.get(number as usize).ok_or(ObjectError::BadHandle)
+    /// The grant at an index.
+    pub(super) fn get(&self, index: u32) -> Result<&Grant, ObjectError> {
+        self.grants.get(index as usize).ok_or(ObjectError::BadHandle)
     }
 
-    /// What these numbers stand for, with the rights that they leave.
-    pub(super) fn all(&self, numbers: impl IntoIterator<Item = u32>) -> Result<Vec<Grant>, ObjectError> {
-        let passed = |number| {
-            let (number, rights) = without_rights(number);
-            self.get(number).map(|grant| grant.narrowed(rights))
+    /// The grants at wire indices, each with the rights that the wire index leaves.
+    pub(super) fn all(&self, indices: impl IntoIterator<Item = u32>) -> Result<Vec<Grant>, ObjectError> {
+        let passed = |index| {
+            let (index, rights) = without_rights(index);
+            self.get(index).map(|grant| grant.narrowed(rights))
         };
-        numbers.into_iter().map(passed).collect()
+        indices.into_iter().map(passed).collect()
     }
 
-    /// How many there are.
+    /// The number of grants.
     pub(super) fn len(&self) -> usize {
         self.grants.len()
     }
 
-    /// Those from a place on.
-    pub(super) fn since(&self, place: usize) -> &[Grant] {
-        self.grants.get(place..).unwrap_or_default()
+    /// The grants from an index on.
+    pub(super) fn since(&self, first: usize) -> &[Grant] {
+        self.grants.get(first..).unwrap_or_default()
     }
 
-    /// Adds a grant, or finds that the task has it. Returns its number.
+    /// Adds a grant unless the task has it. Returns its index.
     pub(super) fn add(&mut self, grant: Grant) -> u32 {
         let grants = &self.grants;
-        let places =
-            self.places.get_or_insert_with(|| (0..).zip(grants).map(|(n, grant)| (key(grant), n)).collect());
+        let indices =
+            self.indices.get_or_insert_with(|| (0..).zip(grants).map(|(n, grant)| (key(grant), n)).collect());
         let next = u32::try_from(self.grants.len()).expect("its length is bounded");
-        *places.entry(key(&grant)).or_insert_with(|| {
+        *indices.entry(key(&grant)).or_insert_with(|| {
             self.grants.push(grant);
             next
         })
     }
 
-    /// Whether the task can have what comes with a reply, too.
+    /// Whether there is room for the grants that come with a reply.
     pub(super) fn has_room(&self, reply: &Reply<Stored>) -> bool {
         let grants: Vec<&Grant> = match reply {
             Reply::Items(items, _) => items.iter().flat_map(|item| &item.handles).collect(),
@@ -67,12 +67,12 @@ impl Table {
         self.have_room(&grants)
     }
 
-    /// Whether the task can have these, too.
+    /// Whether there is room for these grants.
     pub(super) fn have_room(&self, grants: &[&Grant]) -> bool {
         if self.grants.len() + grants.len() <= MAX_HANDLES {
             return true;
         }
-        // Those that it has already are looked for only where it matters.
+        // Grants that the task has already cost no room; they are looked for only where that matters.
         let known: HashSet<_> = self.grants.iter().map(key).collect();
         let new: HashSet<_> =
             grants.iter().map(|grant| key(grant)).filter(|key| !known.contains(key)).collect();
@@ -92,17 +92,19 @@ pub(super) fn granted(grant: &Grant) -> Granted {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use wpool_abi::object::with_rights;
 
     use super::*;
-    use crate::manager::Shape;
-    use crate::pool::objects::Objects;
+    use crate::manager::ObjectInit;
+    use crate::runtime::objects::SharedObjects;
 
     #[test]
-    fn a_grant_has_one_number_and_its_rights_another() {
-        let mut objects = Objects::new(0);
-        let [first, second] = [Shape::Event, Shape::Event].map(|shape| objects.make(shape));
-        let mut table = Table::new(vec![first.clone()]);
+    fn a_grant_has_one_index_and_with_other_rights_another() {
+        let mut objects = SharedObjects::new(0, Arc::default());
+        let [first, second] = [ObjectInit::Event, ObjectInit::Event].map(|shape| objects.make(shape));
+        let mut table = HandleTable::new(vec![first.clone()]);
         assert_eq!(table.add(second.clone()), 1);
         assert_eq!((table.add(first.clone()), table.add(second)), (0, 1));
         assert_eq!(table.add(first.narrowed(Rights::READ)), 2);
@@ -113,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_for_so_many_different_ones() {
-        let mut objects = Objects::new(0);
-        let mut table = Table::default();
+    fn there_is_room_for_max_handles_different_grants() {
+        let mut objects = SharedObjects::new(0, Arc::default());
+        let mut table = HandleTable::default();
         for _ in 0..MAX_HANDLES {
-            table.add(objects.make(Shape::Event));
+            table.add(objects.make(ObjectInit::Event));
         }
-        let (known, new) = (table.get(7).unwrap().clone(), objects.make(Shape::Event));
+        let (known, new) = (table.get(7).unwrap().clone(), objects.make(ObjectInit::Event));
         assert!(table.have_room(&[]) && table.have_room(&[&known, &known]));
         assert!(!table.have_room(&[&new]));
         let item = Stored { bytes: Vec::new(), handles: vec![known, new] };
@@ -127,10 +129,10 @@ mod tests {
     }
 
     #[test]
-    fn a_number_can_say_that_less_is_passed_on() {
-        let mut objects = Objects::new(0);
-        let table = Table::new(vec![objects.make(Shape::Event)]);
-        let passed = |number| table.all([number]).map(|grants| grants[0].rights);
+    fn a_wire_index_can_pass_fewer_rights_on() {
+        let mut objects = SharedObjects::new(0, Arc::default());
+        let table = HandleTable::new(vec![objects.make(ObjectInit::Event)]);
+        let passed = |index| table.all([index]).map(|grants| grants[0].rights);
         assert_eq!(passed(0), Ok(Rights::ALL));
         assert_eq!(passed(with_rights(0, Rights::READ)), Ok(Rights::READ));
         assert_eq!(passed(with_rights(0, Rights::WRITE)), Ok(Rights::WRITE));

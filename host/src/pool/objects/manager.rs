@@ -1,17 +1,17 @@
 //! `pool.manager()`: makes shared objects.
 
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use wpool_abi::object::{Item, Number as Form, ObjectError, Rights};
 use wpool_objects::Number;
 use wpool_schema::Schema;
 
-use super::core::Shared;
 use super::handle::Handle;
-use super::objects::{Action, Objects};
-use crate::manager::{Region, Shape, Stored};
+use crate::manager::{ObjectInit, SharedRegion, Stored};
+use crate::runtime::{BarrierAction, Runtime, SharedObjects};
 use wpool_wire::memory::{MemoryFile, SharedMemory};
 
 wpool_objects::aliases!(Handle);
@@ -34,24 +34,24 @@ wpool_objects::aliases!(Handle);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Manager {
-    shared: Weak<Shared>,
+    runtime: Weak<Runtime>,
 }
 
 impl Manager {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        Self { shared: Arc::downgrade(shared) }
+    pub(in crate::pool) fn new(runtime: &Arc<Runtime>) -> Self {
+        Self { runtime: Arc::downgrade(runtime) }
     }
 
     /// A handle on an object that is made now. Of a pool that is gone it is one on nothing.
-    pub(super) fn make(&self, shape: Shape) -> Handle {
-        let [grant] = self.with_objects(|objects| [objects.make(shape)]);
-        Handle::new(grant, &self.shared)
+    pub(super) fn make(&self, init: ObjectInit) -> Handle {
+        let [grant] = self.with_objects(|objects| [objects.make(init)]);
+        Handle::new(grant, &self.runtime)
     }
 
-    fn with_objects<T>(&self, act: impl FnOnce(&mut Objects) -> T) -> T {
-        match self.shared.upgrade() {
-            Some(shared) => shared.with(|core| act(&mut core.objects)),
-            None => act(&mut Objects::new(0)),
+    fn with_objects<T>(&self, act: impl FnOnce(&mut SharedObjects) -> T) -> T {
+        match self.runtime.upgrade() {
+            Some(runtime) => runtime.with(|state| act(state.objects())),
+            None => act(&mut SharedObjects::new(0, Arc::default())),
         }
     }
 
@@ -65,64 +65,64 @@ impl Manager {
         // Filling it may take its time, so nobody has to wait for that.
         let (memory, file) = create()
             .map_err(|error| ObjectError::Quota(format!("the system has no shared memory: {error}")))?;
-        let grant = self.with_objects(|objects| objects.add_memory(Region { memory, file }))?;
-        Ok(Handle::new(grant, &self.shared))
+        let grant = self.with_objects(|objects| objects.add_memory(SharedRegion { memory, file }))?;
+        Ok(Handle::new(grant, &self.runtime))
     }
 
     /// A queue in which so many values can wait, of 64 MiB together. Zero counts as one.
     pub fn queue<T: Schema>(&self, capacity: u64) -> Queue<T> {
-        let shape = Shape::Queue { capacity: Some(capacity.max(1)), requeue: false };
-        Queue::from_handle(self.make(shape))
+        let init = ObjectInit::Queue { capacity: Some(capacity.max(1)), requeue: false };
+        Queue::from_handle(self.make(init))
     }
 
     /// A queue in which so many values can wait, and which takes back what a task had taken that failed: each value
     /// is worked off by a task that succeeds, at least once. Zero counts as one.
     pub fn requeue<T: Schema>(&self, capacity: u64) -> Queue<T> {
-        let shape = Shape::Queue { capacity: Some(capacity.max(1)), requeue: true };
-        Queue::from_handle(self.make(shape))
+        let init = ObjectInit::Queue { capacity: Some(capacity.max(1)), requeue: true };
+        Queue::from_handle(self.make(init))
     }
 
     /// A queue in which any number of values can wait, up to 64 MiB.
     pub fn simple_queue<T: Schema>(&self) -> SimpleQueue<T> {
-        Queue::from_handle(self.make(Shape::Queue { capacity: None, requeue: false }))
+        Queue::from_handle(self.make(ObjectInit::Queue { capacity: None, requeue: false }))
     }
 
     /// The two ends of a pipe. With `duplex` both send and receive; else the first receives and the second sends, as
     /// Python has it.
     pub fn pipe<T: Schema>(&self, duplex: bool) -> (Connection<T>, Connection<T>) {
         let [a, b] =
-            self.with_objects(|objects| objects.make_pipe(duplex)).map(|end| Handle::new(end, &self.shared));
+            self.with_objects(|objects| objects.make_pipe(duplex)).map(|end| Handle::new(end, &self.runtime));
         (Connection::from_handle(a), Connection::from_handle(b))
     }
 
     /// A lock.
     pub fn lock(&self) -> Lock {
-        Lock::from_handle(self.make(Shape::Lock { reentrant: false }))
+        Lock::from_handle(self.make(ObjectInit::Lock { reentrant: false }))
     }
 
     /// A lock that its holder may take again.
     pub fn rlock(&self) -> RLock {
-        RLock::from_handle(self.make(Shape::Lock { reentrant: true }))
+        RLock::from_handle(self.make(ObjectInit::Lock { reentrant: true }))
     }
 
     /// A semaphore that so many can hold, and more when it is released more often.
     pub fn semaphore(&self, count: u64) -> Semaphore {
-        Semaphore::from_handle(self.make(Shape::Semaphore { count, bounded: false }))
+        Semaphore::from_handle(self.make(ObjectInit::Semaphore { count, bounded: false }))
     }
 
     /// A semaphore that so many can hold, and never more.
     pub fn bounded_semaphore(&self, count: u64) -> BoundedSemaphore {
-        Semaphore::from_handle(self.make(Shape::Semaphore { count, bounded: true }))
+        Semaphore::from_handle(self.make(ObjectInit::Semaphore { count, bounded: true }))
     }
 
     /// A condition, with a lock of its own.
     pub fn condition(&self) -> Condition {
-        Condition::from_handle(self.make(Shape::Condition))
+        Condition::from_handle(self.make(ObjectInit::Condition))
     }
 
     /// An event that is not set.
     pub fn event(&self) -> Event {
-        Event::from_handle(self.make(Shape::Event))
+        Event::from_handle(self.make(ObjectInit::Event))
     }
 
     /// A barrier that so many pass together. Zero counts as one.
@@ -139,30 +139,35 @@ impl Manager {
     /// before any of them goes on. It is called on the thread of the pool's callbacks, so a callback must not wait at
     /// such a barrier; if it panics, the barrier is broken. No parties count as one.
     pub fn barrier_with(&self, parties: u32, action: impl FnMut() + Send + 'static) -> Barrier {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.callbacks().start();
+        if let Some(runtime) = self.runtime.upgrade() {
+            runtime.start_callbacks();
         }
         self.make_barrier(parties, None, Some(Arc::new(Mutex::new(action))))
     }
 
-    fn make_barrier(&self, parties: u32, patience: Option<Duration>, action: Option<Action>) -> Barrier {
-        let make = |objects: &mut Objects| objects.make_barrier(parties.max(1), patience, action);
-        Barrier::from_handle(Handle::new(self.with_objects(make), &self.shared))
+    fn make_barrier(
+        &self,
+        parties: u32,
+        timeout: Option<Duration>,
+        action: Option<BarrierAction>,
+    ) -> Barrier {
+        let make = |objects: &mut SharedObjects| objects.make_barrier(parties.max(1), timeout, action);
+        Barrier::from_handle(Handle::new(self.with_objects(make), &self.runtime))
     }
 
     /// An empty dictionary, for 64 MiB of keys and values.
     pub fn dict<K: Schema, V: Schema>(&self) -> Dict<K, V> {
-        Dict::from_handle(self.make(Shape::Dict))
+        Dict::from_handle(self.make(ObjectInit::Dict))
     }
 
     /// An empty namespace.
     pub fn namespace(&self) -> Namespace {
-        Namespace::from_handle(self.make(Shape::Namespace))
+        Namespace::from_handle(self.make(ObjectInit::Namespace))
     }
 
     /// An empty list, for 64 MiB of values.
     pub fn list<T: Schema>(&self) -> List<T> {
-        List::from_handle(self.make(Shape::List))
+        List::from_handle(self.make(ObjectInit::List))
     }
 
     /// An array of these values.
@@ -174,7 +179,7 @@ impl Manager {
         values: impl IntoIterator<Item = &'v T>,
     ) -> Result<Array<T>, ObjectError> {
         let values = values.into_iter().map(stored).collect::<Result<_, _>>()?;
-        Ok(Array::from_handle(self.make(Shape::Array { values })))
+        Ok(Array::from_handle(self.make(ObjectInit::Array { values })))
     }
 
     /// One value.
@@ -183,7 +188,7 @@ impl Manager {
     /// If it cannot be written.
     pub fn value<T: Serialize + Schema>(&self, value: &T) -> Result<Value<T>, ObjectError> {
         let value = stored(value)?;
-        Ok(Value::from_handle(self.make(Shape::Value { value })))
+        Ok(Value::from_handle(self.make(ObjectInit::Value { value })))
     }
 
     /// So many zeros in memory that the host and all workers map: to read or change them takes no message.

@@ -1,12 +1,16 @@
 //! All results of a map together: one list, or the first error, when every task has ended.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
 use serde::de::DeserializeOwned;
 
-use super::future::{Completed, NotYet};
+use super::decode::decode;
+use super::future::NotYet;
 use crate::error::TaskError;
+use crate::runtime::cell::wait_until;
+use crate::runtime::{Completed, Runtime};
 
 /// One item of a map has failed, the first in the order of the inputs. The others have ended, too.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -32,21 +36,15 @@ struct State<R> {
     ended: Condvar,
 }
 
-impl<R> State<R> {
-    fn lock(&self) -> MutexGuard<'_, Outcome<R>> {
-        // Nothing that can panic runs under this lock.
-        self.result.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The values of results, or the first error.
 pub(super) fn all<R: DeserializeOwned>(
     results: impl IntoIterator<Item = Completed>,
+    runtime: &Weak<Runtime>,
 ) -> Result<Vec<R>, MapError> {
     let mut failed = None;
     let mut values = Vec::new();
     for (index, completed) in results.into_iter().enumerate() {
-        match completed.decode() {
+        match decode(&completed, runtime) {
             Ok(value) => values.push(value),
             Err(error) => drop(failed.get_or_insert(MapError { index, error })),
         }
@@ -55,32 +53,33 @@ pub(super) fn all<R: DeserializeOwned>(
 }
 
 impl<R: DeserializeOwned + Send + Sync + 'static> MapFuture<R> {
-    /// A future, and what settles it and then calls back.
+    /// A future, and what completes it and then calls back.
     pub(super) fn new(
+        runtime: &Weak<Runtime>,
         callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,
     ) -> (Self, impl FnOnce(Vec<Completed>) + Send + 'static) {
         let state = Arc::new(State { result: Mutex::new(None), ended: Condvar::new() });
-        let settled = Arc::clone(&state);
-        let settle = move |results| {
-            let result = Arc::new(all(results));
-            // The result is visible before anybody is called back, and a callback may take its time.
-            *settled.lock() = Some(Arc::clone(&result));
-            settled.ended.notify_all();
+        let (completed, runtime) = (Arc::clone(&state), Weak::clone(runtime));
+        let complete = move |results| {
+            let result = Arc::new(all(results, &runtime));
+            // The result is visible before the callback runs, which may take its time.
+            *completed.result.lock() = Some(Arc::clone(&result));
+            completed.ended.notify_all();
             callback(&result);
         };
-        (Self { state }, settle)
+        (Self { state }, complete)
     }
 }
 
 impl<R> MapFuture<R> {
     /// Whether all tasks have ended.
     pub fn ready(&self) -> bool {
-        self.state.lock().is_some()
+        self.state.result.lock().is_some()
     }
 
     /// Whether all tasks have ended with a value. None while they have not ended.
     pub fn successful(&self) -> Option<bool> {
-        self.state.lock().as_ref().map(|result| result.is_ok())
+        self.state.result.lock().as_ref().map(|result| result.is_ok())
     }
 
     /// Waits until all tasks have ended, at most so long. False if they have not.
@@ -89,17 +88,7 @@ impl<R> MapFuture<R> {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> Option<Arc<Result<Vec<R>, MapError>>> {
-        let mut result = self.state.lock();
-        while result.is_none() {
-            result = match deadline {
-                None => self.state.ended.wait(result).unwrap_or_else(PoisonError::into_inner),
-                Some(at) => {
-                    let left = at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-                    self.state.ended.wait_timeout(result, left).unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-        result.clone()
+        wait_until(&self.state.ended, &mut self.state.result.lock(), deadline, |result| result.clone())
     }
 }
 

@@ -11,11 +11,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_schema::Schema;
 
-use super::builder::GuestSettings;
-use super::future::{Completed, TaskFuture};
-use super::{Pool, PoolBuilder};
+use super::future::TaskFuture;
+use super::pool::Pool;
+use super::settings::GuestSettings;
 use crate::error::{ProcessError, TaskError, WorkerExit};
 use crate::guest::Guest;
+use crate::runtime::Completed;
 
 /// A process that runs one task of a guest and ends.
 ///
@@ -79,7 +80,7 @@ impl ProcessBuilder {
         arguments: &A,
     ) -> Result<Process<R>, ProcessError> {
         let settings = self.settings.retries(0);
-        let pool = PoolBuilder::new(self.guest)
+        let pool = Pool::builder(self.guest)
             .guest_settings(settings)
             .workers(1)
             .min_workers(0)
@@ -104,19 +105,19 @@ impl<R> Process<R> {
 
     /// The number of the process; none before it has started and after it has ended.
     pub fn pid(&self) -> Option<u32> {
-        self.pool.shared.pids().first().copied()
+        self.pool.runtime().pids().first().copied()
     }
 
     /// Whether the process has not ended.
     pub fn is_alive(&self) -> bool {
-        !self.pool.shared.wait_finished(Duration::ZERO)
+        !self.pool.runtime().wait_finished(Duration::ZERO)
     }
 
     /// Waits for the end of the process, at most so long; `None` is for ever, zero looks without waiting. False if
     /// it has not ended.
     pub fn join(&self, timeout: impl Into<Option<Duration>>) -> bool {
         match timeout.into() {
-            Some(timeout) => self.pool.shared.wait_finished(timeout),
+            Some(timeout) => self.pool.runtime().wait_finished(timeout),
             None => {
                 // It is closed, so this cannot fail.
                 let _closed = self.pool.join();
@@ -153,7 +154,7 @@ impl<R> Process<R> {
 
     fn signal(&self, signal: Signal) {
         self.sent.store(signal.as_raw(), Ordering::Relaxed);
-        self.pool.shared.signal(signal);
+        self.pool.runtime().signal(signal);
         // If it has not begun yet, now it need not.
         self.future.cancel();
     }
@@ -185,7 +186,7 @@ impl<R: DeserializeOwned> Process<R> {
 /// The sentinel: it can be read when the process has ended, so it can be waited for together with other descriptors.
 impl<R> AsFd for Process<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pool.shared.sentinel()
+        self.pool.runtime().sentinel()
     }
 }
 

@@ -3,19 +3,20 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use wpool_abi::object::{Call, Item, Kind, Number, ObjectError, Patience, Reply, Rights};
+use parking_lot::{Mutex, MutexGuard};
+use wpool_abi::object::{Call, Item, Kind, Number, ObjectError, Reply, Rights, Wait};
 use wpool_abi::{HandleType, Type, TypeIndex};
 use wpool_objects::Handle as _;
 
 use super::handle::Handle;
 use super::manager::Manager;
-use super::task::RawArguments;
 use crate::guest::Signature;
 use crate::guest::description::{Types, same_type};
 use crate::guest::json::{self, JsonError, ValueError};
-use crate::manager::{Shape, Stored};
+use crate::manager::{ObjectInit, Stored};
+use crate::pool::task::RawArguments;
 
 /// What a named object is made as. The types of what it holds are those of the first parameter that it is passed to.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,17 +60,19 @@ impl ObjectSpec {
     }
 
     /// The object, if it can be made before anybody knows what it holds.
-    fn shape(&self) -> Option<Shape> {
+    fn shape(&self) -> Option<ObjectInit> {
         match *self {
             ObjectSpec::Queue(capacity) => {
-                Some(Shape::Queue { capacity: capacity.map(|capacity| capacity.max(1)), requeue: false })
+                Some(ObjectInit::Queue { capacity: capacity.map(|capacity| capacity.max(1)), requeue: false })
             }
-            ObjectSpec::Dict => Some(Shape::Dict),
-            ObjectSpec::List => Some(Shape::List),
-            ObjectSpec::Event => Some(Shape::Event),
-            ObjectSpec::Lock => Some(Shape::Lock { reentrant: false }),
-            ObjectSpec::Semaphore(count) => Some(Shape::Semaphore { count, bounded: false }),
-            ObjectSpec::Barrier(parties) => Some(Shape::Barrier { parties: parties.max(1), acts: false }),
+            ObjectSpec::Dict => Some(ObjectInit::Dict),
+            ObjectSpec::List => Some(ObjectInit::List),
+            ObjectSpec::Event => Some(ObjectInit::Event),
+            ObjectSpec::Lock => Some(ObjectInit::Lock { reentrant: false }),
+            ObjectSpec::Semaphore(count) => Some(ObjectInit::Semaphore { count, bounded: false }),
+            ObjectSpec::Barrier(parties) => {
+                Some(ObjectInit::Barrier { parties: parties.max(1), acts: false })
+            }
             ObjectSpec::Value(_) | ObjectSpec::SharedArray(_) | ObjectSpec::Broadcast(_) => None,
         }
     }
@@ -166,8 +169,7 @@ struct Holds {
 
 impl NamedObjects {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing is changed halfway where something can panic.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// Declares an object.
@@ -252,7 +254,7 @@ impl NamedObjects {
         const MANY: u32 = 1000;
         self.check_queue(name)?;
         let (Some(handle), _) = self.known(name)? else { return Ok(false) };
-        let items = match handle.call(Call::Get(MANY), Patience::Ever) {
+        let items = match handle.call(Call::Get(MANY), Wait::Forever) {
             Ok(Reply::Items(items, _)) => items,
             Ok(_) => Vec::new(),
             Err(ObjectError::Closed | ObjectError::PoolClosed) => return Ok(false),
@@ -381,7 +383,7 @@ impl Inner {
                 let mut bytes = Vec::new();
                 json::value_from_json(types, item, text.as_bytes(), &mut bytes)
                     .map_err(|error| format!("the first value of `{name}`: {error}"))?;
-                Ok(manager.make(Shape::Value { value: Stored { bytes, handles: Vec::new() } }))
+                Ok(manager.make(ObjectInit::Value { value: Stored { bytes, handles: Vec::new() } }))
             }
             ObjectSpec::SharedArray(len) => match number_of(types.get(item)) {
                 Some(form) => manager.make_array(form, *len),
@@ -421,7 +423,7 @@ fn contents(handle: &Handle, holds: &Holds) -> Result<Vec<u8>, ObjectError> {
         handle.shared_read(0, &mut numbers)?;
         return Ok(json::numbers_in_postcard(form, &numbers));
     }
-    let parts = match handle.call(Call::All, Patience::Never) {
+    let parts = match handle.call(Call::All, Wait::NonBlocking) {
         Ok(Reply::Items(items, _)) => items.into_iter().map(|item| vec![item.bytes]).collect(),
         Ok(Reply::Entries(entries)) => entries.into_iter().map(|(key, item)| vec![key, item.bytes]).collect(),
         Err(ObjectError::WrongKind) => waiting(handle)?.into_iter().map(|item| vec![item.bytes]).collect(),
@@ -439,7 +441,7 @@ fn contents(handle: &Handle, holds: &Holds) -> Result<Vec<u8>, ObjectError> {
 
 /// Takes everything out of a queue that is there now.
 fn waiting(handle: &Handle) -> Result<Vec<Item<Handle>>, ObjectError> {
-    match handle.call(Call::Get(u32::MAX), Patience::Never) {
+    match handle.call(Call::Get(u32::MAX), Wait::NonBlocking) {
         Ok(Reply::Items(items, _)) => Ok(items),
         Ok(_) | Err(ObjectError::Empty | ObjectError::Closed) => Ok(Vec::new()),
         Err(error) => Err(error),

@@ -1,0 +1,28 @@
+//! Turns the bytes of a result into a value, and the grants in it into handles.
+
+use std::sync::Weak;
+
+use serde::de::DeserializeOwned;
+
+use super::objects::handle::Handle;
+use crate::error::TaskError;
+use crate::runtime::{Completed, Runtime};
+
+/// The value of a typed task.
+pub(super) fn decode<R: DeserializeOwned>(
+    completed: &Completed,
+    runtime: &Weak<Runtime>,
+) -> Result<R, TaskError> {
+    let bytes = completed.result.as_deref().map_err(TaskError::clone)?;
+    let read = || match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(TaskError::BadResult { message: format!("{} bytes are left over", rest.len()) }),
+        Err(error) => Err(TaskError::BadResult { message: error.to_string() }),
+    };
+    let grants = completed.grants.as_slice();
+    if grants.is_empty() {
+        return read();
+    }
+    let handles = grants.iter().map(|grant| Handle::new(grant.clone(), runtime)).collect();
+    <Handle as wpool_objects::Handle>::receiving(handles, read)
+}

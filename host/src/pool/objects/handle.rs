@@ -1,0 +1,208 @@
+//! The host's handles on shared objects, and how its threads and `.await`s call by them.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
+use wpool_objects::Luggage;
+
+use crate::manager::{Answer, Grant, Owner, SharedRegion, Stored, Ticket};
+use crate::runtime::cell::object_call::ObjectCall;
+use crate::runtime::{HostCalled, Runtime, until};
+
+/// A handle on an object of a pool. The typed objects are made of handles; by itself a handle can do nothing.
+#[derive(Clone)]
+pub struct Handle {
+    /// `None` only while the handle is dropped.
+    grant: Option<Grant>,
+    runtime: Weak<Runtime>,
+    /// The owner of calls by this handle; `None` is the calling thread.
+    owner: Option<u64>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Handle").field(&self.grant.as_ref().map(Grant::id)).finish()
+    }
+}
+
+impl Handle {
+    pub(in crate::pool) fn new(grant: Grant, runtime: &Weak<Runtime>) -> Self {
+        Self { grant: Some(grant), runtime: Weak::clone(runtime), owner: None }
+    }
+
+    fn used_as(&self, owner: u64) -> Self {
+        Self { grant: self.grant.clone(), runtime: Weak::clone(&self.runtime), owner: Some(owner) }
+    }
+
+    fn runtime(&self) -> Result<Arc<Runtime>, ObjectError> {
+        self.runtime.upgrade().ok_or(ObjectError::PoolClosed)
+    }
+
+    fn grant(&self) -> &Grant {
+        self.grant.as_ref().expect("it is there until it is dropped")
+    }
+
+    /// The grant, to travel with a value.
+    pub(in crate::pool) fn to_grant(&self) -> Grant {
+        self.grant().clone()
+    }
+
+    fn region(&self) -> Result<&SharedRegion, ObjectError> {
+        self.grant().region().ok_or(ObjectError::WrongKind)
+    }
+
+    fn region_to_change(&self) -> Result<&SharedRegion, ObjectError> {
+        if self.grant().rights.contain(Rights::WRITE) { self.region() } else { Err(ObjectError::NoRight) }
+    }
+
+    fn to_reply(&self, answer: Answer) -> Result<Reply<Item<Self>>, ObjectError> {
+        let runtime = &self.runtime;
+        let handles = |item: Stored| Item {
+            bytes: item.bytes,
+            handles: item.handles.into_iter().map(|grant| Self::new(grant, runtime)).collect(),
+        };
+        answer.map(|reply| reply.map(handles))
+    }
+}
+
+fn stored(item: Item<Handle>) -> Stored {
+    Item { bytes: item.bytes, handles: item.handles.iter().map(Handle::to_grant).collect() }
+}
+
+fn to_stored(call: Call<Item<Handle>>) -> Call<Stored> {
+    call.try_map(|item| Ok::<_, std::convert::Infallible>(stored(item)))
+        .unwrap_or_else(|never| match never {})
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.grant = None;
+        if let Some(runtime) = self.runtime.upgrade() {
+            runtime.remove_released();
+        }
+    }
+}
+
+/// The id of the next thread or `.await`.
+fn next_owner() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+fn thread_owner() -> u64 {
+    OWNER.with(|owner| *owner)
+}
+
+thread_local! {
+    static OWNER: u64 = next_owner();
+    static LUGGAGE: Luggage<Handle> = const { Luggage::new() };
+}
+
+impl wpool_objects::Handle for Handle {
+    fn call(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError> {
+        let runtime = self.runtime()?;
+        let wait = until(wait, self.grant().timeout(), Instant::now());
+        let owner = Owner::Host(self.owner.unwrap_or_else(thread_owner));
+        let called = runtime.with(|state| state.host_call(owner, self.grant(), to_stored(call), wait, false));
+        let (ticket, call) = match called {
+            HostCalled::Answered(answer) => return self.to_reply(answer),
+            HostCalled::Waits(ticket, call) => (ticket, call),
+        };
+        runtime.call_driver();
+        // A thread keeps its own time.
+        let deadline = match wait {
+            Wait::Timeout(at) => Some(at),
+            Wait::NonBlocking | Wait::Forever => None,
+        };
+        let answer = call.wait(deadline).or_else(|| {
+            runtime.with(|state| state.objects().time_out(ticket));
+            call.wait(None)
+        });
+        self.to_reply(answer.unwrap_or(Err(ObjectError::PoolClosed)))
+    }
+
+    fn post(&self, call: Call<Item<Self>>) -> Result<(), ObjectError> {
+        self.call(call, Wait::Forever).map(drop)
+    }
+
+    async fn call_async(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError> {
+        let runtime = self.runtime()?;
+        let wait = until(wait, self.grant().timeout(), Instant::now());
+        let owner = Owner::Host(self.owner.unwrap_or_else(next_owner));
+        match runtime.with(|state| state.host_call(owner, self.grant(), to_stored(call), wait, true)) {
+            HostCalled::Answered(answer) => self.to_reply(answer),
+            HostCalled::Waits(ticket, call) => {
+                runtime.call_driver();
+                let answer = Awaited { runtime: Weak::clone(&self.runtime), ticket, call }.await;
+                self.to_reply(answer)
+            }
+        }
+    }
+
+    fn shared_size(&self) -> Result<u64, ObjectError> {
+        Ok(self.region()?.memory.len() as u64)
+    }
+
+    fn shared_read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError> {
+        self.region()?.memory.read(at, into)
+    }
+
+    fn shared_write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError> {
+        self.region_to_change()?.memory.write(at, bytes)
+    }
+
+    fn shared_add(&self, at: u64, number: u64) -> Result<u64, ObjectError> {
+        self.region_to_change()?.memory.add(at, number)
+    }
+
+    fn now() -> Option<Duration> {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Some(START.elapsed())
+    }
+
+    fn bound(&self) -> Self {
+        self.used_as(self.owner.unwrap_or_else(thread_owner))
+    }
+
+    fn detached(&self) -> Self {
+        self.used_as(next_owner())
+    }
+
+    fn narrowed(&self, rights: Rights) -> Self {
+        Self::new(self.grant().narrowed(rights), &self.runtime)
+    }
+
+    fn luggage<T>(act: impl FnOnce(&Luggage<Self>) -> T) -> T {
+        LUGGAGE.with(act)
+    }
+}
+
+/// A call that is awaited. Dropped early it waits no more, and what it was given already is given back.
+struct Awaited {
+    runtime: Weak<Runtime>,
+    ticket: Ticket,
+    call: Arc<ObjectCall>,
+}
+
+impl Future for Awaited {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        self.call.poll(context.waker()).map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        let Some(runtime) = self.runtime.upgrade() else { return };
+        runtime.with(|state| state.objects().abandon(self.ticket));
+        let answer = self.call.abandon();
+        runtime.give_back(&self.call, answer);
+    }
+}

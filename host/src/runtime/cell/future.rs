@@ -1,0 +1,147 @@
+//! The cell of one future: the task's end, and who is told of it.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use parking_lot::{Condvar, Mutex};
+
+use super::super::callbacks::{Callback, Callbacks};
+use super::super::completed::Completed;
+use super::wait_until;
+
+/// What the pool and all clones of one future share.
+#[derive(Default)]
+pub(crate) struct FutureCell {
+    inner: Mutex<Inner>,
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    completed: Option<Arc<Completed>>,
+    wakers: Vec<Waker>,
+    callbacks: Vec<Callback>,
+    /// Threads that wait for the first of several futures, each with the index of this one among them.
+    watchers: Vec<(usize, Sender<usize>)>,
+}
+
+impl FutureCell {
+    /// Stores how the task has ended, then tells threads, wakers, watchers and callbacks, so that each of them sees it.
+    pub(crate) fn complete(&self, completed: Completed, callbacks: &Callbacks) {
+        let mut inner = self.inner.lock();
+        debug_assert!(inner.completed.is_none(), "a task ends once");
+        inner.completed = Some(Arc::new(completed));
+        let (wakers, watchers) = (std::mem::take(&mut inner.wakers), std::mem::take(&mut inner.watchers));
+        let called_back = std::mem::take(&mut inner.callbacks);
+        drop(inner);
+        self.ended.notify_all();
+        for (index, watcher) in watchers {
+            // A watcher that is gone waits for nothing.
+            let _gone = watcher.send(index);
+        }
+        wakers.into_iter().for_each(Waker::wake);
+        called_back.into_iter().for_each(|callback| callbacks.call(callback));
+    }
+
+    /// Whether the task has ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.inner.lock().completed.is_some()
+    }
+
+    /// Applies `look` to how the task has ended; `None` while it has not.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Completed) -> T) -> Option<T> {
+        self.inner.lock().completed.as_deref().map(look)
+    }
+
+    /// Waits for the end of the task; `None` if it has not come by the deadline.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<Arc<Completed>> {
+        wait_until(&self.ended, &mut self.inner.lock(), deadline, |inner| inner.completed.clone())
+    }
+
+    /// How the task has ended; while it has not, `waker` is woken when it does.
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<Arc<Completed>> {
+        let mut inner = self.inner.lock();
+        if inner.completed.is_none() && !inner.wakers.iter().any(|known| known.will_wake(waker)) {
+            inner.wakers.push(waker.clone());
+        }
+        inner.completed.clone()
+    }
+
+    /// Has `callback` called when the task ends. If it has ended the callback is handed back.
+    pub(crate) fn add_callback(&self, callback: Callback) -> Option<Callback> {
+        let mut inner = self.inner.lock();
+        if inner.completed.is_some() {
+            return Some(callback);
+        }
+        inner.callbacks.push(callback);
+        None
+    }
+
+    /// Sends `index` to `watcher` when the task has ended; at once if it has.
+    pub(crate) fn watch(&self, index: usize, watcher: &Sender<usize>) {
+        let mut inner = self.inner.lock();
+        if inner.completed.is_none() {
+            inner.watchers.push((index, watcher.clone()));
+        } else {
+            drop(inner);
+            let _gone = watcher.send(index);
+        }
+    }
+
+    /// Ends what [`watch`](Self::watch) began.
+    pub(crate) fn unwatch(&self, watcher: &Sender<usize>) {
+        self.inner.lock().watchers.retain(|(_, other)| !other.same_channel(watcher));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::TaskError;
+
+    fn cancelled() -> Completed {
+        Completed::failed(TaskError::Cancelled)
+    }
+
+    #[test]
+    fn the_end_reaches_threads_watchers_and_callbacks() {
+        let (cell, callbacks) = (FutureCell::default(), Callbacks::default());
+        let (sender, watched) = crossbeam_channel::unbounded();
+        let (called, calls) = mpsc::channel();
+        cell.watch(3, &sender);
+        assert!(cell.add_callback(Box::new(move || called.send(()).unwrap())).is_none());
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| cell.wait(None).is_some());
+            cell.complete(cancelled(), &callbacks);
+            assert!(waiter.join().unwrap());
+        });
+        assert_eq!(watched.try_recv(), Ok(3));
+        calls.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+
+    #[test]
+    fn whoever_comes_late_is_told_at_once() {
+        let (cell, callbacks) = (FutureCell::default(), Callbacks::default());
+        cell.complete(cancelled(), &callbacks);
+        let (sender, watched) = crossbeam_channel::unbounded();
+        cell.watch(5, &sender);
+        assert_eq!(watched.try_recv(), Ok(5));
+        assert!(cell.add_callback(Box::new(|| {})).is_some(), "the callback is handed back");
+        assert!(cell.poll(Waker::noop()).is_some());
+    }
+
+    #[test]
+    fn a_watcher_that_leaves_hears_nothing() {
+        let (cell, callbacks) = (FutureCell::default(), Callbacks::default());
+        let (sender, watched) = crossbeam_channel::unbounded();
+        cell.watch(0, &sender);
+        cell.unwatch(&sender);
+        cell.complete(cancelled(), &callbacks);
+        assert!(watched.try_recv().is_err());
+    }
+}

@@ -1,0 +1,240 @@
+//! The cell of one map: results that have arrived and were not taken yet.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::super::completed::Completed;
+use super::wait_until;
+use crate::error::TaskError;
+
+/// Results of a map, in the order of the inputs or in that of their arrival.
+pub(crate) struct MapCell {
+    inner: Mutex<Inner>,
+    arrived: Condvar,
+}
+
+struct Inner {
+    ordered: bool,
+    /// Ordered: the results from index `base` on, `None` for those that are missing. Unordered: in order of arrival.
+    results: VecDeque<Option<(u64, Completed)>>,
+    base: u64,
+    /// No more results will come.
+    aborted: bool,
+    /// The `.await` of the next result.
+    waker: Option<Waker>,
+    /// Takes all results together, and their number.
+    whole: Option<(u64, Whole)>,
+}
+
+/// Takes all results of a map, in the order of the inputs.
+pub(crate) type Whole = Box<dyn FnOnce(Vec<Completed>) + Send>;
+
+impl MapCell {
+    pub(crate) fn new(ordered: bool) -> Self {
+        let inner =
+            Inner { ordered, results: VecDeque::new(), base: 0, aborted: false, waker: None, whole: None };
+        Self { inner: Mutex::new(inner), arrived: Condvar::new() }
+    }
+
+    /// Takes results in until it is dropped; then the reader is woken.
+    pub(crate) fn arrivals(&self) -> Arrivals<'_> {
+        Arrivals { inner: self.inner.lock(), arrived: &self.arrived }
+    }
+
+    /// Tells the reader that no more results will come: the missing ones are failures.
+    pub(crate) fn abort(&self) {
+        let mut arrivals = self.arrivals();
+        arrivals.inner.aborted = true;
+        if let Some((total, _)) = arrivals.inner.whole {
+            for index in arrivals.inner.missing(total) {
+                arrivals.push(index, Completed::failed(TaskError::PoolClosed));
+            }
+        }
+        let waker = arrivals.inner.waker.take();
+        drop(arrivals);
+        self.arrived.notify_all();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Has `whole` called with all `total` results when they have arrived; it may be at once.
+    pub(crate) fn when_whole(&self, total: u64, whole: Whole) {
+        self.arrivals().inner.whole = Some((total, whole));
+    }
+
+    /// Moves the results that are next to `ready`, without waiting.
+    pub(crate) fn take(&self, ready: &mut VecDeque<(u64, Completed)>) {
+        self.inner.lock().move_ready(ready);
+    }
+
+    /// Moves the results that are next to `ready`, and waits until there is one, at most until the deadline.
+    pub(crate) fn wait(&self, ready: &mut VecDeque<(u64, Completed)>, deadline: Option<Instant>) {
+        let mut inner = self.inner.lock();
+        // A deadline that has passed leaves `ready` empty.
+        let _late = wait_until(&self.arrived, &mut inner, deadline, |inner| {
+            inner.move_ready_or_fail(ready);
+            (!ready.is_empty()).then_some(())
+        });
+    }
+
+    /// Moves the results that are next to `ready`; if there is none `waker` is woken when one arrives.
+    #[cfg_attr(not(feature = "stream"), expect(dead_code, reason = "only a stream waits like this"))]
+    pub(crate) fn poll(&self, ready: &mut VecDeque<(u64, Completed)>, waker: &Waker) {
+        let mut inner = self.inner.lock();
+        inner.move_ready_or_fail(ready);
+        if ready.is_empty() {
+            inner.waker = Some(waker.clone());
+        }
+    }
+}
+
+impl Inner {
+    /// The indices below `total` without a result.
+    fn missing(&self, total: u64) -> Vec<u64> {
+        let has = |index: u64| {
+            let offset = usize::try_from(index - self.base).unwrap_or(usize::MAX);
+            matches!(self.results.get(offset), Some(Some(_)))
+        };
+        (self.base..total).filter(|index| !has(*index)).collect()
+    }
+
+    /// All results, if they are wanted together and have arrived.
+    fn take_whole(&mut self) -> Option<(Whole, Vec<Completed>)> {
+        let (total, _) = self.whole.as_ref()?;
+        if (self.results.len() as u64) < *total || !self.results.iter().all(Option::is_some) {
+            return None;
+        }
+        let (_, whole) = self.whole.take()?;
+        let results = self.results.drain(..).flatten().map(|(_, completed)| completed).collect();
+        Some((whole, results))
+    }
+
+    fn move_ready(&mut self, ready: &mut VecDeque<(u64, Completed)>) {
+        while let Some(Some(_)) = self.results.front() {
+            ready.extend(self.results.pop_front().flatten());
+            self.base += 1;
+        }
+    }
+
+    /// As [`move_ready`](Self::move_ready); after an abort the next result that is missing is a failure.
+    fn move_ready_or_fail(&mut self, ready: &mut VecDeque<(u64, Completed)>) {
+        self.move_ready(ready);
+        if ready.is_empty() && self.aborted {
+            ready.push_back((self.base, Completed::failed(TaskError::PoolClosed)));
+            self.results.pop_front();
+            self.base += 1;
+        }
+    }
+}
+
+/// Results on their way into a map's cell, under one lock.
+pub(crate) struct Arrivals<'a> {
+    inner: MutexGuard<'a, Inner>,
+    arrived: &'a Condvar,
+}
+
+impl Arrivals<'_> {
+    pub(crate) fn push(&mut self, index: u64, completed: Completed) {
+        let inner = &mut *self.inner;
+        if !inner.ordered {
+            inner.results.push_back(Some((index, completed)));
+            return;
+        }
+        let offset = usize::try_from(index - inner.base).expect("a map holds as many results as memory");
+        if inner.results.len() <= offset {
+            inner.results.resize_with(offset + 1, || None);
+        }
+        inner.results[offset] = Some((index, completed));
+    }
+}
+
+impl Drop for Arrivals<'_> {
+    fn drop(&mut self) {
+        if self.inner.whole.is_some()
+            && let Some((whole, results)) = self.inner.take_whole()
+        {
+            return whole(results);
+        }
+        if !matches!(self.inner.results.front(), Some(Some(_))) {
+            return;
+        }
+        self.arrived.notify_all();
+        if let Some(waker) = self.inner.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn value(byte: u8) -> Completed {
+        Completed { result: Ok(vec![byte]), ..Completed::failed(TaskError::Cancelled) }
+    }
+
+    fn indices(ready: &VecDeque<(u64, Completed)>) -> Vec<u64> {
+        ready.iter().map(|(index, _)| *index).collect()
+    }
+
+    #[test]
+    fn an_ordered_map_gives_results_in_the_order_of_the_inputs() {
+        let (cell, mut ready) = (MapCell::new(true), VecDeque::new());
+        cell.arrivals().push(1, value(1));
+        cell.take(&mut ready);
+        assert!(ready.is_empty(), "the first is missing");
+        cell.arrivals().push(0, value(0));
+        cell.take(&mut ready);
+        assert_eq!(indices(&ready), [0, 1]);
+    }
+
+    #[test]
+    fn an_unordered_map_gives_results_as_they_arrive() {
+        let (cell, mut ready) = (MapCell::new(false), VecDeque::new());
+        for index in [2, 0, 1] {
+            cell.arrivals().push(index, value(9));
+        }
+        cell.wait(&mut ready, None);
+        assert_eq!(indices(&ready), [2, 0, 1]);
+    }
+
+    #[test]
+    fn all_results_are_handed_over_once_whenever_they_are_asked_for() {
+        for early in [true, false] {
+            let cell = MapCell::new(true);
+            let (sender, results) = mpsc::channel();
+            let whole: Whole = Box::new(move |results| sender.send(results.len()).unwrap());
+            if early {
+                cell.when_whole(2, whole);
+                (0..2).for_each(|index| cell.arrivals().push(index, value(0)));
+            } else {
+                (0..2).for_each(|index| cell.arrivals().push(index, value(0)));
+                cell.when_whole(2, whole);
+            }
+            assert_eq!(results.try_recv(), Ok(2));
+            assert!(results.try_recv().is_err());
+        }
+    }
+
+    #[test]
+    fn an_abort_fails_what_is_missing_and_nothing_else() {
+        let (cell, mut ready) = (MapCell::new(true), VecDeque::new());
+        cell.arrivals().push(1, value(1));
+        cell.abort();
+        cell.wait(&mut ready, None);
+        assert!(matches!(&ready[0], (0, Completed { result: Err(TaskError::PoolClosed), .. })));
+        cell.wait(&mut ready, None);
+        assert_eq!(indices(&ready), [0, 1]);
+        let (cell, (sender, results)) = (MapCell::new(true), mpsc::channel());
+        cell.arrivals().push(1, value(1));
+        cell.when_whole(3, Box::new(move |results| sender.send(results).unwrap()));
+        cell.abort();
+        let succeeded =
+            results.try_recv().unwrap().iter().map(|completed| completed.result.is_ok()).collect::<Vec<_>>();
+        assert_eq!(succeeded, [false, true, false]);
+    }
+}

@@ -1,0 +1,133 @@
+//! How a task ended: its value or its error, what it used, and what it logged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::TaskError;
+use crate::ids::WorkerId;
+use crate::manager::Grant;
+
+/// What a task used and how long it took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Figures {
+    /// The time from submission to the first instruction.
+    pub queued: Duration,
+    /// The time that the task ran. While it is suspended the clock stands still.
+    pub run: Duration,
+    /// The time from submission to the end.
+    pub total: Duration,
+    /// The peak of its linear memory, in bytes.
+    pub peak_memory: u64,
+    /// The fuel that it used; zero if fuel is not counted.
+    pub fuel: u64,
+    /// The worker that ran it; `None` if it never ran.
+    pub worker: Option<WorkerId>,
+    /// How many times it was started.
+    pub attempts: u32,
+}
+
+/// What a task wrote to its log.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskLog {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) dropped: u64,
+}
+
+impl TaskLog {
+    /// The log as text; bytes that are not UTF-8 are replaced. The guest wrote it: it may hold control characters.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
+    /// The number of bytes beyond the limit, which are lost.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Whether the task wrote nothing.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.dropped == 0
+    }
+}
+
+/// How a task ended: its value in postcard or its error, its figures and its log.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Completed {
+    /// The value's bytes, or why there is none.
+    pub result: Result<Vec<u8>, TaskError>,
+    /// What the task used.
+    pub figures: Figures,
+    /// What the task logged.
+    pub log: TaskLog,
+    /// The handles in the value.
+    pub(crate) grants: ResultGrants,
+}
+
+impl Completed {
+    /// A task that ended without a value, and used nothing.
+    pub(crate) fn failed(error: TaskError) -> Self {
+        Self {
+            result: Err(error),
+            figures: Figures::default(),
+            log: TaskLog::default(),
+            grants: ResultGrants::default(),
+        }
+    }
+}
+
+/// The handles in the value of a task. They stay grants until the value is decoded: a result that is not read may be
+/// dropped under any lock, and a handle that is dropped takes the pool's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ResultGrants(Vec<Grant>);
+
+impl From<Vec<Grant>> for ResultGrants {
+    fn from(grants: Vec<Grant>) -> Self {
+        Self(grants)
+    }
+}
+
+impl ResultGrants {
+    pub(crate) fn as_slice(&self) -> &[Grant] {
+        &self.0
+    }
+
+    pub(crate) fn into_vec(mut self) -> Vec<Grant> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+impl Drop for ResultGrants {
+    fn drop(&mut self) {
+        let Some(released) = self.0.first().map(|grant| Arc::clone(grant.released())) else { return };
+        self.0.clear();
+        released.wake_if_any();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::manager::ObjectInit;
+    use crate::runtime::objects::SharedObjects;
+
+    #[test]
+    fn the_last_handle_in_a_result_that_is_not_read_wakes_the_pool() {
+        let (released, wakes) = (Arc::default(), Arc::new(AtomicUsize::new(0)));
+        let mut objects = SharedObjects::new(0, Arc::clone(&released));
+        let counted = Arc::clone(&wakes);
+        released.set_wake(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        let grant = objects.make(ObjectInit::Event);
+        let first = ResultGrants::from(vec![grant]);
+        let second = first.clone();
+        drop(first);
+        assert_eq!(wakes.load(Ordering::Relaxed), 0, "there is another one");
+        drop(second);
+        assert_eq!((wakes.load(Ordering::Relaxed), released.take().len()), (1, 1));
+    }
+}

@@ -1,0 +1,64 @@
+//! What one turn under the pool's lock has brought about: collected there, carried out when the lock is free.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+use parking_lot::Mutex;
+
+use super::cell::future::FutureCell;
+use super::cell::map::MapCell;
+use super::cell::object_call::ObjectCall;
+use super::completed::Completed;
+use crate::dispatch::Event;
+use crate::ids::{GuestKey, WorkerId};
+use crate::manager::{Answer, ObjectId};
+
+/// What the host does each time when all parties have come to a barrier.
+pub(crate) type BarrierAction = Arc<Mutex<dyn FnMut() + Send>>;
+
+/// A result, an answer or a wake-up on its way to somebody outside the lock: the code that it runs may take the lock.
+pub(super) enum Delivery {
+    Future(Arc<FutureCell>, Completed),
+    Map(Arc<MapCell>, u64, Completed),
+    /// The `.await` of an emitted value.
+    Wake(Waker),
+    /// The answer to a call of a shared object by the host.
+    Answer(Arc<ObjectCall>, Answer),
+    /// All parties of a barrier have come, in this round.
+    RunAction {
+        action: BarrierAction,
+        barrier: ObjectId,
+        round: u64,
+    },
+    /// The action of a barrier that is gone. What it holds may be handles, and to drop those takes the lock.
+    DropAction(BarrierAction),
+}
+
+/// The effects of one turn.
+#[derive(Default)]
+pub(super) struct Effects {
+    pub(super) deliveries: Vec<Delivery>,
+    /// Workers that the driver is to start.
+    pub(super) spawns: Vec<(WorkerId, GuestKey)>,
+    /// Events that follow from actions; the dispatcher handles them within the same turn.
+    pub(super) follow_ups: VecDeque<Event>,
+    /// The driver has to look at the state: something ended, or is due earlier than it knows.
+    pub(super) wake_driver: bool,
+    /// A worker was answered, and will most likely ask for more.
+    pub(super) answered: bool,
+}
+
+impl Effects {
+    pub(super) fn deliver(&mut self, delivery: Delivery) {
+        self.deliveries.push(delivery);
+    }
+
+    pub(super) fn wake(&mut self, waker: Option<Waker>) {
+        self.deliveries.extend(waker.map(Delivery::Wake));
+    }
+
+    pub(super) fn follow_up(&mut self, event: Event) {
+        self.follow_ups.push_back(event);
+    }
+}

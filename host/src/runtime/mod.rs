@@ -1,0 +1,396 @@
+//! One pool's inside: what all its handles, its futures and its driver share.
+//!
+//! ```text
+//!  caller threads        | parent: dispatcher + reactor               | worker: one process per slot
+//!                        |                                            |
+//!  submit --- Submitted -+-> queue -> Dispatcher --- Send ------------+-> serve loop -> Store + Instance
+//!  TaskFuture <- deliver +--------- handle(event, now) <- Done -------+-- outcome (value | error | trap | limit)
+//!  cancel --- Cancel ----+->           ^      |                       |
+//!                        |             |      +- answer, credit <-----+-- request: emit, sub-task, shared object
+//!                        | WorkerExited|      +- Spawn / Stop / Kill -+-> exec / end of the stream / SIGKILL
+//!                        | Tick -------+                              |
+//! ```
+//!
+//! Whoever has an event takes the lock and runs the dispatcher: a caller that submits to an idle worker writes to that
+//! worker's socket itself. One such turn ([`Runtime::with`]) is: the state changes, its effects are collected, the links
+//! are flushed once, the lock is freed, and what was collected is delivered. The driver's thread starts workers and keeps
+//! the time; it reads from the workers too, unless a thread that waits for a result does so in its place.
+
+mod callbacks;
+pub(crate) mod cell;
+mod completed;
+mod driver;
+mod effects;
+mod handle_table;
+mod jobs;
+mod link;
+mod messages;
+mod object_calls;
+mod objects;
+mod pool_guest;
+mod reactor;
+mod requests;
+mod sessions;
+mod state;
+mod stats;
+mod token_bucket;
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustix::process::Signal;
+
+pub use self::completed::{Completed, Figures, TaskLog};
+pub(crate) use self::driver::{lead, run as drive};
+pub(crate) use self::effects::BarrierAction;
+pub(crate) use self::jobs::{Arguments, PendingInputs};
+pub(crate) use self::object_calls::until;
+pub(crate) use self::objects::{HostCalled, SharedObjects};
+pub(crate) use self::pool_guest::{PoolGuest, TaskCall, TaskOptions};
+pub(crate) use self::state::State;
+pub use self::stats::Stats;
+
+use self::callbacks::{Callback, Callbacks};
+use self::cell::emitted::EmitCell;
+use self::cell::future::FutureCell;
+use self::cell::map::MapCell;
+use self::cell::object_call::ObjectCall;
+use self::effects::{Delivery, Effects};
+use self::jobs::{Job, MapJob};
+use self::link::Conversation;
+use self::reactor::Reactor;
+use self::state::Lifecycle;
+use crate::dispatch::{Event, Settings};
+use crate::error::SubmitError;
+use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
+use crate::manager::{Answer, ObjectId, Released};
+
+/// One pool's inside.
+pub(crate) struct Runtime {
+    state: Mutex<State>,
+    /// The queue has room again, or the pool takes no more tasks, or everything has ended.
+    room: Condvar,
+    queue_limit: usize,
+    reactor: Reactor<Conversation>,
+    /// A worker could take a task and there is none.
+    wants_tasks: Arc<AtomicBool>,
+    /// Shared objects that no grant is left on.
+    released: Arc<Released>,
+    callbacks: Callbacks,
+    /// Workers on their way to the driver, which starts them.
+    spawns: (Sender<(WorkerId, GuestKey)>, Receiver<(WorkerId, GuestKey)>),
+    /// Can be read when everything has ended.
+    sentinel: OwnedFd,
+    this: Weak<Self>,
+}
+
+impl Runtime {
+    /// The inside of a pool without guests and workers. `queue_limit` is the number of tasks that may wait, `shared_memory`
+    /// that of the bytes of all shared arrays.
+    pub(crate) fn new(
+        settings: Settings,
+        queue_limit: usize,
+        shared_memory: u64,
+    ) -> rustix::io::Result<Arc<Self>> {
+        let reactor = Reactor::new()?;
+        let sentinel = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
+        let released = Arc::<Released>::default();
+        released.set_wake(reactor.interest().waker());
+        let state = State::new(settings, SharedObjects::new(shared_memory, Arc::clone(&released)));
+        let wants_tasks = state.jobs.wants_tasks();
+        Ok(Arc::new_cyclic(|this| Self {
+            state: Mutex::new(state),
+            room: Condvar::new(),
+            queue_limit,
+            reactor,
+            wants_tasks,
+            released,
+            callbacks: Callbacks::default(),
+            spawns: crossbeam_channel::unbounded(),
+            sentinel,
+            this: Weak::clone(this),
+        }))
+    }
+
+    /// One turn: `act` changes the state under the lock; what came of it is delivered when the lock is free.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        self.turn(self.state.lock(), act)
+    }
+
+    fn turn<T>(&self, mut state: MutexGuard<'_, State>, act: impl FnOnce(&mut State) -> T) -> T {
+        let value = act(&mut state);
+        state.feed_workers();
+        state.settle_objects();
+        state.links.flush(self.reactor.interest());
+        let effects = std::mem::take(&mut state.effects);
+        let room = state.waiting_for_room > 0
+            && (state.lifecycle != Lifecycle::Open || state.dispatcher.queued() < self.queue_limit);
+        drop(state);
+        if room {
+            self.room.notify_all();
+        }
+        self.carry_out(effects);
+        value
+    }
+
+    /// Does what a turn has left to be done without the lock.
+    fn carry_out(&self, effects: Effects) {
+        let Effects { deliveries, spawns, wake_driver, answered, follow_ups } = effects;
+        debug_assert!(follow_ups.is_empty(), "the dispatcher handles what follows within the turn");
+        if answered {
+            self.reactor.expect_more();
+        }
+        for spawn in spawns {
+            // The runtime has the receiver, too.
+            let _open = self.spawns.0.send(spawn);
+        }
+        if wake_driver {
+            self.reactor.interest().wake();
+            self.reactor.call_driver();
+        }
+        if !deliveries.is_empty() {
+            self.deliver(deliveries);
+            // A thread that reads for its own result may just have got it from here.
+            self.reactor.wake_other_leader();
+        }
+    }
+
+    /// Hands results and answers to their owners, results of one map together.
+    fn deliver(&self, deliveries: Vec<Delivery>) {
+        let mut deliveries = deliveries.into_iter().peekable();
+        while let Some(delivery) = deliveries.next() {
+            match delivery {
+                Delivery::Future(cell, completed) => cell.complete(completed, &self.callbacks),
+                Delivery::Wake(waker) => waker.wake(),
+                Delivery::Answer(call, answer) => {
+                    let unheard = call.answer(answer);
+                    self.give_back(&call, unheard);
+                }
+                Delivery::DropAction(action) => drop(action),
+                Delivery::RunAction { action, barrier, round } => self.run_action(action, barrier, round),
+                Delivery::Map(cell, index, completed) => {
+                    let mut arrivals = cell.arrivals();
+                    arrivals.push(index, completed);
+                    while let Some(Delivery::Map(_, index, completed)) = deliveries
+                        .next_if(|next| matches!(next, Delivery::Map(other, ..) if Arc::ptr_eq(other, &cell)))
+                    {
+                        arrivals.push(index, completed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs the action of a barrier on the callback thread, then lets the parties go. If it panics the barrier is broken.
+    fn run_action(&self, action: BarrierAction, barrier: ObjectId, round: u64) {
+        let this = Weak::clone(&self.this);
+        self.callbacks.call(Box::new(move || {
+            let mut act = action.lock();
+            let done = std::panic::catch_unwind(AssertUnwindSafe(&mut *act));
+            drop(act);
+            if let Some(runtime) = this.upgrade() {
+                runtime.with(|state| state.objects.store.acted(barrier, round, done.is_ok()));
+            }
+            if let Err(panic) = done {
+                std::panic::resume_unwind(panic);
+            }
+        }));
+    }
+
+    /// Takes a guest in. Its tasks can be submitted from now on.
+    pub(crate) fn add_guest(&self, guest: impl FnOnce(GuestKey) -> PoolGuest) -> Arc<PoolGuest> {
+        self.with(|state| state.add_guest(guest))
+    }
+
+    /// Has something happen, and does what follows.
+    pub(crate) fn tell(&self, event: Event) {
+        self.with(|state| state.handle(event, Instant::now()));
+    }
+
+    /// Submits one task. While the queue is full it waits for room, or fails if it may not `wait`.
+    pub(crate) fn submit(
+        &self,
+        call: &TaskCall,
+        arguments: Arguments,
+        wait: bool,
+        emits: Option<Arc<EmitCell>>,
+    ) -> Result<(TaskId, Arc<FutureCell>), SubmitError> {
+        let (size, limit) = (arguments.bytes.len(), call.guest.limits.arguments as usize);
+        if size > limit {
+            return Err(SubmitError::TooLarge { size, limit });
+        }
+        let mut state = self.state.lock();
+        while state.lifecycle == Lifecycle::Open && state.dispatcher.queued() >= self.queue_limit {
+            if !wait {
+                return Err(SubmitError::QueueFull { limit: self.queue_limit });
+            }
+            state.waiting_for_room += 1;
+            self.room.wait(&mut state);
+            state.waiting_for_room -= 1;
+        }
+        if let Some(by) = state.lifecycle.closed_by() {
+            return Err(SubmitError::Closed { by });
+        }
+        Ok(self.turn(state, |state| state.submit(call, arguments, emits)))
+    }
+
+    /// Makes a job for a map. Its tasks come by [`publish`](Self::publish).
+    pub(crate) fn open_map(
+        &self,
+        call: &TaskCall,
+        cell: &Arc<MapCell>,
+        pending: &Arc<Mutex<PendingInputs>>,
+    ) -> JobId {
+        let map = MapJob::new(call.clone(), Arc::clone(cell), Arc::clone(pending), Instant::now());
+        self.with(|state| state.jobs.add(Job::Map(map)))
+    }
+
+    /// Submits what a map has gathered.
+    pub(crate) fn publish(&self, job: JobId) {
+        self.with(|state| state.publish(job));
+    }
+
+    /// A map has no more inputs; with `cancel`, its tasks that have not started are cancelled.
+    pub(crate) fn finish_map(&self, job: JobId, cancel: bool) {
+        self.with(|state| {
+            state.publish(job);
+            if cancel {
+                state.handle(Event::CancelJob(job), Instant::now());
+            }
+            if let Some(map) = state.jobs.map(job) {
+                map.complete = true;
+            }
+        });
+    }
+
+    /// Forgets a map whose reader is gone.
+    pub(crate) fn drop_map(&self, job: JobId) {
+        self.finish_map(job, true);
+        self.with(|state| {
+            if let Some(map) = state.jobs.map(job) {
+                map.dropped = true;
+            }
+            state.jobs.remove_if_dropped(job);
+        });
+    }
+
+    /// Whether a worker could take a task and there is none.
+    pub(crate) fn wants_tasks(&self) -> bool {
+        self.wants_tasks.load(Ordering::SeqCst)
+    }
+
+    /// Tells a task the total of values that it may have emitted by now.
+    pub(crate) fn grant_emits(&self, task: TaskId, total: u64) {
+        self.with(|state| state.grant_emits(task, total));
+    }
+
+    /// Gives back what an answer held that the caller did not take.
+    pub(crate) fn give_back(&self, call: &ObjectCall, answer: Option<Answer>) {
+        if let Some(answer) = answer {
+            self.with(|state| state.objects.give_back(call, answer));
+        }
+    }
+
+    /// Removes shared objects that no grant is left on.
+    pub(crate) fn remove_released(&self) {
+        if self.released.any() {
+            self.with(|_| ());
+        }
+    }
+
+    /// Starts the callback thread unless it runs.
+    pub(crate) fn start_callbacks(&self) {
+        self.callbacks.start();
+    }
+
+    /// Has the callback thread run `callback`.
+    pub(crate) fn call_back(&self, callback: Callback) {
+        self.callbacks.call(callback);
+    }
+
+    /// Waits until every callback so far has run.
+    pub(crate) fn finish_callbacks(&self) {
+        self.callbacks.finish();
+    }
+
+    /// Has the driver read from the workers again, as a thread waits that does not read for itself.
+    pub(crate) fn call_driver(&self) {
+        self.reactor.call_driver();
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let state = self.state.lock();
+        let (workers, in_flight) = state.dispatcher.counts();
+        Stats { workers, in_flight, queued: state.dispatcher.queued(), ..state.stats }
+    }
+
+    /// Whether a task has started, and its worker has not reported its end.
+    pub(crate) fn is_running(&self, task: TaskId) -> bool {
+        let state = self.state.lock();
+        state.dispatcher.holder(task).is_some_and(|(worker, claim)| {
+            state.links.get(worker).is_some_and(|link| link.control.has_begun(claim, task))
+        })
+    }
+
+    /// The number of jobs that have not ended.
+    fn open_jobs(&self) -> usize {
+        self.state.lock().jobs.len()
+    }
+
+    /// Takes no more tasks; those that are there end as they would. `by` names the call for error messages.
+    pub(crate) fn close(&self, by: &'static str) {
+        self.with(|state| {
+            state.close(by);
+            state.handle(Event::Close, Instant::now());
+        });
+    }
+
+    /// Ends everything now.
+    pub(crate) fn terminate(&self) {
+        self.with(|state| {
+            state.close("`terminate`");
+            state.handle(Event::Terminate, Instant::now());
+            state.objects.store.close();
+        });
+    }
+
+    /// The call that closed the pool; `None` while it is open.
+    pub(crate) fn closed_by(&self) -> Option<&'static str> {
+        self.state.lock().lifecycle.closed_by()
+    }
+
+    /// Everything has ended, and every worker is gone.
+    fn finish(&self) {
+        self.with(State::finish);
+        self.room.notify_all();
+        // A counter of one cannot be full.
+        let _told = rustix::io::write(&self.sentinel, &1u64.to_ne_bytes());
+    }
+
+    /// Waits until everything has ended, at most for `time`. Returns whether it has.
+    pub(crate) fn wait_finished(&self, time: Duration) -> bool {
+        let finished = |state: &mut State| state.is_finished().then_some(());
+        let deadline = Instant::now().checked_add(time);
+        cell::wait_until(&self.room, &mut self.state.lock(), deadline, finished).is_some()
+    }
+
+    /// A descriptor that can be read when everything has ended.
+    pub(crate) fn sentinel(&self) -> BorrowedFd<'_> {
+        self.sentinel.as_fd()
+    }
+
+    /// The process ids of the workers.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.state.lock().links.pids()
+    }
+
+    /// Sends a signal to all workers.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.state.lock().links.signal_all(signal);
+    }
+}

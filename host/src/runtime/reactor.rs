@@ -1,0 +1,627 @@
+//! Reads from the workers, and tells [`WorkerNews`] what came: it knows no state of the pool.
+//!
+//! The driver reads, or in its place the one thread that waits for a result (leader and follower): a result that the
+//! driver reads has to wake the thread that wants it, and that costs more than reading it. Whoever reads handles the news
+//! of all workers, so nothing depends on who it is. What could go wrong, and why no thread sleeps through it:
+//!
+//! | situation | why it is harmless |
+//! |---|---|
+//! | the driver is reading | the leader's flag is set, then the driver is woken; it sees the flag and yields |
+//! | two threads want to lead | one of them sets the flag; the other waits on its cell, and the leader delivers to it |
+//! | a result comes from elsewhere (a cancel, a close) | it is stored before the flag is looked at; whoever sees the flag set wakes the leader |
+//! | others submit while a thread leads | the leader delivers to them too, and calls the driver when it leaves jobs behind |
+//! | no thread leads and the driver rests | the driver rests only while there are no jobs, and for a lease at most |
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use rustix::event::{EventfdFlags, Timespec, epoll};
+use wpool_wire::MOMENT;
+use wpool_wire::codec::{Frame, FrameReader};
+use wpool_wire::message::BadMessage;
+
+use crate::ids::WorkerId;
+use crate::process::readable_within;
+
+/// The number of events that are taken from the kernel at a time.
+const EVENTS: usize = 64;
+/// The longest time that the driver leaves the reading to a leader without looking. A thread that led is most likely to
+/// lead again, so that the driver need not fight for the readers; if it does not, this is what a lost moment costs.
+const LEASE: Duration = Duration::from_millis(10);
+
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// The kinds of a worker's descriptors, in the lowest byte of a token.
+const KIND_SOCKET: u64 = 1;
+const KIND_PROCESS: u64 = 2;
+/// The token of the waker; no worker has it, as a worker's has a kind.
+const WAKE: u64 = 0;
+
+/// The number under which the kernel reports events of a worker's descriptor.
+fn token(worker: WorkerId, kind: u64) -> u64 {
+    u64::from(worker.slot) << 48 | u64::from(worker.generation) << 8 | kind
+}
+
+/// The worker that a token is of.
+fn worker_of(token: u64) -> WorkerId {
+    let slot = u16::try_from(token >> 48).expect("16 bits are left");
+    let generation = u32::try_from(token >> 8 & 0xffff_ffff).expect("32 bits are left");
+    WorkerId { slot, generation }
+}
+
+/// Where the news of workers go. Each method may take the pool's lock: the reactor holds none that a turn needs.
+pub(super) trait WorkerNews {
+    /// What is remembered of one worker's side of the conversation from frame to frame.
+    type Conversation;
+
+    /// A whole frame has come. An error ends the conversation, and is passed on to [`violated`](Self::violated).
+    fn frame(
+        &mut self,
+        worker: WorkerId,
+        conversation: &mut Self::Conversation,
+        frame: &Frame<'_>,
+    ) -> Result<(), BadMessage>;
+
+    /// The worker sent what it must not. Nothing more is read from it.
+    fn violated(&mut self, worker: WorkerId, what: String);
+
+    /// A socket that was full takes more.
+    fn writable(&mut self, worker: WorkerId);
+
+    /// The worker closed its end, or was cut off after a violation. Nothing more is read from it.
+    fn closed(&mut self, worker: WorkerId);
+
+    /// The worker's process has ended, and everything that it had sent was read.
+    fn exited(&mut self, worker: WorkerId);
+}
+
+/// The kernel's list of the descriptors that are waited for.
+pub(super) struct Interest {
+    epoll: OwnedFd,
+    waker: Arc<OwnedFd>,
+}
+
+impl Interest {
+    pub(super) fn new() -> rustix::io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let waker = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &waker, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, waker: Arc::new(waker) })
+    }
+
+    pub(super) fn in_socket(&self, worker: WorkerId, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        let data = epoll::EventData::new_u64(token(worker, KIND_SOCKET));
+        epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN)
+    }
+
+    fn in_process(&self, worker: WorkerId, pidfd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        let data = epoll::EventData::new_u64(token(worker, KIND_PROCESS));
+        epoll::add(&self.epoll, pidfd, data, epoll::EventFlags::IN)
+    }
+
+    /// From now on the worker is waited for to send.
+    pub(super) fn in_reading(&self, worker: WorkerId, socket: BorrowedFd<'_>) {
+        self.modify(worker, socket, epoll::EventFlags::IN);
+    }
+
+    /// From now on the worker is waited for to send, and its socket to take more.
+    pub(super) fn in_writing(&self, worker: WorkerId, socket: BorrowedFd<'_>) {
+        self.modify(worker, socket, epoll::EventFlags::IN | epoll::EventFlags::OUT);
+    }
+
+    fn modify(&self, worker: WorkerId, socket: BorrowedFd<'_>, flags: epoll::EventFlags) {
+        let data = epoll::EventData::new_u64(token(worker, KIND_SOCKET));
+        if let Err(error) = epoll::modify(&self.epoll, socket, data, flags) {
+            tracing::error!(%worker, %error, "cannot watch a worker's socket");
+        }
+    }
+
+    fn remove(&self, socket: BorrowedFd<'_>) {
+        // It can only fail if the socket is not watched any more.
+        let _unwatched = epoll::delete(&self.epoll, socket);
+    }
+
+    /// Ends the wait of the thread that reads, now or when it comes to wait.
+    pub(super) fn wake(&self) {
+        wake(&self.waker);
+    }
+
+    /// The same as [`wake`](Self::wake), for code that does not have the reactor.
+    pub(super) fn waker(&self) -> impl Fn() + Send + Sync + use<> {
+        let waker = Arc::clone(&self.waker);
+        move || wake(&waker)
+    }
+
+    /// Forgets the wake-ups so far.
+    fn clear_wakes(&self) {
+        let _none = rustix::io::read(&*self.waker, &mut [0; 8]);
+    }
+
+    /// Waits for events, at most for `timeout`.
+    fn wait(&self, events: &mut Vec<epoll::Event>, timeout: Option<&Timespec>) -> usize {
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::INTR) => 0,
+            Err(error) => {
+                tracing::error!(%error, "cannot wait for workers");
+                0
+            }
+        }
+    }
+}
+
+fn wake(waker: &OwnedFd) {
+    // A full counter is a wake-up that is on its way.
+    let _on_its_way = rustix::io::write(waker, &1u64.to_ne_bytes());
+}
+
+/// What is read from one worker.
+struct Reader<C> {
+    frames: FrameReader,
+    socket: Arc<UnixStream>,
+    conversation: C,
+}
+
+/// Whether a worker's stream can have more.
+#[derive(Debug, PartialEq, Eq)]
+enum Stream {
+    Open,
+    Ended,
+}
+
+/// Reads from all workers of a pool, on one thread at a time.
+pub(super) struct Reactor<C> {
+    interest: Interest,
+    readers: Mutex<Readers<C>>,
+    /// Readers that were registered since events were handled last. They have a lock of their own, as a leader may keep
+    /// the other one for as long as it waits.
+    registered: Mutex<Vec<(WorkerId, Reader<C>)>>,
+    /// A thread that waits for a result reads, or is about to.
+    led: AtomicBool,
+    /// The number of times that a thread has led.
+    leaders: AtomicU64,
+    driver: OnceLock<Thread>,
+    /// Something was said a moment ago, and more is most likely to come at once.
+    recently_active: AtomicBool,
+}
+
+/// What reading needs, for the thread that reads.
+struct Readers<C>(HashMap<WorkerId, Reader<C>>);
+
+thread_local! {
+    /// The reactor that this thread leads, as an address that is only compared; zero if it leads none.
+    static LEADS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Polls `so` for the spin time. Returns whether it has become true. Other threads get the processor meanwhile.
+fn spin_until(mut so: impl FnMut() -> bool) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < MOMENT {
+        if so() {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    false
+}
+
+impl<C> Reactor<C> {
+    pub(super) fn new() -> rustix::io::Result<Self> {
+        Ok(Self {
+            interest: Interest::new()?,
+            readers: Mutex::new(Readers(HashMap::new())),
+            registered: Mutex::default(),
+            led: AtomicBool::new(false),
+            leaders: AtomicU64::new(0),
+            driver: OnceLock::new(),
+            recently_active: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn interest(&self) -> &Interest {
+        &self.interest
+    }
+
+    /// Reads from a worker from now on, frames of at most `max_frame` bytes.
+    pub(super) fn register(
+        &self,
+        worker: WorkerId,
+        socket: Arc<UnixStream>,
+        max_frame: usize,
+        conversation: C,
+    ) -> rustix::io::Result<()> {
+        let reader =
+            Reader { frames: FrameReader::new(max_frame), socket: Arc::clone(&socket), conversation };
+        // First the reader, then the events that are for it.
+        self.registered.lock().push((worker, reader));
+        self.interest.in_socket(worker, socket.as_fd())
+    }
+
+    /// Watches a worker's process for its end.
+    pub(super) fn watch_process(&self, worker: WorkerId, pidfd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        self.interest.in_process(worker, pidfd)
+    }
+
+    /// The thread that calls this is the driver.
+    pub(super) fn set_driver(&self) {
+        // No other thread calls it, and the driver does once.
+        let _set = self.driver.set(std::thread::current());
+    }
+
+    /// Has the driver look whether it should read again.
+    pub(super) fn call_driver(&self) {
+        if let Some(driver) = self.driver.get() {
+            driver.unpark();
+        }
+    }
+
+    /// Ends the wait of the thread that reads, if that is another one than this.
+    pub(super) fn wake_other_leader(&self) {
+        if self.led.load(Ordering::SeqCst) && LEADS.get() != self.address() {
+            self.interest.wake();
+        }
+    }
+
+    /// Something was said: the next poll spins before it sleeps.
+    pub(super) fn expect_more(&self) {
+        self.recently_active.store(true, Ordering::Relaxed);
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The driver's turn: reads until the deadline or until something has happened, or leaves that to a leader. `seen` is
+    /// the number of leaders at the last turn; `idle` tells whether there are no jobs.
+    pub(super) fn poll_as_driver(
+        &self,
+        seen: &mut u64,
+        deadline: Option<Instant>,
+        idle: impl FnOnce() -> bool,
+        news: &mut impl WorkerNews<Conversation = C>,
+    ) {
+        let leaders = self.leaders.load(Ordering::SeqCst);
+        // A thread that has just led will most likely do so again.
+        let resting = std::mem::replace(seen, leaders) != leaders && idle();
+        let readers = if resting || self.led.load(Ordering::SeqCst) { None } else { self.readers.try_lock() };
+        match readers {
+            Some(mut readers) => self.poll(&mut readers, deadline, news),
+            None => {
+                let lease = Instant::now() + LEASE;
+                let until = deadline.map_or(lease, |at| at.min(lease));
+                std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+            }
+        }
+    }
+
+    /// Reads on this thread until `done` says so or the deadline has passed. Returns at once if another thread leads.
+    pub(super) fn lead(
+        &self,
+        done: impl Fn() -> bool,
+        deadline: Option<Instant>,
+        news: &mut impl WorkerNews<Conversation = C>,
+    ) {
+        if self.led.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.leaders.fetch_add(1, Ordering::SeqCst);
+        let mut readers = self.readers.try_lock().unwrap_or_else(|| {
+            self.interest.wake();
+            self.readers.lock()
+        });
+        let before = LEADS.replace(self.address());
+        self.expect_more();
+        while !done() && deadline.is_none_or(|at| at > Instant::now()) {
+            self.poll(&mut readers, deadline, news);
+        }
+        LEADS.set(before);
+        drop(readers);
+        self.led.store(false, Ordering::SeqCst);
+    }
+
+    /// Waits for events, at most until the deadline, and handles them.
+    fn poll(
+        &self,
+        readers: &mut MutexGuard<'_, Readers<C>>,
+        deadline: Option<Instant>,
+        news: &mut impl WorkerNews<Conversation = C>,
+    ) {
+        let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        // Rounded up, so that the deadline has passed when the wait is over.
+        let timeout = timeout.and_then(|time| Timespec::try_from(time + Duration::from_micros(1)).ok());
+        let mut events = Vec::with_capacity(EVENTS);
+        let spins = self.recently_active.swap(false, Ordering::Relaxed);
+        if !spins || !spin_until(|| self.interest.wait(&mut events, Some(&NO_TIME)) > 0) {
+            self.interest.wait(&mut events, timeout.as_ref());
+        }
+        readers.0.extend(self.registered.lock().drain(..));
+        for event in events {
+            match event.data.u64() {
+                WAKE => self.interest.clear_wakes(),
+                token if token & 0xff == KIND_SOCKET => {
+                    readers.socket_ready(worker_of(token), event.flags, &self.interest, news);
+                }
+                token => readers.process_ended(worker_of(token), &self.interest, news),
+            }
+        }
+    }
+}
+
+impl<C> Readers<C> {
+    fn socket_ready(
+        &mut self,
+        worker: WorkerId,
+        flags: epoll::EventFlags,
+        interest: &Interest,
+        news: &mut impl WorkerNews<Conversation = C>,
+    ) {
+        if flags.contains(epoll::EventFlags::OUT) {
+            news.writable(worker);
+        }
+        if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR)
+            && self.read(worker, news) == Stream::Ended
+        {
+            self.close(worker, interest, news);
+        }
+    }
+
+    /// Reads no more from a worker.
+    fn close(&mut self, worker: WorkerId, interest: &Interest, news: &mut impl WorkerNews<Conversation = C>) {
+        if let Some(reader) = self.0.remove(&worker) {
+            interest.remove(reader.socket.as_fd());
+        }
+        news.closed(worker);
+    }
+
+    /// Reads once from a worker, and passes every whole frame on.
+    fn read(&mut self, worker: WorkerId, news: &mut impl WorkerNews<Conversation = C>) -> Stream {
+        let Some(Reader { frames, socket, conversation }) = self.0.get_mut(&worker) else {
+            return Stream::Ended;
+        };
+        match frames.fill(&**socket) {
+            Ok(0) => return Stream::Ended,
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Stream::Open;
+            }
+            Err(_) => return Stream::Ended,
+        }
+        loop {
+            let handled = match frames.next() {
+                Ok(None) => return Stream::Open,
+                Ok(Some(frame)) => {
+                    news.frame(worker, conversation, &frame).map_err(|error| error.to_string())
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(what) = handled {
+                news.violated(worker, what);
+                return Stream::Ended;
+            }
+        }
+    }
+
+    /// A worker's process is gone. What it sent before is read first. Another process may hold the other end of its
+    /// socket open, so the end of the stream is not waited for.
+    fn process_ended(
+        &mut self,
+        worker: WorkerId,
+        interest: &Interest,
+        news: &mut impl WorkerNews<Conversation = C>,
+    ) {
+        while self.0.contains_key(&worker) {
+            if self.read(worker, news) == Stream::Ended || !self.has_more(worker) {
+                self.close(worker, interest, news);
+            }
+        }
+        news.exited(worker);
+    }
+
+    /// Whether a dead worker's socket still holds something.
+    fn has_more(&self, worker: WorkerId) -> bool {
+        self.0
+            .get(&worker)
+            .is_some_and(|reader| readable_within(reader.socket.as_fd(), Duration::ZERO).unwrap_or(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use wpool_wire::codec::FrameWriter;
+
+    use super::*;
+
+    const WORKER: WorkerId = WorkerId { slot: 3, generation: 7 };
+
+    /// Remembers the news. The conversation counts the frames.
+    #[derive(Default)]
+    struct Heard {
+        frames: Vec<(WorkerId, u32, u8, Vec<u8>)>,
+        violations: Vec<String>,
+        closed: usize,
+        exited: usize,
+        refuses: Option<u8>,
+    }
+
+    impl WorkerNews for Heard {
+        type Conversation = u32;
+
+        fn frame(&mut self, worker: WorkerId, count: &mut u32, frame: &Frame<'_>) -> Result<(), BadMessage> {
+            *count += 1;
+            self.frames.push((worker, *count, frame.kind, frame.payload.to_vec()));
+            if self.refuses == Some(frame.kind) { Err(BadMessage("refused".to_owned())) } else { Ok(()) }
+        }
+
+        fn violated(&mut self, _: WorkerId, what: String) {
+            self.violations.push(what);
+        }
+
+        fn writable(&mut self, _: WorkerId) {}
+
+        fn closed(&mut self, _: WorkerId) {
+            self.closed += 1;
+        }
+
+        fn exited(&mut self, _: WorkerId) {
+            self.exited += 1;
+        }
+    }
+
+    fn registered() -> (Reactor<u32>, UnixStream) {
+        let (reactor, _ours, theirs) = registered_and_held();
+        (reactor, theirs)
+    }
+
+    /// The same, with our end held by a link, too.
+    fn registered_and_held() -> (Reactor<u32>, Arc<UnixStream>, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let (reactor, ours) = (Reactor::new().unwrap(), Arc::new(ours));
+        reactor.register(WORKER, Arc::clone(&ours), 100, 0).unwrap();
+        (reactor, ours, theirs)
+    }
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let mut writer = FrameWriter::default();
+        writer.frame(kind, |out| out.extend_from_slice(payload));
+        writer.bytes().to_vec()
+    }
+
+    /// Reads until `enough`.
+    fn poll(reactor: &Reactor<u32>, heard: &mut Heard, enough: impl Fn(&Heard) -> bool) {
+        let mut readers = reactor.readers.lock();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !enough(heard) {
+            assert!(Instant::now() < deadline, "the news do not come");
+            reactor.poll(&mut readers, Some(deadline), heard);
+        }
+    }
+
+    #[test]
+    fn a_token_names_its_worker() {
+        for worker in
+            [WORKER, WorkerId { slot: u16::MAX, generation: u32::MAX }, WorkerId { slot: 0, generation: 0 }]
+        {
+            assert_eq!(worker_of(token(worker, KIND_PROCESS)), worker);
+        }
+    }
+
+    #[test]
+    fn frames_are_passed_on_whole_with_their_conversation() {
+        let (reactor, mut theirs) = registered();
+        let mut heard = Heard::default();
+        let bytes = [frame(1, b"first"), frame(2, b"second")].concat();
+        let (now, later) = bytes.split_at(15);
+        theirs.write_all(now).unwrap();
+        poll(&reactor, &mut heard, |heard| heard.frames.len() == 1);
+        theirs.write_all(later).unwrap();
+        poll(&reactor, &mut heard, |heard| heard.frames.len() == 2);
+        assert_eq!(heard.frames, [(WORKER, 1, 1, b"first".to_vec()), (WORKER, 2, 2, b"second".to_vec())]);
+    }
+
+    #[test]
+    fn nothing_is_read_after_a_violation() {
+        for bad in [frame(9, b"refused"), frame(1, &[0; 101])] {
+            let (reactor, _held, mut theirs) = registered_and_held();
+            let mut heard = Heard { refuses: Some(9), ..Heard::default() };
+            theirs.write_all(&[bad, frame(1, b"later")].concat()).unwrap();
+            poll(&reactor, &mut heard, |heard| heard.closed == 1);
+            assert_eq!(heard.violations.len(), 1);
+            assert!(heard.frames.iter().all(|(_, _, kind, _)| *kind == 9));
+            theirs.write_all(&frame(1, b"even later")).unwrap();
+            reactor.interest.wake();
+            reactor.poll(&mut reactor.readers.lock(), None, &mut heard);
+            assert_eq!(heard.closed, 1, "its events are not watched any more");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_stream_is_news() {
+        let (reactor, mut theirs) = registered();
+        let mut heard = Heard::default();
+        theirs.write_all(&frame(1, b"last")).unwrap();
+        drop(theirs);
+        poll(&reactor, &mut heard, |heard| heard.closed == 1);
+        assert_eq!((heard.frames.len(), heard.exited), (1, 0));
+    }
+
+    #[test]
+    fn what_was_sent_before_the_exit_is_read_before_the_exit_is_news() {
+        let (reactor, mut theirs) = registered();
+        let mut heard = Heard::default();
+        theirs.write_all(&frame(1, b"last words")).unwrap();
+        let mut readers = reactor.readers.lock();
+        readers.0.extend(reactor.registered.lock().drain(..));
+        // The other end stays open, as in a process that the worker has started.
+        readers.process_ended(WORKER, &reactor.interest, &mut heard);
+        assert_eq!((heard.frames.len(), heard.closed, heard.exited), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_wake_up_ends_the_wait_once() {
+        let (reactor, _theirs) = registered();
+        reactor.interest.wake();
+        reactor.poll(&mut reactor.readers.lock(), None, &mut Heard::default());
+        let began = Instant::now();
+        let deadline = Some(began + Duration::from_millis(5));
+        reactor.poll(&mut reactor.readers.lock(), deadline, &mut Heard::default());
+        assert!(began.elapsed() >= Duration::from_millis(5), "the wake-up was forgotten");
+    }
+
+    #[test]
+    fn a_leader_reads_until_it_is_done_and_one_leads_at_a_time() {
+        let (reactor, mut theirs) = registered();
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        struct Counts<'a>(&'a std::sync::atomic::AtomicUsize);
+        impl WorkerNews for Counts<'_> {
+            type Conversation = u32;
+            fn frame(&mut self, _: WorkerId, _: &mut u32, _: &Frame<'_>) -> Result<(), BadMessage> {
+                self.0.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            }
+            fn violated(&mut self, _: WorkerId, _: String) {}
+            fn writable(&mut self, _: WorkerId) {}
+            fn closed(&mut self, _: WorkerId) {}
+            fn exited(&mut self, _: WorkerId) {}
+        }
+        std::thread::scope(|scope| {
+            let leader = scope.spawn(|| {
+                reactor.lead(|| count.load(Ordering::SeqCst) == 2, None, &mut Counts(&count));
+            });
+            while !reactor.led.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            reactor.lead(|| panic!("it does not lead"), None, &mut Counts(&count));
+            theirs.write_all(&frame(1, b"one")).unwrap();
+            theirs.write_all(&frame(1, b"two")).unwrap();
+            leader.join().unwrap();
+        });
+        assert!(!reactor.led.load(Ordering::SeqCst));
+    }
+
+    #[test]
+    fn a_leader_whose_result_came_from_elsewhere_is_woken() {
+        let (reactor, _theirs) = registered();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let leader =
+                scope.spawn(|| reactor.lead(|| done.load(Ordering::SeqCst), None, &mut Heard::default()));
+            while !reactor.led.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            done.store(true, Ordering::SeqCst);
+            reactor.wake_other_leader();
+            leader.join().unwrap();
+        });
+    }
+}

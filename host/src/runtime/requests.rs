@@ -1,0 +1,232 @@
+//! What tasks ask for while they run, and what they are answered.
+//!
+//! A request is an allegation: the worker must have the task, the task must have begun, and the request must be within
+//! what the task was granted. Otherwise the worker is ended, as only the worker can have made it up.
+
+use std::time::Instant;
+
+use wpool_abi::object::Item;
+use wpool_abi::{SubTaskFailure, SubTaskOutcome};
+use wpool_wire::limits::{Limits, MAX_EMITTED};
+use wpool_wire::message::{
+    self, Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, encode, handle_numbers, to_worker,
+};
+
+use super::completed::Completed;
+use super::jobs::{Arguments, Job};
+use super::pool_guest::{PoolGuest, TaskCall};
+use super::sessions::Request;
+use super::state::State;
+use crate::dispatch::subtasks::{ProtocolViolation, Quota, Refusal, SubTaskEnd, Wanted};
+use crate::dispatch::{Event, Range};
+use crate::error::TaskError;
+use crate::ids::{TaskId, WorkerId};
+use crate::manager::{Owner, Stored};
+
+/// A sub-task, as a task asks for it.
+struct SubTaskRequest<'a> {
+    /// The index among the sub-tasks of its parent.
+    index: u32,
+    name: &'a str,
+    /// Fingerprints of the parameters and the result.
+    takes: u64,
+    returns: u64,
+    arguments: Arguments,
+}
+
+impl State {
+    /// Carries out what a worker asks for on behalf of a task.
+    pub(super) fn request(
+        &mut self,
+        worker: WorkerId,
+        message::Request { task, ask }: message::Request<'_>,
+    ) -> Result<(), BadMessage> {
+        let range = self.asking(worker, task)?;
+        match ask {
+            Ask::Emit { of, value } => {
+                self.handle(Event::Acted { worker, task }, Instant::now());
+                self.emitted(task, of, value)
+            }
+            Ask::Submit { number, name, takes, returns, arguments, handles } => {
+                self.handle(Event::Acted { worker, task }, Instant::now());
+                let grants = self.sessions.resolve(worker, task, handle_numbers(handles))?;
+                let arguments = Arguments { bytes: arguments.to_vec(), grants };
+                self.submit_sub_task(
+                    task,
+                    range,
+                    SubTaskRequest { index: number, name, takes, returns, arguments },
+                )
+            }
+            Ask::Outcome { number } => {
+                self.outcome_wanted(worker, task, number);
+                Ok(())
+            }
+            Ask::Call { handle, wait, call } => {
+                self.object_request(worker, task, range, Request::new(handle, call, Some(wait)))
+            }
+            Ask::Post { handle, call } if call.len() <= POST_SIZE => {
+                self.object_request(worker, task, range, Request::new(handle, call, None))
+            }
+            Ask::Post { .. } => Err(BadMessage(format!("task {task} posted more than it was allowed to"))),
+            Ask::Flush => self.object_request(worker, task, range, Request::Flush),
+        }
+    }
+
+    /// The range of the task that a worker speaks for. The worker must have the task, and the task must have begun.
+    fn asking(&self, worker: WorkerId, task: TaskId) -> Result<Range, BadMessage> {
+        let known = self.dispatcher.task_of(worker, task).filter(|&(claim, _)| {
+            self.links.get(worker).is_some_and(|link| link.control.has_begun(claim, task))
+        });
+        let (_, range) =
+            known.ok_or_else(|| BadMessage(format!("a request of task {task}, which it does not run")))?;
+        Ok(range)
+    }
+
+    fn emitted(&mut self, task: TaskId, fingerprint: u64, value: &[u8]) -> Result<(), BadMessage> {
+        let exceeded = || BadMessage(format!("task {task} emitted what it was not allowed to"));
+        let cell = self.emits.get(&task).filter(|_| value.len() <= MAX_EMITTED as usize);
+        let waker = cell.ok_or_else(exceeded)?.push(fingerprint, value).map_err(|_| exceeded())?;
+        self.effects.wake(waker);
+        Ok(())
+    }
+
+    /// A task submits another one. What is wrong with that is the other one's outcome.
+    fn submit_sub_task(
+        &mut self,
+        parent: TaskId,
+        range: Range,
+        request: SubTaskRequest<'_>,
+    ) -> Result<(), BadMessage> {
+        let violation = || BadMessage(format!("task {parent} submitted what it was not allowed to"));
+        let guest = self.guests.get(&range.guest).cloned().ok_or_else(violation)?;
+        let quota = quota(&guest.limits).ok_or_else(violation)?;
+        let Arguments { bytes, grants } = &request.arguments;
+        if bytes.len() > guest.limits.arguments as usize {
+            return Err(violation());
+        }
+        let size = bytes.len() + size_of_val(grants.as_slice());
+        let checked = self.subtasks.check(parent, range.policy.depth, request.index, size, quota);
+        let checked = checked.map_err(|ProtocolViolation| violation())?;
+        match checked.and_then(|()| request.function(&guest)) {
+            Ok(function) => {
+                let depth = range.policy.depth + 1;
+                let mut options = guest.options;
+                (options.priority, options.queue_timeout) = (range.policy.priority, None);
+                let call = TaskCall { guest, function, options };
+                let SubTaskRequest { index, arguments, .. } = request;
+                let job = Job::SubTask { arguments, parent, index, submitted: Instant::now() };
+                // The dispatcher may send it at once, so it must be known before.
+                self.subtasks.started(parent, self.next_task(), size);
+                self.submit_job(&call, job, depth, None);
+            }
+            Err(refusal) => self.subtasks.refused(parent, SubTaskEnd::refused(&refusal)),
+        }
+        Ok(())
+    }
+
+    /// A task waits for the outcome of a sub-task, or gets it if it is there.
+    fn outcome_wanted(&mut self, worker: WorkerId, task: TaskId, index: u32) {
+        let end = match self.subtasks.take(task, index) {
+            Wanted::Later(sub_task) => {
+                self.handle(Event::Suspended { worker, task }, Instant::now());
+                self.objects.store.depends(Owner::Task(task), Owner::Task(sub_task));
+                return;
+            }
+            Wanted::Now(end) => end,
+            Wanted::Nothing => SubTaskEnd::failed(
+                "no_sub_task",
+                format!("there is no sub-task number {index}, or its outcome was taken"),
+            ),
+        };
+        self.send_outcome(worker, task, end);
+    }
+
+    /// A sub-task has ended: its parent is told now if it waits, and else when it asks.
+    pub(super) fn sub_task_ended(&mut self, parent: TaskId, index: u32, completed: Completed) {
+        let Some((worker, _)) = self.dispatcher.holder(parent) else { return };
+        let held = self
+            .dispatcher
+            .task_of(worker, parent)
+            .and_then(|(_, range)| quota(&self.guests.get(&range.guest)?.limits).map(|quota| quota.held));
+        if let Some(end) = self.subtasks.ended(parent, index, completed.into(), held.unwrap_or(0)) {
+            self.objects.store.depends_no_more(Owner::Task(parent));
+            self.effects.follow_up(Event::Resumed { worker, task: parent });
+            self.send_outcome(worker, parent, end);
+        }
+    }
+
+    /// Tells a task how a sub-task has ended. The handles that come with a value are the task's own from now on.
+    fn send_outcome(&mut self, worker: WorkerId, task: TaskId, end: SubTaskEnd) {
+        let (outcome, before) = match end {
+            SubTaskEnd::Value(Stored { bytes, handles }) => {
+                let (before, indices) = self.sessions.receive(worker, task, handles);
+                let outcome = match indices {
+                    Ok(handles) => SubTaskOutcome::Value(Item { bytes, handles }),
+                    Err(error) => {
+                        let (kind, message) = ("quota".to_owned(), error.to_string());
+                        SubTaskOutcome::Failed(SubTaskFailure { kind, message, value: None })
+                    }
+                };
+                (outcome, before)
+            }
+            SubTaskEnd::Failed(failure) => (SubTaskOutcome::Failed(failure), usize::MAX),
+        };
+        let mut bytes = Vec::new();
+        encode(&outcome, &mut bytes);
+        self.send_answer(worker, task, &bytes, before);
+    }
+
+    /// Sends a task what it waits for, with the handles that it was granted since it had `before` of them.
+    pub(super) fn send_answer(&mut self, worker: WorkerId, task: TaskId, bytes: &[u8], before: usize) {
+        let Some(link) = self.links.writer(worker) else { return };
+        let grants = self.sessions.granted_since(task, before);
+        grants.iter().for_each(|grant| link.share(grant));
+        let answer =
+            Answer { task, bytes, granted: grants.iter().map(super::handle_table::granted).collect() };
+        link.out.frame(to_worker::ANSWER, |out| encode(&answer, out));
+        self.effects.answered = true;
+    }
+
+    /// Tells a task the total of values that it may have emitted by now.
+    pub(super) fn grant_emits(&mut self, task: TaskId, total: u64) {
+        let Some((worker, _)) = self.dispatcher.holder(task) else { return };
+        let credit = Credit { task, of: Flow::Emits, total };
+        self.links.send(worker, to_worker::CREDIT, |out| encode(&credit, out));
+    }
+}
+
+impl SubTaskRequest<'_> {
+    /// The function that is meant, if the guest has it and it takes and returns what the task believes.
+    fn function(&self, guest: &PoolGuest) -> Result<u32, Refusal> {
+        let unknown = || Refusal::UnknownTask(self.name.chars().take(100).collect());
+        let function = guest.guest.function(self.name).map_err(|_| unknown())?;
+        let (takes, returns) = guest.guest.tasks()[function as usize].fingerprints();
+        let wrong = |what| Refusal::WrongType { task: self.name.to_owned(), what };
+        match (takes == self.takes, returns == self.returns) {
+            (false, _) => Err(wrong("takes")),
+            (_, false) => Err(wrong("returns")),
+            _ => Ok(function),
+        }
+    }
+}
+
+/// What the tasks of a guest may submit; `None` if nothing.
+fn quota(limits: &Limits) -> Option<Quota> {
+    let held = u64::from(limits.arguments) + u64::from(limits.result);
+    limits.sub_tasks.map(|sub_tasks| Quota { sub_tasks, held })
+}
+
+impl From<Completed> for SubTaskEnd {
+    fn from(completed: Completed) -> Self {
+        let error = match completed.result {
+            Ok(bytes) => return SubTaskEnd::Value(Stored { bytes, handles: completed.grants.into_vec() }),
+            Err(error) => error,
+        };
+        let (kind, message) = (error.kind().to_owned(), error.to_string());
+        let value = match error {
+            TaskError::Guest(error) => error.value,
+            _ => None,
+        };
+        SubTaskEnd::Failed(SubTaskFailure { kind, message, value })
+    }
+}

@@ -1,0 +1,437 @@
+//! The state of a pool, all of it under one lock: the dispatcher's decisions, and what is needed to carry them out.
+//!
+//! Nothing here waits, delivers or runs user code: that is left to the [`Effects`] of the turn.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wpool_wire::message::{BadMessage, CallHeader, encode, handle_numbers, push_bytes, to_worker};
+
+use super::cell::emitted::EmitCell;
+use super::cell::future::FutureCell;
+use super::completed::{Completed, ResultGrants};
+use super::effects::{Delivery, Effects};
+use super::handle_table::granted;
+use super::jobs::{Arguments, Job, Jobs};
+use super::link::Links;
+use super::objects::SharedObjects;
+use super::pool_guest::{PoolGuest, TaskCall};
+use super::sessions::Sessions;
+use super::stats::Stats;
+use crate::dispatch::subtasks::SubTaskTree;
+use crate::dispatch::{Action, Dispatcher, Event, Past, Probe, Range, Settings, TaskEnd, TaskPolicy};
+use crate::error::TaskError;
+use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
+use crate::manager::Owner;
+use crate::outcome::Ended;
+
+/// A call frame of this many bytes is not made longer by further tasks.
+const FRAME_SIZE: usize = 256 * 1024;
+
+/// The state of a pool.
+pub(crate) struct State {
+    pub(super) dispatcher: Dispatcher,
+    pub(super) guests: HashMap<GuestKey, Arc<PoolGuest>>,
+    pub(super) links: Links,
+    pub(super) jobs: Jobs,
+    pub(super) subtasks: SubTaskTree,
+    /// Where the values of tasks go that emit some.
+    pub(super) emits: HashMap<TaskId, Arc<EmitCell>>,
+    pub(super) objects: SharedObjects,
+    pub(super) sessions: Sessions,
+    pub(super) effects: Effects,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) stats: Stats,
+    next_task: u64,
+    next_guest: u32,
+    /// Threads that wait until the queue has room.
+    pub(super) waiting_for_room: usize,
+    /// Until when the driver sleeps, at most; `None` is without end.
+    pub(super) driver_wakes_at: Option<Instant>,
+}
+
+/// How far a pool is on its way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lifecycle {
+    Open,
+    /// It takes no more tasks; this call closed it.
+    Closed(&'static str),
+    /// Every task has ended, and every worker is gone.
+    Finished(&'static str),
+}
+
+impl Lifecycle {
+    /// The call that closed the pool.
+    pub(super) fn closed_by(self) -> Option<&'static str> {
+        match self {
+            Lifecycle::Open => None,
+            Lifecycle::Closed(by) | Lifecycle::Finished(by) => Some(by),
+        }
+    }
+}
+
+/// A task that its worker has reported as ended.
+pub(super) struct EndedTask {
+    pub(super) task: TaskId,
+    pub(super) run: Duration,
+    pub(super) ended: Ended,
+    /// The figures and the log; the result is filled in from `ended`.
+    pub(super) completed: Completed,
+}
+
+impl State {
+    pub(super) fn new(settings: Settings, objects: SharedObjects) -> Self {
+        Self {
+            dispatcher: Dispatcher::new(settings),
+            guests: HashMap::new(),
+            links: Links::default(),
+            jobs: Jobs::default(),
+            subtasks: SubTaskTree::default(),
+            emits: HashMap::new(),
+            objects,
+            sessions: Sessions::default(),
+            effects: Effects::default(),
+            lifecycle: Lifecycle::Open,
+            stats: Stats::default(),
+            next_task: 0,
+            next_guest: 0,
+            waiting_for_room: 0,
+            driver_wakes_at: None,
+        }
+    }
+
+    /// The shared objects, to make some.
+    pub(crate) fn objects(&mut self) -> &mut SharedObjects {
+        &mut self.objects
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Finished(_))
+    }
+
+    /// Takes a guest in. Its tasks can be submitted from now on.
+    pub(super) fn add_guest(&mut self, guest: impl FnOnce(GuestKey) -> PoolGuest) -> Arc<PoolGuest> {
+        let key = GuestKey(self.next_guest);
+        self.next_guest += 1;
+        let guest = Arc::new(guest(key));
+        self.guests.insert(key, Arc::clone(&guest));
+        let depth = guest.limits.sub_tasks.map_or(0, |quota| quota.depth);
+        self.handle(Event::Load { guest: key, weight: guest.weight, depth }, Instant::now());
+        guest
+    }
+
+    /// Takes no more tasks.
+    pub(super) fn close(&mut self, by: &'static str) {
+        if self.lifecycle == Lifecycle::Open {
+            self.lifecycle = Lifecycle::Closed(by);
+        }
+        self.effects.wake_driver = true;
+    }
+
+    /// Every task has ended, and every worker is gone. No call of the host would ever be answered any more.
+    pub(super) fn finish(&mut self) {
+        self.lifecycle = Lifecycle::Finished(self.lifecycle.closed_by().unwrap_or_default());
+        self.objects.store.close();
+    }
+
+    /// Fails every task that has not ended, and kills the workers: the pool cannot go on.
+    pub(super) fn abort(&mut self) {
+        self.close("a bug in wpool");
+        self.links.clear();
+        for cell in std::mem::take(&mut self.emits).into_values() {
+            self.effects.wake(cell.end());
+        }
+        for job in self.jobs.drain() {
+            match job {
+                Job::Single { future, .. } => {
+                    self.effects.deliver(Delivery::Future(future, Completed::failed(TaskError::PoolClosed)));
+                }
+                Job::Map(map) => map.cell.abort(),
+                Job::SubTask { .. } => {}
+            }
+        }
+    }
+
+    /// Has the driver look at the clock at `deadline`.
+    pub(super) fn wake_driver_by(&mut self, deadline: Option<Instant>) {
+        let sooner = |at: Instant| self.driver_wakes_at.is_none_or(|known| at < known);
+        self.effects.wake_driver |= deadline.is_some_and(sooner);
+    }
+
+    /// Submits one task of the host.
+    pub(super) fn submit(
+        &mut self,
+        call: &TaskCall,
+        arguments: Arguments,
+        emits: Option<Arc<EmitCell>>,
+    ) -> (TaskId, Arc<FutureCell>) {
+        let future = Arc::new(FutureCell::default());
+        let job = Job::Single { arguments, future: Arc::clone(&future), submitted: Instant::now() };
+        let window = emits.as_ref().map(|cell| cell.window());
+        // The dispatcher may send it at once, so its reader must be known before.
+        self.emits.extend(emits.map(|cell| (TaskId(self.next_task), cell)));
+        (self.submit_job(call, job, 0, window), future)
+    }
+
+    /// The id of the task that is submitted next.
+    pub(super) fn next_task(&self) -> TaskId {
+        TaskId(self.next_task)
+    }
+
+    /// Submits a job of one task.
+    pub(super) fn submit_job(&mut self, call: &TaskCall, job: Job, depth: u8, emits: Option<u64>) -> TaskId {
+        let (id, now) = (self.jobs.add(job), Instant::now());
+        let policy = TaskPolicy { depth, emits, ..call.policy(now) };
+        self.submit_range(id, call, (0, 1), policy, now)
+    }
+
+    /// Submits consecutive tasks of a job: the index of the first one, and how many there are.
+    fn submit_range(
+        &mut self,
+        job: JobId,
+        call: &TaskCall,
+        (index, count): (u64, u32),
+        policy: TaskPolicy,
+        now: Instant,
+    ) -> TaskId {
+        let first = TaskId(self.next_task);
+        let (guest, function) = (call.guest.key, call.function);
+        self.next_task += u64::from(count);
+        self.stats.submitted += u64::from(count);
+        let past = Past::default();
+        self.handle(Event::Submitted(Range { first, count, job, index, guest, function, policy, past }), now);
+        first
+    }
+
+    /// Submits what a map has gathered. If it is too late for that, those tasks end here.
+    pub(super) fn publish(&mut self, job: JobId) {
+        let Some(map) = self.jobs.map(job) else { return };
+        let Some(inputs) = map.take_pending() else { return };
+        let (first, count, now) = (inputs.first, inputs.ends.len(), Instant::now());
+        if map.complete || self.lifecycle != Lifecycle::Open {
+            let error = if map.complete { TaskError::Cancelled } else { TaskError::PoolClosed };
+            for index in first..first + count as u64 {
+                let late = Completed::failed(error.clone());
+                self.effects.deliveries.push(Delivery::Map(Arc::clone(&map.cell), index, late));
+            }
+            return;
+        }
+        map.publish(inputs, now);
+        let mut policy = map.call.policy(now);
+        policy.end_by = [policy.end_by, map.end_by].into_iter().flatten().min();
+        let (call, count) = (map.call.clone(), u32::try_from(count).expect("a batch is small"));
+        self.submit_range(job, &call, (first, count), policy, now);
+    }
+
+    /// Publishes what maps have gathered, as long as a worker could use a task.
+    pub(super) fn feed_workers(&mut self) {
+        while self.jobs.any_map() {
+            let wanting = |guest: &GuestKey| self.dispatcher.is_hungry(*guest);
+            let wanting: Vec<GuestKey> = self.guests.keys().copied().filter(wanting).collect();
+            match self.jobs.next_to_publish(&wanting) {
+                Some(job) => self.publish(job),
+                None => return,
+            }
+        }
+    }
+
+    /// Tasks have ended in a worker.
+    pub(super) fn done(&mut self, worker: WorkerId, ended: Vec<EndedTask>) {
+        let tasks = ended.iter().map(|ended| (ended.task, ended.run)).collect();
+        let mut ended: Vec<Option<EndedTask>> = ended.into_iter().map(Some).collect();
+        self.run(Event::Done { worker, tasks }, &mut ended, Instant::now());
+    }
+
+    /// The handles in the value of a task.
+    pub(super) fn result_grants(
+        &self,
+        worker: WorkerId,
+        task: TaskId,
+        handles: &[u8],
+    ) -> Result<ResultGrants, BadMessage> {
+        self.sessions.resolve(worker, task, handle_numbers(handles)).map(ResultGrants::from)
+    }
+
+    /// Has the dispatcher decide, and does what it says.
+    pub(super) fn handle(&mut self, event: Event, now: Instant) {
+        self.run(event, &mut [], now);
+    }
+
+    /// As [`handle`](Self::handle), for an event that comes with the outcomes of tasks.
+    fn run(&mut self, event: Event, ended: &mut [Option<EndedTask>], now: Instant) {
+        let (mut next, mut actions) = (Some(event), Vec::new());
+        while let Some(event) = next {
+            self.dispatcher.handle(event, now, &mut actions);
+            for action in actions.drain(..) {
+                self.perform(action, ended, now);
+            }
+            next = self.effects.follow_ups.pop_front();
+        }
+        self.effects.wake_driver |= self.dispatcher.is_finished();
+        self.wake_driver_by(self.dispatcher.next_deadline());
+    }
+
+    fn perform(&mut self, action: Action, ended: &mut [Option<EndedTask>], now: Instant) {
+        match action {
+            Action::Spawn { worker, guest } => {
+                self.effects.spawns.push((worker, guest));
+                self.effects.wake_driver = true;
+            }
+            Action::Send { worker, range, claim } => self.send(worker, range, claim),
+            Action::Recall { worker, tasks, why } => {
+                let Some(link) = self.links.get(worker) else { return };
+                let taken = tasks.into_iter().filter(|&(task, claim)| link.control.recall(claim, task));
+                let taken = taken.map(|(task, _)| task).collect();
+                self.effects.follow_up(Event::Recalled { worker, taken, why });
+            }
+            Action::Probe(worker) => {
+                if let Some(seen) = self.probe(worker) {
+                    self.effects.follow_up(Event::Probed { worker, seen });
+                }
+            }
+            Action::EndTask { worker, task, claim } => {
+                if self.links.get(worker).is_some_and(|link| link.control.ask_to_end(claim, task)) {
+                    self.links.send(worker, to_worker::END, |out| encode(&task, out));
+                }
+            }
+            Action::Unloaded(guest) => drop(self.guests.remove(&guest)),
+            Action::Kill(worker) => self.links.kill(worker),
+            Action::Stop(worker) => self.links.stop(worker),
+            Action::Complete { nth, end } => {
+                if let Some(ended) = ended.get_mut(nth).and_then(Option::take) {
+                    self.complete(ended, end, now);
+                }
+            }
+            Action::Fail { range, error } => self.fail(range, &error, now),
+            Action::Violation { worker, what } => self.violated(worker, what.to_owned()),
+        }
+    }
+
+    /// Looks at a worker through its control page.
+    fn probe(&self, worker: WorkerId) -> Option<Probe> {
+        let link = self.links.get(worker)?;
+        let (running, slice) = link.control.running();
+        let begun = self.dispatcher.tasks_of(worker).any(|(task, claim)| link.control.has_begun(claim, task));
+        let resident = if self.dispatcher.watches_memory() { link.resident() } else { None };
+        Some(Probe { running, slice, begun, resident })
+    }
+
+    /// A worker broke the protocol. It is killed, and what it still says does not count.
+    pub(super) fn violated(&mut self, worker: WorkerId, what: String) {
+        if let Some(link) = self.links.get_mut(worker) {
+            tracing::error!(%worker, what, "a worker broke the protocol");
+            link.violated(what);
+        }
+    }
+
+    /// A task has ended in a worker, and the dispatcher says what it was.
+    fn complete(&mut self, ended: EndedTask, end: TaskEnd, now: Instant) {
+        let EndedTask { task, ended, mut completed, .. } = ended;
+        completed.result = ended.result(end.run_timeout, end.reason);
+        completed.figures.worker = Some(end.worker);
+        completed.figures.attempts = end.attempts;
+        let success = completed.result.is_ok();
+        self.end_job(end.job, end.index, completed, now);
+        self.clean_up(task, success);
+    }
+
+    /// Tasks end without an outcome of a worker.
+    fn fail(&mut self, range: Range, error: &TaskError, now: Instant) {
+        for n in 0..u64::from(range.count) {
+            let mut completed = Completed::failed(error.clone());
+            completed.figures.attempts = range.past.begun();
+            self.end_job(range.job, range.index + n, completed, now);
+            self.clean_up(range.first.plus(n), false);
+        }
+    }
+
+    /// A task has ended: its session is over, it emits nothing more, and its sub-tasks that no task waits for are killed.
+    fn clean_up(&mut self, task: TaskId, success: bool) {
+        if self.sessions.close(task) {
+            self.objects.store.end(Owner::Task(task), success);
+        }
+        if !self.emits.is_empty() {
+            let waker = self.emits.remove(&task).and_then(|cell| cell.end());
+            self.effects.wake(waker);
+        }
+        if !self.subtasks.is_empty() {
+            self.effects.follow_ups.extend(self.subtasks.remove(task).into_iter().map(Event::Kill));
+        }
+    }
+
+    /// One task of a job has ended: its result goes where the job says.
+    fn end_job(&mut self, id: JobId, index: u64, mut completed: Completed, now: Instant) {
+        match completed.result {
+            Ok(_) => self.stats.succeeded += 1,
+            Err(_) => self.stats.failed += 1,
+        }
+        let Some(job) = self.jobs.get_mut(id) else { return };
+        let total = job.submitted(index).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        completed.figures.total = total;
+        completed.figures.queued = total.saturating_sub(completed.figures.run);
+        match job {
+            Job::Single { future, .. } => {
+                self.effects.deliveries.push(Delivery::Future(Arc::clone(future), completed));
+                self.jobs.remove(id);
+            }
+            &mut Job::SubTask { parent, index, .. } => {
+                self.jobs.remove(id);
+                self.sub_task_ended(parent, index, completed);
+            }
+            Job::Map(map) => {
+                self.effects.deliveries.push(Delivery::Map(Arc::clone(&map.cell), index, completed));
+                map.ended(index);
+                self.jobs.remove_if_dropped(id);
+            }
+        }
+    }
+
+    /// Queues a range of tasks for a worker, in frames that are not much longer than [`FRAME_SIZE`].
+    fn send(&mut self, worker: WorkerId, range: Range, claim: u32) {
+        let (Some(link), Some(job)) = (self.links.writer(worker), self.jobs.get(range.job)) else { return };
+        if job.grants(range.index).is_some() {
+            let grants = (0..u64::from(range.count)).filter_map(|n| job.grants(range.index + n));
+            grants.flatten().for_each(|grant| link.share(grant));
+        }
+        let mut done = 0;
+        while done < range.count {
+            let count = frame_count(job, &range, done);
+            let header = CallHeader {
+                first: range.first.plus(u64::from(done)),
+                count,
+                claim: claim + done,
+                function: range.function,
+                run_timeout: range.policy.run_timeout,
+                emits: range.policy.emits,
+                handles: job.grants(range.index + u64::from(done)).is_some(),
+            };
+            let (control, sessions) = (&link.control, &mut self.sessions);
+            link.out.frame(to_worker::CALL, |out| {
+                encode(&header, out);
+                for n in done..done + count {
+                    let (task, index) = (range.first.plus(u64::from(n)), range.index + u64::from(n));
+                    control.offer(claim + n, task);
+                    if header.handles {
+                        let grants = job.grants(index).unwrap_or_default().to_vec();
+                        encode(&grants.iter().map(granted).collect::<Vec<_>>(), out);
+                        sessions.open(task, worker, grants);
+                    }
+                    push_bytes(out, job.arguments(index));
+                }
+            });
+            done += count;
+        }
+    }
+}
+
+/// The number of tasks in the next frame of a range of which `done` were written: the header says it, so they are counted
+/// before they are written.
+fn frame_count(job: &Job, range: &Range, done: u32) -> u32 {
+    let (mut size, mut count) = (0, 0);
+    while done + count < range.count && (count == 0 || size < FRAME_SIZE) {
+        size += job.arguments(range.index + u64::from(done + count)).len();
+        count += 1;
+    }
+    count
+}

@@ -1,0 +1,23 @@
+//! A pool's numbers at one moment.
+
+/// The numbers of a pool at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Workers that can run tasks now.
+    pub workers: usize,
+    /// Tasks that wait in the parent.
+    pub queued: usize,
+    /// Tasks that workers have: on their way, running or suspended.
+    pub in_flight: usize,
+    /// Tasks that were submitted since the pool was built.
+    pub submitted: u64,
+    /// Tasks that ended with a value.
+    pub succeeded: u64,
+    /// Tasks that ended with an error.
+    pub failed: u64,
+    /// Worker processes that were started.
+    pub workers_started: u64,
+    /// Worker processes that ended without having been told to.
+    pub workers_lost: u64,
+}
