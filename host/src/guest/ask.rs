@@ -80,7 +80,7 @@ pub(super) fn ask<T>(
             let (phase, earlier) = (Phase::Running, Vec::new());
             return Err(Unanswered::Task(TaskError::WorkerLost { cause, phase, earlier }));
         }
-        while let Some(frame) = reader.next().map_err(|error| Unanswered::Bad(error.to_string()))? {
+        while let Some(frame) = reader.next_frame().map_err(|error| Unanswered::Bad(error.to_string()))? {
             let bad = |error: BadMessage| Unanswered::Bad(error.to_string());
             match frame.kind {
                 from_worker::READY => {}

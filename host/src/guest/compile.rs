@@ -103,7 +103,7 @@ fn receive(socket: &UnixStream, deadline: Instant) -> Result<Option<CompileReply
         if reader.fill(socket).unwrap_or(0) == 0 {
             return Ok(None);
         }
-        if let Some(frame) = reader.next().map_err(|error| error.to_string())? {
+        if let Some(frame) = reader.next_frame().map_err(|error| error.to_string())? {
             if frame.kind != compiler::REPLY {
                 return Err(format!("a frame of kind {} from a compiler", frame.kind));
             }

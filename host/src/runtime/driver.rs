@@ -91,7 +91,7 @@ fn prepare(runtime: &Runtime) -> Next {
 
 /// Starts the workers that the dispatcher wants. One that failed may have others started, within the same call.
 fn spawn_wanted(runtime: &Runtime) {
-    while let Ok((worker, guest)) = runtime.spawns.1.try_recv() {
+    while let Ok((worker, guest)) = runtime.to_spawn.try_recv() {
         let guest = runtime.with(|state| {
             let guest = state.guests.get(&guest).cloned();
             guest.filter(|_| !state.links.take_cancelled(worker))

@@ -200,7 +200,7 @@ impl Link {
         }
         self.mapped.insert(id, writable);
         self.files.push_back((self.out.len(), grant.clone()));
-        let memory = Memory { id, form: region.memory.form(), len: region.memory.len() as u64, writable };
+        let memory = Memory { id, form: region.memory.form(), len: region.memory.size() as u64, writable };
         self.out.frame(to_worker::MAP, |out| encode(&memory, out));
     }
 

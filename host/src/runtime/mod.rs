@@ -70,6 +70,9 @@ use crate::error::SubmitError;
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 use crate::manager::{Answer, ObjectId, Released};
 
+/// A worker that the driver is to start, and the guest that it is to serve.
+type Spawn = (WorkerId, GuestKey);
+
 /// One pool's inside.
 pub(crate) struct Runtime {
     state: Mutex<State>,
@@ -83,7 +86,8 @@ pub(crate) struct Runtime {
     released: Arc<Released>,
     callbacks: Callbacks,
     /// Workers on their way to the driver, which starts them.
-    spawns: (Sender<(WorkerId, GuestKey)>, Receiver<(WorkerId, GuestKey)>),
+    spawns: Sender<Spawn>,
+    to_spawn: Receiver<Spawn>,
     /// Can be read when everything has ended.
     sentinel: OwnedFd,
     this: Weak<Self>,
@@ -103,6 +107,7 @@ impl Runtime {
         released.set_wake(reactor.interest().waker());
         let state = State::new(settings, SharedObjects::new(shared_memory, Arc::clone(&released)));
         let wants_tasks = state.jobs.wants_tasks();
+        let (spawns, to_spawn) = crossbeam_channel::unbounded();
         Ok(Arc::new_cyclic(|this| Self {
             state: Mutex::new(state),
             room: Condvar::new(),
@@ -111,7 +116,8 @@ impl Runtime {
             wants_tasks,
             released,
             callbacks: Callbacks::default(),
-            spawns: crossbeam_channel::unbounded(),
+            spawns,
+            to_spawn,
             sentinel,
             this: Weak::clone(this),
         }))
@@ -147,7 +153,7 @@ impl Runtime {
         }
         for spawn in spawns {
             // The runtime has the receiver, too.
-            let _open = self.spawns.0.send(spawn);
+            let _open = self.spawns.send(spawn);
         }
         if wake_driver {
             self.reactor.interest().wake();

@@ -87,7 +87,7 @@ impl SharedObjects {
 
     /// Adds shared memory, if it is within the limit.
     pub(crate) fn add_memory(&mut self, region: SharedRegion) -> Result<Grant, ObjectError> {
-        let len = region.memory.len() as u64;
+        let len = region.memory.size() as u64;
         self.check_memory(len)?;
         let id = self.store.next_id();
         self.memories.insert(id.memory(), len);

@@ -395,7 +395,7 @@ impl<C> Readers<C> {
             Err(_) => return Stream::Ended,
         }
         loop {
-            let handled = match frames.next() {
+            let handled = match frames.next_frame() {
                 Ok(None) => return Stream::Open,
                 Ok(Some(frame)) => {
                     news.frame(worker, conversation, &frame).map_err(|error| error.to_string())

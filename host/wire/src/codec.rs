@@ -56,7 +56,7 @@ impl FrameReader {
     }
 
     /// The next whole frame, if it has arrived.
-    pub fn next(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let arrived = &self.buffer[self.start..self.end];
         let Some((header, rest)) = arrived.split_first_chunk::<HEADER>() else { return Ok(None) };
         let [a, b, c, d, kind, reserved @ ..] = *header;
@@ -174,7 +174,7 @@ mod tests {
                     reader.fill(&mut now).unwrap();
                 }
                 rest = later;
-                while let Some(frame) = reader.next().unwrap() {
+                while let Some(frame) = reader.next_frame().unwrap() {
                     got.push((frame.kind, frame.payload.to_vec()));
                 }
             }
@@ -186,7 +186,7 @@ mod tests {
         fn any_bytes_are_frames_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut reader = FrameReader::new(1 << 20);
             reader.fill(&bytes[..]).unwrap();
-            while let Ok(Some(_)) = reader.next() {}
+            while let Ok(Some(_)) = reader.next_frame() {}
             assert!(reader.buffer.len() <= 2 * CHUNK);
         }
     }
@@ -195,7 +195,7 @@ mod tests {
     fn a_long_promise_is_refused_before_its_bytes_arrive() {
         let mut reader = FrameReader::new(10);
         reader.fill(&[11u8, 0, 0, 0, 1, 0, 0, 0][..]).unwrap();
-        assert_eq!(reader.next(), Err(FrameError::TooLong { len: 11, max: 10 }));
+        assert_eq!(reader.next_frame(), Err(FrameError::TooLong { len: 11, max: 10 }));
     }
 
     #[test]
@@ -208,9 +208,9 @@ mod tests {
         while !bytes.is_empty() {
             reader.fill(&mut bytes).unwrap();
         }
-        assert_eq!(reader.next().unwrap().unwrap().payload.len(), long.len());
+        assert_eq!(reader.next_frame().unwrap().unwrap().payload.len(), long.len());
         reader.fill(&[1u8, 0, 0, 0, 2, 0, 0, 0, 9][..]).unwrap();
-        assert_eq!(reader.next(), Ok(Some(Frame { kind: 2, payload: &[9] })));
+        assert_eq!(reader.next_frame(), Ok(Some(Frame { kind: 2, payload: &[9] })));
         assert!(reader.buffer.len() <= 2 * CHUNK, "the long buffer is gone");
     }
 
@@ -218,6 +218,6 @@ mod tests {
     fn reserved_bytes_are_zero() {
         let mut reader = FrameReader::new(10);
         reader.fill(&[0u8, 0, 0, 0, 1, 0, 7, 0][..]).unwrap();
-        assert_eq!(reader.next(), Err(FrameError::Reserved));
+        assert_eq!(reader.next_frame(), Err(FrameError::Reserved));
     }
 }

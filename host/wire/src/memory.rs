@@ -99,8 +99,8 @@ impl SharedMemory {
         Ok(Self { address, len, form, writable })
     }
 
-    /// How many bytes the elements have.
-    pub fn len(&self) -> usize {
+    /// The size of all elements in bytes.
+    pub fn size(&self) -> usize {
         self.len
     }
 
@@ -295,7 +295,7 @@ mod tests {
     fn both(form: Number, count: usize) -> (SharedMemory, SharedMemory) {
         let (here, file) = SharedMemory::create(form, count).unwrap();
         let there = File::from(file.for_worker(true).try_clone_to_owned().unwrap());
-        let there = SharedMemory::open(&there, form, here.len(), true).unwrap();
+        let there = SharedMemory::open(&there, form, here.size(), true).unwrap();
         (here, there)
     }
 
@@ -310,10 +310,10 @@ mod tests {
             writes in prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(any::<u8>(), 0..80)), 0..8),
         ) {
             let (here, there) = both(form, count);
-            let mut model = vec![0; here.len()];
+            let mut model = vec![0; here.size()];
             for (at, mut bytes) in writes {
                 let at = at.index(count + 1) * form.width();
-                bytes.truncate((here.len() - at).min(bytes.len()) / form.width() * form.width());
+                bytes.truncate((here.size() - at).min(bytes.len()) / form.width() * form.width());
                 here.write(at as u64, &bytes).unwrap();
                 model[at..at + bytes.len()].copy_from_slice(&bytes);
                 let mut read = vec![0; model.len() - at];

@@ -127,7 +127,7 @@ impl Memories {
 
 fn size(caller: Caller<'_, TaskState>, handle: u32) -> i64 {
     match caller.data().handles.memory(handle, Rights::READ) {
-        Ok(memory) => i64::try_from(memory.len()).unwrap_or(i64::MAX),
+        Ok(memory) => i64::try_from(memory.size()).unwrap_or(i64::MAX),
         Err(error) => -i64::from(shared::status(&Err(error))),
     }
 }

@@ -284,7 +284,7 @@ impl<'a> Session<'a> {
 
     /// Takes every whole frame that has arrived.
     fn read_frames(&mut self) -> Result<(), ServeError> {
-        while let Some(Frame { kind, payload }) = self.reader.next()? {
+        while let Some(Frame { kind, payload }) = self.reader.next_frame()? {
             match kind {
                 to_worker::CALL => {
                     let (header, arguments) =
@@ -622,8 +622,8 @@ mod tests {
                 first: TaskId(first),
                 count,
                 claim: 0,
-                task: 0,
-                timeout: None,
+                function: 0,
+                run_timeout: None,
                 emits: None,
                 handles: !granted.is_empty(),
             };
@@ -643,7 +643,7 @@ mod tests {
         fn done(&mut self, count: usize) -> Vec<(u64, u8)> {
             let mut ended = Vec::new();
             while ended.len() < count {
-                while let Some(frame) = self.reader.next().unwrap() {
+                while let Some(frame) = self.reader.next_frame().unwrap() {
                     assert_eq!(frame.kind, from_worker::DONE);
                     let mut rest = frame.payload;
                     while !rest.is_empty() {

@@ -102,7 +102,7 @@ fn receive_hello(socket: &UnixStream) -> wasmtime::Result<(Hello, FrameReader, V
     let mut reader = FrameReader::new(MAX_FRAME);
     let mut source = crate::parent::WithDescriptors::new(socket);
     loop {
-        if let Some(Frame { kind, payload }) = reader.next()? {
+        if let Some(Frame { kind, payload }) = reader.next_frame()? {
             if kind != to_worker::HELLO {
                 return Err(io::Error::other(format!("a frame of kind {kind} before the hello")).into());
             }

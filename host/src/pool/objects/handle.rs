@@ -146,7 +146,7 @@ impl wpool_objects::Handle for Handle {
     }
 
     fn shared_size(&self) -> Result<u64, ObjectError> {
-        Ok(self.region()?.memory.len() as u64)
+        Ok(self.region()?.memory.size() as u64)
     }
 
     fn shared_read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError> {

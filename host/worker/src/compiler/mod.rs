@@ -83,7 +83,7 @@ fn receive(socket: &UnixStream) -> wasmtime::Result<(CompileRequest, Vec<OwnedFd
     let mut reader = FrameReader::new(MAX_REQUEST);
     let mut source = crate::parent::WithDescriptors::new(socket);
     loop {
-        if let Some(Frame { kind: compiler::REQUEST, payload }) = reader.next()? {
+        if let Some(Frame { kind: compiler::REQUEST, payload }) = reader.next_frame()? {
             let request = decode(payload)?;
             return Ok((request, source.into_descriptors()));
         }
