@@ -377,13 +377,22 @@ impl Links {
 #[cfg(test)]
 pub(super) mod tests {
     use std::io::Read as _;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
-    /// A process that is none: it ends when it is told to.
+    /// A process that is none: it ends when it is told to, or when the test says that another process has killed it.
     #[derive(Default)]
-    pub(in super::super) struct NoProcess {
+    struct NoProcess {
         signalled: Option<Signal>,
+        killed_outside: Arc<AtomicBool>,
+    }
+
+    /// The worker's side of a link, and a switch that kills it from outside.
+    pub(in super::super) struct Peer {
+        pub(in super::super) socket: UnixStream,
+        pub(in super::super) control: ControlPage,
+        pub(in super::super) killed_outside: Arc<AtomicBool>,
     }
 
     impl WorkerProcess for NoProcess {
@@ -404,24 +413,30 @@ pub(super) mod tests {
         }
 
         fn try_wait(&mut self) -> Option<WorkerExit> {
+            if self.killed_outside.load(Ordering::Relaxed) {
+                return Some(WorkerExit::Signal { signal: Signal::KILL.as_raw(), by_pool: false });
+            }
             self.signalled.map(|signal| WorkerExit::Signal { signal: signal.as_raw(), by_pool: true })
         }
     }
 
-    /// A link over a socket pair, with the worker's ends of the socket and of the control page.
-    pub(in super::super) fn link() -> (Link, UnixStream, ControlPage) {
-        let (ours, theirs) = UnixStream::pair().unwrap();
+    /// A link over a socket pair.
+    pub(in super::super) fn link() -> (Link, Peer) {
+        let (ours, socket) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
         let (control, file) = ControlPage::create().unwrap();
         let ready_by = Instant::now() + std::time::Duration::from_secs(10);
-        let link = Link::new(Box::<NoProcess>::default(), Arc::new(ours), control, ready_by);
-        (link, theirs, ControlPage::open(&file.into()).unwrap())
+        let process = NoProcess::default();
+        let killed_outside = Arc::clone(&process.killed_outside);
+        let link = Link::new(Box::new(process), Arc::new(ours), control, ready_by);
+        let control = ControlPage::open(&file.into()).unwrap();
+        (link, Peer { socket, control, killed_outside })
     }
 
     const WORKER: WorkerId = WorkerId { slot: 0, generation: 1 };
 
     fn linked() -> (Links, UnixStream, Interest) {
-        let (link, theirs, _) = link();
+        let (link, Peer { socket: theirs, .. }) = link();
         let interest = Interest::new().unwrap();
         interest.in_socket(WORKER, link.as_fd()).unwrap();
         let mut links = Links::default();
@@ -489,7 +504,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_worker_that_was_to_end_before_it_was_started_is_killed_at_once() {
-        let (mut links, (link, _theirs, _control)) = (Links::default(), link());
+        let (mut links, (link, _peer)) = (Links::default(), link());
         links.kill(WORKER);
         links.insert(WORKER, link);
         assert!(links.get_mut(WORKER).unwrap().exit().is_some());

@@ -33,6 +33,8 @@ mod requests;
 mod sessions;
 mod state;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod token_bucket;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
