@@ -26,6 +26,8 @@ mod lifecycle;
 mod loading;
 /// Maps: order, laziness, bounds.
 mod maps;
+/// A program without the engine: what it links, and that it runs tasks.
+mod no_engine;
 /// What Python's queues, pipes, locks and managers promise, by the same numbers.
 mod object_behaviours;
 /// Objects that tasks and the host share: used from both sides, and by those who die.

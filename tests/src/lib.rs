@@ -34,20 +34,25 @@ pub fn load(executable: &str, guest: &str) -> Guest {
 
 /// Runs a test on a thread of its own, and fails if it takes too long: a hang is a failure with a name.
 pub fn bounded(test: impl FnOnce() + Send + 'static) {
+    bounded_by(BOUND, test);
+}
+
+/// The same with another bound.
+pub fn bounded_by(bound: Duration, test: impl FnOnce() + Send + 'static) {
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         test();
         // The receiver waits unless the bound is over already.
         let _late = sender.send(());
     });
-    match receiver.recv_timeout(BOUND) {
+    match receiver.recv_timeout(bound) {
         Ok(()) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
             if let Err(panic) = thread.join() {
                 std::panic::resume_unwind(panic);
             }
         }
         Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
-            panic!("the test hangs: it took longer than {BOUND:?}")
+            panic!("the test hangs: it took longer than {bound:?}")
         }
     }
 }

@@ -73,6 +73,12 @@ impl Store {
         ObjectId(self.next_object)
     }
 
+    /// The number of objects.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.objects.len()
+    }
+
     /// Makes an object.
     pub(crate) fn make(&mut self, shape: ObjectInit) -> ObjectId {
         let id = self.next_id();

@@ -46,6 +46,12 @@ impl SharedObjects {
         }
     }
 
+    /// The number of objects in the store.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.store.count()
+    }
+
     /// Makes an object.
     pub(crate) fn make(&mut self, init: ObjectInit) -> Grant {
         let kind = init.kind();

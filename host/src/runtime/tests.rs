@@ -318,6 +318,17 @@ fn handles_in_a_result_are_grants_that_wake_the_pool_when_they_go() {
 }
 
 #[test]
+fn arguments_are_freed_when_their_tasks_end() {
+    let mut bench = Bench::ready();
+    let (task, _future) = bench.starts(vec![bench.queue()]);
+    bench.runtime.remove_released();
+    assert_eq!((bench.runtime.open_jobs(), bench.runtime.released.any()), (1, false), "the task has it");
+    bench.ends(task, Outcome::Value(b"", b"")).unwrap();
+    assert_eq!(bench.runtime.open_jobs(), 0);
+    assert_eq!(bench.runtime.with(|state| state.objects().count()), 0, "its handle was the last one");
+}
+
+#[test]
 fn a_worker_that_was_ended_from_outside_costs_the_task_one_retry() {
     let mut bench = Bench::ready();
     let (task, future) = bench.starts(Vec::new());
