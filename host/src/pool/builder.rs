@@ -7,7 +7,7 @@ use std::time::Duration;
 use wpool_wire::limits::{Grow, Isolation, Limits, SubTasks};
 
 use super::pool::Pool;
-use super::settings::{GuestSettings, check_workers};
+use super::settings::{GuestSettings, check_workers, for_each_guest_setting};
 use crate::dispatch::Settings;
 use crate::error::{BuildError, SettingError, SpawnError};
 use crate::guest::Guest;
@@ -43,16 +43,21 @@ pub struct PoolBuilder {
     shared_memory: u64,
 }
 
-/// The same settings as those of the pool's guest.
-macro_rules! guest_settings {
-    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
-        $($(#[$doc])* #[must_use]
-        pub fn $name(mut self, $name: $type) -> Self {
-            self.settings = self.settings.$name($name);
-            self
-        })*
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => |$settings:ident| $assign:expr;)*) => {
+        /// The settings of the guest that the pool is built with.
+        impl PoolBuilder {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $name(mut self, $name: $type) -> Self {
+                self.settings = self.settings.$name($name);
+                self
+            })*
+        }
     };
 }
+
+for_each_guest_setting!(methods);
 
 impl Pool {
     /// A pool of this guest, to be set up and built.
@@ -77,100 +82,67 @@ impl PoolBuilder {
         }
     }
 
-    /// How many worker processes there are at most. They are started when there are tasks for them. Default: the
-    /// processors that this process may use. Zero is an error.
+    /// The maximum number of worker processes. They start when there are tasks for them. Default: the number of
+    /// processors that this process may use. Zero is an error; at most 4096.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// How many workers there are at least, also when there is nothing to do. Default: one. Zero is allowed:
-    /// then the first task waits until a worker has started.
+    /// The minimum number of workers, kept also when there is nothing to do. Default: one. With zero the first task waits
+    /// until a worker has started.
     #[must_use]
     pub fn min_workers(mut self, workers: usize) -> Self {
         self.min_workers = Some(workers);
         self
     }
 
-    /// A worker that has had nothing to do for so long goes, down to the least number of workers. Default: 60 s.
-    /// `None` keeps all.
+    /// How long a worker stays without anything to do, unless it is one of the minimum. Default: 60 s; `None` keeps all.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into();
         self
     }
 
-    /// A worker is replaced after so many tasks. Default: `None`, never. Zero is an error.
+    /// The number of tasks after which a worker is replaced. Default: `None`, never. Zero is an error.
     #[must_use]
     pub fn max_tasks_per_worker(mut self, tasks: impl Into<Option<u32>>) -> Self {
         self.max_tasks = tasks.into();
         self
     }
 
-    /// A worker that is so old is replaced when it has done what it has. Default: `None`, never.
+    /// The age at which a worker is replaced, when the tasks that it has have ended. Default: `None`, never.
     #[must_use]
     pub fn max_worker_age(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.max_age = age.into();
         self
     }
 
-    /// A worker whose process has grown beyond so many bytes of memory is replaced when it has done what it has.
-    /// Default: `None`, never.
+    /// The resident memory in bytes beyond which a worker is replaced, when the tasks that it has have ended. Default:
+    /// `None`, never.
     #[must_use]
     pub fn max_worker_memory(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_memory = bytes.into();
         self
     }
 
-    /// How the guest is run, all at once.
+    /// All settings of the guest at once.
     #[must_use]
     pub fn guest_settings(mut self, settings: GuestSettings) -> Self {
         self.settings = settings;
         self
     }
 
-    guest_settings! {
-        /// All limits of a task at once.
-        limits: Limits;
-        /// How long a task may run; that it waits does not count. Default: 60 s. `None` is for ever.
-        timeout: impl Into<Option<Duration>>;
-        /// How long a task may wait before it begins. Default: `None`, for ever.
-        queue_timeout: impl Into<Option<Duration>>;
-        /// How long a task may take from being submitted to its end. Default: `None`, for ever.
-        total_timeout: impl Into<Option<Duration>>;
-        /// How long a task may go on that was killed or whose time is over. Default: zero.
-        grace: Duration;
-        /// How often a task runs again whose worker was ended from outside. Default: 2.
-        retries: u8;
-        /// Bytes of memory that a task may have. Default: 256 MiB. `None` is the 4 GiB that a guest can address.
-        memory: impl Into<Option<u64>>;
-        /// What a task sees that asks for more memory than it may have. Default: [`Grow::Fail`].
-        grow: Grow;
-        /// Fuel that a task may use. Default: `None`, and none is counted.
-        fuel: impl Into<Option<u64>>;
-        /// Bytes that a task's result may have. Default: 64 MiB; at most 1 GiB.
-        max_result: u32;
-        /// Bytes of a task's log that are kept. Default: 64 KiB. Zero keeps none.
-        max_log: u32;
-        /// What has an instance of its own. Default: [`Isolation::Task`].
-        isolation: Isolation;
-        /// What a task may submit itself, of the same guest and to the same pool. Default: `None`, nothing.
-        sub_tasks: impl Into<Option<SubTasks>>;
-        /// How many calls of shared objects a task may make in a second; one more is an error of that call. What goes to
-        /// [shared arrays](crate::SharedArray) does not count. Default: `None`, any number. Zero allows none.
-        object_calls: impl Into<Option<u32>>;
-    }
-
-    /// How many submitted tasks may wait before `submit` does. Default: 10,000. Zero is an error. Maps have
-    /// a buffer of their own.
+    /// The number of submitted tasks that may be queued; beyond it `submit` waits and `try_submit` fails. Default: 10,000.
+    /// Zero is an error. Maps have a buffer of their own.
     #[must_use]
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = tasks;
         self
     }
 
-    /// How many bytes all [shared arrays](crate::SharedArray) of the pool may have together. Default: 1 GiB. Zero is
+    /// The limit in bytes of all [shared arrays](crate::SharedArray) of the pool together. Default: 1 GiB. Zero allows
     /// none.
     #[must_use]
     pub fn shared_memory(mut self, bytes: u64) -> Self {
@@ -178,8 +150,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Runs the guest's initializer, if it has one, and starts the pool with its least number of workers, which are
-    /// not waited for.
+    /// Runs the guest's initializer, if it has one, and starts the pool with its minimum of workers, without waiting for
+    /// them.
     ///
     /// # Errors
     /// If a setting makes no sense, if the guest does not fit its limits, if its initializer fails, or if the system

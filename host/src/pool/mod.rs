@@ -1,6 +1,7 @@
 //! The public face of a pool: the types that a program uses, over the runtime that does the work.
 
 mod builder;
+mod canceller;
 mod decode;
 mod emitted;
 mod future;
@@ -10,14 +11,17 @@ mod objects;
 #[expect(clippy::module_inception, reason = "the face of a pool has a room for the pool itself")]
 mod pool;
 mod process;
+mod raw_map;
+mod raw_task;
 mod settings;
 mod task;
 mod wait;
 
 pub use self::builder::PoolBuilder;
+pub use self::canceller::Canceller;
 pub use self::emitted::{EmitBuffer, EmitError, Emitted};
 pub use self::future::{CancelOnDrop, NotYet, Status, TaskFuture, Undecoded};
-pub use self::map::{Canceller, Map, RawMap};
+pub use self::map::Map;
 pub use self::map_future::{MapError, MapFuture};
 pub use self::objects::handle::Handle;
 pub use self::objects::manager::{
@@ -29,7 +33,9 @@ pub use self::objects::named::{NamedError, NamedObjects, ObjectSpec};
 pub use self::objects::select::{Readable, wait_ready};
 pub use self::pool::{LoadedGuest, Pool, StillOpen};
 pub use self::process::{Process, ProcessBuilder, StillRunning};
+pub use self::raw_map::RawMap;
+pub use self::raw_task::{RawArguments, RawTask};
 pub use self::settings::GuestSettings;
-pub use self::task::{RawArguments, RawTask, Task};
+pub use self::task::Task;
 pub use self::wait::{AsCompleted, ReturnWhen, Unfinished, Waited, as_completed, wait};
 pub use crate::runtime::{Completed, Figures, Stats, TaskLog};

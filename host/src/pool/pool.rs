@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 use wpool_schema::Schema;
 
 use super::objects::manager::Manager;
+use super::raw_task::RawTask;
 use super::settings::{GuestSettings, check_workers};
-use super::task::{RawTask, Task};
+use super::task::Task;
 use crate::dispatch::Event;
 use crate::error::{BuildError, SettingError, TaskLookupError};
 use crate::guest::Guest;

@@ -14,6 +14,63 @@ const DEFAULT_RETRIES: u8 = 2;
 /// More workers than this are a mistake.
 const MAX_WORKERS: usize = 4096;
 
+/// The settings of a guest: name, value, and the assignment that it makes. [`GuestSettings`] and
+/// [`PoolBuilder`](crate::PoolBuilder) have a method for each, with this documentation.
+macro_rules! for_each_guest_setting {
+    ($methods:ident) => {
+        $methods! {
+            /// Sets all limits of a task at once.
+            limits: Limits => |settings| settings.limits = limits;
+
+            /// The run timeout: how long a task may run. While the task is suspended the clock stands still. Default:
+            /// 60 s; `None` is no limit. Zero ends every task at its first check.
+            timeout: impl Into<Option<Duration>> => |settings| settings.limits.timeout = timeout.into();
+
+            /// How long a task may be queued before it starts. Default: `None`, no limit.
+            queue_timeout: impl Into<Option<Duration>> => |settings| settings.queue_timeout = queue_timeout.into();
+
+            /// How long a task may take from its submission to its end. Default: `None`, no limit.
+            total_timeout: impl Into<Option<Duration>> => |settings| settings.total_timeout = total_timeout.into();
+
+            /// How long a task may run on after its time is over or it was killed; meanwhile
+            /// `wpool_guest::cancelled()` returns true. Default: zero.
+            grace: Duration => |settings| settings.limits.grace = grace;
+
+            /// How many times a task runs again whose worker was ended from outside. Default: 2. Zero never retries.
+            retries: u8 => |settings| settings.max_retries = retries;
+
+            /// The limit of a task's linear memory in bytes. Default: 256 MiB; `None` is the 4 GiB that a guest can
+            /// address.
+            memory: impl Into<Option<u64>> => |settings| settings.limits.memory = memory.into();
+
+            /// What happens when a task asks for more memory than it may have. Default: [`Grow::Fail`].
+            grow: Grow => |settings| settings.limits.grow = grow;
+
+            /// The fuel that a task may use. Default: `None`, and no fuel is counted.
+            fuel: impl Into<Option<u64>> => |settings| settings.limits.fuel = fuel.into();
+
+            /// The limit of a task's encoded result in bytes. Default: 64 MiB; at most 1 GiB.
+            max_result: u32 => |settings| settings.limits.result = max_result;
+
+            /// The limit of a task's log in bytes; what exceeds it is dropped and counted. Default: 64 KiB. Zero keeps
+            /// no log.
+            max_log: u32 => |settings| settings.limits.log = max_log;
+
+            /// What gets an instance of its own. Default: [`Isolation::Task`].
+            isolation: Isolation => |settings| settings.isolation = isolation;
+
+            /// What a task may submit itself, to its own guest and pool. Default: `None`, nothing.
+            sub_tasks: impl Into<Option<SubTasks>> => |settings| settings.limits.sub_tasks = sub_tasks.into();
+
+            /// The number of calls of shared objects that a task may make per second; a call beyond it fails with
+            /// [`ObjectError::Quota`](crate::ObjectError::Quota). Accesses to [shared arrays](crate::SharedArray) do
+            /// not count. Default: `None`, no limit. Zero allows none.
+            object_calls: impl Into<Option<u32>> => |settings| settings.limits.calls = object_calls.into();
+        }
+    };
+}
+pub(super) use for_each_guest_setting;
+
 /// How a pool runs one guest. Every method says its default.
 ///
 /// ```
@@ -28,7 +85,7 @@ pub struct GuestSettings {
     weight: u32,
     queue_timeout: Option<Duration>,
     total_timeout: Option<Duration>,
-    retries: u8,
+    max_retries: u8,
 }
 
 impl Default for GuestSettings {
@@ -39,10 +96,26 @@ impl Default for GuestSettings {
             weight: 1,
             queue_timeout: None,
             total_timeout: None,
-            retries: DEFAULT_RETRIES,
+            max_retries: DEFAULT_RETRIES,
         }
     }
 }
+
+macro_rules! methods {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => |$settings:ident| $assign:expr;)*) => {
+        impl GuestSettings {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $name(self, $name: $type) -> Self {
+                let mut $settings = self;
+                $assign;
+                $settings
+            })*
+        }
+    };
+}
+
+for_each_guest_setting!(methods);
 
 impl GuestSettings {
     /// The defaults.
@@ -50,111 +123,11 @@ impl GuestSettings {
         Self::default()
     }
 
-    /// All limits of a task at once.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// How long a task may run; that it waits does not count. Default: 60 s. `None` is for ever.
-    #[must_use]
-    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.limits.timeout = timeout.into();
-        self
-    }
-
-    /// How long a task may wait before it begins. Default: `None`, for ever.
-    #[must_use]
-    pub fn queue_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.queue_timeout = timeout.into();
-        self
-    }
-
-    /// How long a task may take from being submitted to its end. Default: `None`, for ever.
-    #[must_use]
-    pub fn total_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.total_timeout = timeout.into();
-        self
-    }
-
-    /// How long a task may go on that was killed or whose time is over; meanwhile `wpool_guest::cancelled()`
-    /// tells it so. Default: zero.
-    #[must_use]
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.limits.grace = grace;
-        self
-    }
-
-    /// How often a task runs again whose worker was ended from outside. Default: 2.
-    #[must_use]
-    pub fn retries(mut self, retries: u8) -> Self {
-        self.retries = retries;
-        self
-    }
-
-    /// Bytes of memory that a task may have. Default: 256 MiB. `None` is the 4 GiB that a guest can address.
-    #[must_use]
-    pub fn memory(mut self, bytes: impl Into<Option<u64>>) -> Self {
-        self.limits.memory = bytes.into();
-        self
-    }
-
-    /// What a task sees that asks for more memory than it may have. Default: [`Grow::Fail`].
-    #[must_use]
-    pub fn grow(mut self, grow: Grow) -> Self {
-        self.limits.grow = grow;
-        self
-    }
-
-    /// Fuel that a task may use. Default: `None`, and none is counted.
-    #[must_use]
-    pub fn fuel(mut self, fuel: impl Into<Option<u64>>) -> Self {
-        self.limits.fuel = fuel.into();
-        self
-    }
-
-    /// Bytes that a task's result may have. Default: 64 MiB; at most 1 GiB.
-    #[must_use]
-    pub fn max_result(mut self, bytes: u32) -> Self {
-        self.limits.result = bytes;
-        self
-    }
-
-    /// Bytes of a task's log that are kept. Default: 64 KiB. Zero keeps none.
-    #[must_use]
-    pub fn max_log(mut self, bytes: u32) -> Self {
-        self.limits.log = bytes;
-        self
-    }
-
-    /// What has an instance of its own. Default: [`Isolation::Task`].
-    #[must_use]
-    pub fn isolation(mut self, isolation: Isolation) -> Self {
-        self.isolation = isolation;
-        self
-    }
-
-    /// The guest's share of the pool's time: while several guests have work, one of twice the weight gets twice
-    /// the time. Default: 1. Zero counts as one.
+    /// The guest's weight in the pool: while several guests have work, a guest of twice the weight gets twice the time.
+    /// Default: 1. Zero counts as one.
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
-        self
-    }
-
-    /// What a task may submit itself, of the same guest and to the same pool. Default: `None`, nothing.
-    #[must_use]
-    pub fn sub_tasks(mut self, quota: impl Into<Option<SubTasks>>) -> Self {
-        self.limits.sub_tasks = quota.into();
-        self
-    }
-
-    /// How many calls of shared objects a task may make in a second; one more is an error of that call. What goes to
-    /// [shared arrays](crate::SharedArray) does not count. Default: `None`, any number. Zero allows none.
-    #[must_use]
-    pub fn object_calls(mut self, per_second: impl Into<Option<u32>>) -> Self {
-        self.limits.calls = per_second.into();
         self
     }
 
@@ -198,7 +171,7 @@ impl GuestSettings {
             total_timeout: self.total_timeout,
             map_timeout: None,
             priority: 0,
-            max_retries: self.retries,
+            max_retries: self.max_retries,
             chunk: None,
             buffer: None,
         };

@@ -16,7 +16,7 @@ use crate::guest::Signature;
 use crate::guest::description::{Types, same_type};
 use crate::guest::json::{self, JsonError, ValueError};
 use crate::manager::{ObjectInit, Stored};
-use crate::pool::task::RawArguments;
+use crate::pool::raw_task::RawArguments;
 
 /// What a named object is made as. The types of what it holds are those of the first parameter that it is passed to.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,38 @@
+//! [`Canceller`]: ends a map early, from any thread.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use crate::ids::JobId;
+use crate::runtime::Runtime;
+
+/// Ends a map early: no more inputs are pulled, and what has not begun is cancelled. What runs goes on, and
+/// every input that was pulled still gets its result.
+#[derive(Clone)]
+pub struct Canceller {
+    runtime: Weak<Runtime>,
+    job: JobId,
+    stopped: Arc<AtomicBool>,
+}
+
+impl Canceller {
+    pub(super) fn new(runtime: &Arc<Runtime>, job: JobId, stopped: &Arc<AtomicBool>) -> Self {
+        Self { runtime: Arc::downgrade(runtime), job, stopped: Arc::clone(stopped) }
+    }
+
+    /// Ends the map. Once is enough.
+    pub fn cancel(&self) {
+        if !self.stopped.swap(true, Ordering::Relaxed)
+            && let Some(runtime) = self.runtime.upgrade()
+        {
+            runtime.finish_map(self.job, true);
+        }
+    }
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,254 @@
+//! [`RawTask`]: a handle on one of a guest's functions, for arguments and results that are bytes in postcard.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::emitted::{EmitBuffer, Emitted};
+use super::future::{TaskFuture, Undecoded};
+use super::objects::handle::Handle;
+use super::raw_map::{Encode, RawMap};
+use crate::error::{SettingError, SubmitError, TaskLookupError};
+use crate::guest::{Guest, Signature};
+use crate::runtime::{Arguments, PoolGuest, Runtime, TaskCall, TaskOptions};
+
+/// A task whose arguments and results are bytes in postcard.
+///
+/// [`Signature`] makes them from JSON and turns them back. For Rust types there is [`Task`].
+#[derive(Clone)]
+pub struct RawTask {
+    runtime: Arc<Runtime>,
+    call: TaskCall,
+}
+
+/// The arguments of one call: bytes in postcard, and the handles on shared objects in them.
+#[derive(Debug, Clone, Default)]
+pub struct RawArguments {
+    bytes: Vec<u8>,
+    handles: Vec<Handle>,
+}
+
+impl RawArguments {
+    pub(in crate::pool) fn new(bytes: Vec<u8>, handles: Vec<Handle>) -> Self {
+        Self { bytes, handles }
+    }
+
+    /// The bytes in postcard.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl From<Vec<u8>> for RawArguments {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::new(bytes, Vec::new())
+    }
+}
+
+impl From<RawArguments> for Arguments {
+    fn from(RawArguments { bytes, handles }: RawArguments) -> Self {
+        Self { bytes, grants: handles.iter().map(Handle::to_grant).collect() }
+    }
+}
+
+/// The settings of a task's handle, for the raw and the typed one.
+macro_rules! task_settings {
+    (|$task:ident| $options:expr) => {
+        /// The run timeout: how long a task may run. While it is suspended the clock stands still. Default: the
+        /// guest's; `None` is no limit.
+        #[must_use]
+        pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self;
+            $options.run_timeout = timeout.into();
+            $task
+        }
+
+        /// How long a task may be queued before it starts. Default: the guest's; `None` is no limit.
+        #[must_use]
+        pub fn queue_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self;
+            $options.queue_timeout = timeout.into();
+            $task
+        }
+
+        /// How long a task may take from its submission to its end. Default: the guest's; `None` is no limit.
+        #[must_use]
+        pub fn total_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self;
+            $options.total_timeout = timeout.into();
+            $task
+        }
+
+        /// How long a map may take as a whole, from the call on. When the time is over no more inputs are pulled, and
+        /// tasks that have not ended fail with [`TaskError::Timeout`](crate::TaskError::Timeout). Default: `None`, no
+        /// limit.
+        #[must_use]
+        pub fn map_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self;
+            $options.map_timeout = timeout.into();
+            $task
+        }
+
+        /// The priority among the queued tasks of the guest: higher ones start first. Default: 0.
+        #[must_use]
+        pub fn priority(self, priority: i32) -> Self {
+            let mut $task = self;
+            $options.priority = priority;
+            $task
+        }
+
+        /// How many times a task runs again whose worker was ended from outside. Default: the guest's.
+        #[must_use]
+        pub fn retries(self, retries: u8) -> Self {
+            let mut $task = self;
+            $options.max_retries = retries;
+            $task
+        }
+
+        /// The number of a map's inputs that a worker is sent at a time; it changes the speed and nothing else. More
+        /// than 256 count as 256. Default: `None`, and the pool measures what is best.
+        ///
+        /// # Errors
+        /// If it is zero.
+        pub fn chunk(self, tasks: impl Into<Option<u32>>) -> Result<Self, SettingError> {
+            let mut $task = self;
+            $options.chunk = tasks.into();
+            if $options.chunk == Some(0) {
+                return Err(SettingError::new("chunk", &0, "no task would ever be sent"));
+            }
+            Ok($task)
+        }
+
+        /// The number of inputs that a map pulls before their results are taken. Default: `None`, which is 8192.
+        ///
+        /// # Errors
+        /// If it is zero.
+        pub fn buffer(self, inputs: impl Into<Option<usize>>) -> Result<Self, SettingError> {
+            let mut $task = self;
+            $options.buffer = inputs.into();
+            if $options.buffer == Some(0) {
+                return Err(SettingError::new("buffer", &0, "no input would ever be pulled"));
+            }
+            Ok($task)
+        }
+    };
+}
+
+pub(super) use task_settings;
+
+impl RawTask {
+    pub(super) fn new(
+        runtime: &Arc<Runtime>,
+        guest: &Arc<PoolGuest>,
+        name: &str,
+    ) -> Result<Self, TaskLookupError> {
+        let function = guest.guest.function(name)?;
+        let call = TaskCall { guest: Arc::clone(guest), function, options: guest.options };
+        Ok(Self { runtime: Arc::clone(runtime), call })
+    }
+
+    /// The task's name, parameters and results.
+    pub fn signature(&self) -> &Signature {
+        &self.call.guest.guest.tasks()[self.call.function as usize]
+    }
+
+    /// The guest that the task is of.
+    pub fn guest(&self) -> &Guest {
+        &self.call.guest.guest
+    }
+
+    pub(super) fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    pub(super) fn options(&mut self) -> &mut TaskOptions {
+        &mut self.call.options
+    }
+
+    task_settings!(|task| task.call.options);
+
+    /// Submits one call. While the queue is full it waits for room.
+    ///
+    /// # Errors
+    /// If the pool is closed, or the arguments exceed their limit.
+    pub fn submit(&self, arguments: impl Into<RawArguments>) -> Result<TaskFuture<Undecoded>, SubmitError> {
+        self.submit_as(arguments.into(), true)
+    }
+
+    /// Submits one call, unless the queue is full.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), and [`SubmitError::QueueFull`].
+    pub fn try_submit(
+        &self,
+        arguments: impl Into<RawArguments>,
+    ) -> Result<TaskFuture<Undecoded>, SubmitError> {
+        self.submit_as(arguments.into(), false)
+    }
+
+    pub(super) fn submit_as<R>(
+        &self,
+        arguments: impl Into<Arguments>,
+        wait: bool,
+    ) -> Result<TaskFuture<R>, SubmitError> {
+        let (id, cell) = self.runtime.submit(&self.call, arguments.into(), wait, None)?;
+        Ok(TaskFuture::new(id, cell, &self.runtime))
+    }
+
+    pub(super) fn submit_emitting<R, E>(
+        &self,
+        arguments: Arguments,
+        buffer: EmitBuffer,
+    ) -> Result<(TaskFuture<R>, Emitted<E>), SubmitError> {
+        let emits = Arc::new(buffer.cell());
+        let (id, cell) = self.runtime.submit(&self.call, arguments, true, Some(Arc::clone(&emits)))?;
+        Ok((TaskFuture::new(id, cell, &self.runtime), Emitted::new(id, emits, &self.runtime)))
+    }
+
+    /// Calls the task for each input, and yields the results in the order of the inputs. For an input that is an error
+    /// nothing runs, and the error is its result.
+    pub fn map<I, A>(&self, inputs: I) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Result<A, String>>,
+        A: Into<RawArguments>,
+    {
+        self.map_bytes(inputs, true)
+    }
+
+    /// Calls the task for each input, and yields the results as they arrive, with the indices of their inputs.
+    pub fn imap_unordered<I, A>(&self, inputs: I) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Result<A, String>>,
+        A: Into<RawArguments>,
+    {
+        self.map_bytes(inputs, false)
+    }
+
+    fn map_bytes<I, A>(&self, inputs: I, ordered: bool) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Result<A, String>>,
+        A: Into<RawArguments>,
+    {
+        let append = |arguments: Result<A, String>, out: &mut Vec<u8>| {
+            let RawArguments { bytes, handles } = arguments?.into();
+            out.extend_from_slice(&bytes);
+            handles.iter().try_for_each(|handle| wpool_objects::Handle::send(handle).map(drop))
+        };
+        self.map_with(inputs.into_iter(), append, ordered)
+    }
+
+    pub(super) fn map_with<I: Iterator>(
+        &self,
+        inputs: I,
+        encode: Encode<I::Item>,
+        ordered: bool,
+    ) -> RawMap<I> {
+        RawMap::new(&self.runtime, &self.call, inputs, encode, ordered)
+    }
+}
+
+impl fmt::Debug for RawTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawTask").field("name", &self.signature().name()).finish_non_exhaustive()
+    }
+}
