@@ -1,14 +1,15 @@
-//! A process pool for code that nobody trusts.
+//! A process pool for untrusted code.
 //!
-//! What `concurrent.futures` and `multiprocessing` are to Python, wpool is to Rust: submit, map, futures,
-//! callbacks. Every task runs in a WebAssembly sandbox inside a process of its own pool: nothing inherited,
-//! everything limited, every task in a brand-new instance.
+//! wpool offers what Python's `concurrent.futures` and `multiprocessing` offer: submit, map, futures, callbacks, shared
+//! objects. Every task is a function of a WebAssembly module, and runs in a sandbox inside one of the pool's worker
+//! processes. A worker process has an empty environment, and no open file but those that the pool hands to it. Every
+//! task has [limits](Limits), and by default a fresh instance.
 //!
 //! ```no_run
 //! use wpool::{Guest, Pool};
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     // First of all: a child process of this pool is this program again, and goes no further.
+//!     // First of all: a worker process is this program too, and in it `init` does not return.
 //!     wpool::init();
 //!
 //!     let pool = Pool::builder(Guest::from_file("guest.wasm")?).build()?;
@@ -22,20 +23,21 @@
 //!
 //! # Core concepts
 //!
-//! - A [`Guest`] is a WebAssembly module that was compiled once and has described its tasks. It is cheap to
-//!   clone; as many pools as you like can run it. [`Loader`] says how it is loaded and cached.
-//! - A [`Pool`] is a number of worker processes that run one guest. It owns them: when it is dropped, they
-//!   are gone.
-//! - A [`Task`] is a handle on one of the guest's functions, with its types checked against the guest's
-//!   own description. [`RawTask`] is the same for bytes, with JSON by [`Signature`].
-//! - A [`TaskFuture`] is one call. It can be waited for, awaited, cancelled, or call back.
-//! - A [`Map`] is many calls, lazily, in bounded memory.
-//! - [`Limits`] are what one task may use. Whatever goes wrong is one variant of [`TaskError`].
+//! - A [`Guest`] is a WebAssembly module that was compiled and has described its tasks. A clone is cheap, and any
+//!   number of pools can run the same guest. A [`Loader`] sets how guests are loaded and cached.
+//! - A [`Pool`] runs the tasks of one guest or of several. It owns its worker processes, and each of them serves one
+//!   guest. Dropping a pool waits for its tasks; after that none of its processes is left.
+//! - A [`Task`] is a handle on one of the guest's functions, with its types checked against the guest's description. A
+//!   [`RawTask`] takes and returns bytes; [`Signature`] converts them from and to JSON.
+//! - A [`TaskFuture`] is one submitted call. A program can wait for it, await it, cancel it, or add a callback.
+//! - A [`Map`] yields the results of one call for each input. It pulls its inputs lazily, and its memory is bounded.
+//! - [`Limits`] bound the resources of each task. A task that fails has one [`TaskError`], whose variant names the
+//!   cause.
 //!
-//! # Which program becomes a worker
+//! # The worker executable
 //!
-//! The one that the [`Loader`] names; else this program itself, if it calls [`init`]; else the `wpool` beside
-//! it. Nothing is searched for.
+//! A worker process runs the [`Executable`] that the [`Loader`] names. By default that is this program itself if it has
+//! called [`init`], and otherwise the file `wpool` in this program's folder. No search path is used.
 #![warn(missing_docs)]
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
@@ -73,7 +75,7 @@ pub use wpool_schema::{Schema, TypeTable};
 pub use wpool_wire::limits::{CompileLimits, Grow, Isolation, Limits, SubTasks};
 pub use wpool_wire::trap::Trap;
 
-/// What the derive macro expands to. Not for use by hand, and not covered by the version.
+/// The items that the derive macro's output names. Not for use by hand, and not covered by the version.
 #[doc(hidden)]
 pub mod __private {
     pub use wpool_abi::{Type, TypeIndex, VariantData};
@@ -82,10 +84,10 @@ pub mod __private {
 
 /// Makes this program able to be its own worker. Call it first thing in `main`.
 ///
-/// In an ordinary run it returns at once. In a child process that a pool has started it never returns: the child does its
-/// work and exits. Without the feature `worker` a program has no engine, cannot be its own worker, and exits with 1 if a
-/// pool starts it as one.
-#[expect(clippy::exit, reason = "a child process must not go on into the program's own main")]
+/// In an ordinary run it returns at once. In a child process that a pool has started it never returns: the child does
+/// its work and exits. Without the feature `worker` a program has no engine and cannot be its own worker; if it is
+/// started as one, it exits with code 1.
+#[expect(clippy::exit, reason = "a child process must not continue into the program's own main")]
 pub fn init() {
     #[cfg(feature = "worker")]
     {

@@ -90,15 +90,16 @@ impl PoolBuilder {
         self
     }
 
-    /// The minimum number of workers, kept also when there is nothing to do. Default: one. With zero the first task waits
-    /// until a worker has started.
+    /// The minimum number of workers, kept also when there is nothing to do. Default: one. With zero the first task
+    /// waits until a worker has started.
     #[must_use]
     pub fn min_workers(mut self, workers: usize) -> Self {
         self.min_workers = Some(workers);
         self
     }
 
-    /// How long a worker stays without anything to do, unless it is one of the minimum. Default: 60 s; `None` keeps all.
+    /// How long a worker stays without anything to do, unless it is one of the minimum. Default: 60 s; `None` keeps
+    /// all.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into();
@@ -134,8 +135,8 @@ impl PoolBuilder {
         self
     }
 
-    /// The number of submitted tasks that may be queued; beyond it `submit` waits and `try_submit` fails. Default: 10,000.
-    /// Zero is an error. Maps have a buffer of their own.
+    /// The number of submitted tasks that may be queued; beyond it `submit` waits and `try_submit` fails. Default:
+    /// 10,000. Zero is an error. Maps have a buffer of their own.
     #[must_use]
     pub fn queue(mut self, tasks: usize) -> Self {
         self.queue = tasks;
@@ -150,8 +151,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Runs the guest's initializer, if it has one, and starts the pool with its minimum of workers, without waiting for
-    /// them.
+    /// Runs the guest's initializer, if it has one, and starts the pool with its minimum of workers, without waiting
+    /// for them.
     ///
     /// # Errors
     /// If a setting makes no sense, if the guest does not fit its limits, if its initializer fails, or if the system

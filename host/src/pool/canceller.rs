@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use crate::ids::JobId;
 use crate::runtime::Runtime;
 
-/// Ends a map early: no more inputs are pulled, and what has not begun is cancelled. What runs goes on, and
-/// every input that was pulled still gets its result.
+/// Ends a map early: no more inputs are pulled, and tasks that have not started are cancelled. Running tasks continue
+/// to run, and every input that was pulled still gets its result. Made by [`Map::canceller`](crate::Map::canceller).
 #[derive(Clone)]
 pub struct Canceller {
     runtime: Weak<Runtime>,
@@ -21,7 +21,7 @@ impl Canceller {
         Self { runtime: Arc::downgrade(runtime), job, stopped: Arc::clone(stopped) }
     }
 
-    /// Ends the map. Once is enough.
+    /// Ends the map. A second call has no effect.
     pub fn cancel(&self) {
         if !self.stopped.swap(true, Ordering::Relaxed)
             && let Some(runtime) = self.runtime.upgrade()

@@ -8,7 +8,7 @@ use super::objects::handle::Handle;
 use crate::error::TaskError;
 use crate::runtime::{Completed, Runtime};
 
-/// The value of a typed task.
+/// Decodes the value of a typed task, or returns the task's error.
 pub(super) fn decode<R: DeserializeOwned>(
     completed: &Completed,
     runtime: &Weak<Runtime>,

@@ -66,7 +66,7 @@ pub enum EmitError {
     /// The bytes are no value of the type that they claim to be.
     #[error("the task emitted a value that cannot be decoded: {message}")]
     Malformed {
-        /// What is wrong with the bytes.
+        /// The decoder's error.
         message: String,
     },
 }

@@ -1,4 +1,4 @@
-//! [`TaskFuture`]: one submitted task, waited for, awaited, or called back.
+//! [`TaskFuture`]: one submitted task, to wait for, to await, or to add a callback to.
 
 use std::fmt;
 use std::future::Future;
@@ -17,10 +17,11 @@ use crate::ids::TaskId;
 use crate::runtime::cell::future::FutureCell;
 use crate::runtime::{Completed, Figures, Runtime, TaskLog, lead};
 
-/// A submitted task: its value when there is one.
+/// A submitted task.
 ///
-/// It can be waited for ([`result`](Self::result)), awaited, or asked to call back. Dropping it changes
-/// nothing for the task. Clones are the same task.
+/// Its value comes from [`result`](Self::result), which blocks, from an `.await`, or in a
+/// [callback](Self::add_done_callback). Dropping a future has no effect on the task. Clones are futures of the same
+/// task.
 ///
 /// ```no_run
 /// # let guest = wpool::Guest::from_file("guest.wasm")?;
@@ -37,21 +38,20 @@ pub struct TaskFuture<R> {
     value: PhantomData<fn() -> R>,
 }
 
-/// What has become of a task.
+/// The status of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// It has not begun.
+    /// The task has not started.
     Pending,
-    /// It has begun, and not ended.
+    /// The task has started and not ended. A suspended task is running, too.
     Running,
-    /// It was cancelled before it began, and never will.
+    /// The task was cancelled before it started, and will never run.
     Cancelled,
-    /// It has ended, with a value or an error.
+    /// The task has ended, with a value or an error.
     Finished,
 }
 
-/// The value of a future whose bytes nobody has given a type: it is had from
-/// [`completed`](TaskFuture::completed).
+/// The value type of a future whose result has no Rust type. [`completed`](TaskFuture::completed) returns its bytes.
 #[derive(Debug, Clone, Copy)]
 pub enum Undecoded {}
 
@@ -69,18 +69,18 @@ impl<R> TaskFuture<R> {
         Self { id, cell, runtime: Arc::downgrade(runtime), value: PhantomData }
     }
 
-    /// The task's number in its pool.
+    /// The task's id in its pool.
     pub fn id(&self) -> TaskId {
         self.id
     }
 
-    /// Whether the task has ended, with a value or an error; a cancelled task has.
+    /// Whether the task has ended, with a value or an error. A cancelled task has ended.
     pub fn done(&self) -> bool {
         self.cell.is_complete()
     }
 
-    /// Takes the task back if it has not begun: then it never runs, and this is true. A task that runs
-    /// goes on, and one that has ended stays as it is. Cancelled twice is cancelled.
+    /// Cancels the task if it has not started; then it never runs. Returns whether the task is cancelled, by this call
+    /// or an earlier one. A running task continues to run, and a task that has ended keeps its result.
     pub fn cancel(&self) -> bool {
         if let Some(runtime) = self.runtime.upgrade() {
             runtime.tell(Event::Cancel(self.id));
@@ -88,24 +88,24 @@ impl<R> TaskFuture<R> {
         self.cancelled()
     }
 
-    /// Ends the task if it has not ended: one that has not begun is cancelled, one that runs or waits is ended
-    /// within some milliseconds, and fails with [`TaskError::Killed`]. Its worker and the worker's other tasks go on.
-    /// With a [grace](crate::GuestSettings::grace) the task is told first, and may end with a value. Returns at
-    /// once.
+    /// Ends the task if it has not ended. A task that has not started is cancelled; a running or suspended task is
+    /// ended within some milliseconds, and fails with [`TaskError::Killed`]. Its worker and the worker's other tasks
+    /// continue. With a [grace](crate::GuestSettings::grace) the task first learns of it by `wpool_guest::cancelled()`,
+    /// and may still end with a value within that time. Returns at once.
     pub fn kill(&self) {
         if let Some(runtime) = self.runtime.upgrade() {
             runtime.tell(Event::Kill(self.id));
         }
     }
 
-    /// Whether the task has begun and not ended. A task that waits in its worker is running, too.
+    /// Whether the task has started and not ended. A suspended task is running, too.
     pub fn running(&self) -> bool {
         !self.done()
             && self.runtime.upgrade().is_some_and(|runtime| runtime.is_running(self.id))
             && !self.done()
     }
 
-    /// What has become of the task so far.
+    /// The task's status at this moment.
     pub fn status(&self) -> Status {
         let running = self.runtime.upgrade().is_some_and(|runtime| runtime.is_running(self.id));
         match self.cell.look(was_cancelled) {
@@ -116,21 +116,22 @@ impl<R> TaskFuture<R> {
         }
     }
 
-    /// Waits for the end of the task, and tells why it has no value; none if it has one.
+    /// Waits for the end of the task, and returns its error; `None` if it has a value.
     pub fn exception(&self) -> Option<TaskError> {
         self.completed().result.as_ref().err().cloned()
     }
 
-    /// Waits for the end of the task, at most `timeout` from now, and tells why it has no value; none if it has
-    /// one. Zero looks without waiting.
+    /// Waits for the end of the task, at most for `timeout`, and returns its error; `None` if it has a value. Zero
+    /// looks without waiting.
     ///
     /// # Errors
-    /// [`NotYet`] if it has not ended by then.
+    /// [`NotYet`] if the task has not ended by then.
     pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<TaskError>, NotYet> {
         self.completed_timeout(timeout).map(|completed| completed.result.as_ref().err().cloned())
     }
 
-    /// The same task without the type of its value, so that futures of several types can be waited for together.
+    /// Returns a future of the same task without the type of its value, so that futures of several types can be waited
+    /// for together.
     pub fn erased(&self) -> TaskFuture<Undecoded> {
         TaskFuture {
             id: self.id,
@@ -140,8 +141,8 @@ impl<R> TaskFuture<R> {
         }
     }
 
-    /// The same task, cancelled when this handle is dropped before it has ended: for an `.await` that somebody may
-    /// give up.
+    /// Returns a future that cancels the task when it is dropped before the task has ended: for an `.await` that may be
+    /// dropped early.
     #[must_use = "dropped at once, it cancels the task"]
     pub fn cancel_on_drop(self) -> CancelOnDrop<R> {
         CancelOnDrop(self)
@@ -151,29 +152,28 @@ impl<R> TaskFuture<R> {
         &self.cell
     }
 
-    /// Has the pool's own thread read results, since nobody waits for this one alone.
+    /// Has the driver read results, for a wait in which the calling thread does not read them itself.
     pub(super) fn call_driver(&self) {
         if let Some(runtime) = self.runtime.upgrade() {
             runtime.call_driver();
         }
     }
 
-    /// Whether the task was cancelled before it began.
+    /// Whether the task was cancelled before it started.
     pub fn cancelled(&self) -> bool {
         self.cell.look(was_cancelled).unwrap_or(false)
     }
 
-    /// Waits for the end of the task, and tells how it ended, with its bytes, figures and log.
+    /// Waits for the end of the task, and returns its value's bytes or its error, its figures and its log.
     pub fn completed(&self) -> Arc<Completed> {
         self.lead(None);
         self.cell.wait(None).expect("without a deadline a wait ends with the task")
     }
 
-    /// Waits for the end of the task, at most `timeout` from now. Zero looks without waiting. The task
-    /// goes on in either case.
+    /// As [`completed`](Self::completed), but waits at most for `timeout`. Zero looks without waiting.
     ///
     /// # Errors
-    /// [`NotYet`] if it has not ended by then.
+    /// [`NotYet`] if the task has not ended by then. It continues to run.
     pub fn completed_timeout(&self, timeout: Duration) -> Result<Arc<Completed>, NotYet> {
         let deadline = Instant::now().checked_add(timeout);
         if !timeout.is_zero() {
@@ -182,7 +182,7 @@ impl<R> TaskFuture<R> {
         self.cell.wait(deadline).ok_or(NotYet(timeout))
     }
 
-    /// Reads for the whole pool until this task has ended, if nobody else waits for anything.
+    /// Reads from all workers on this thread until the task has ended, if the pool has no other job.
     fn lead(&self, deadline: Option<Instant>) {
         if !self.done()
             && let Some(runtime) = self.runtime.upgrade()
@@ -194,12 +194,12 @@ impl<R> TaskFuture<R> {
         }
     }
 
-    /// What the task used; none while it has not ended.
+    /// The figures of the task; `None` while it has not ended.
     pub fn figures(&self) -> Option<Figures> {
         self.cell.look(|completed| completed.figures)
     }
 
-    /// What the task wrote to its log; none while it has not ended.
+    /// The log of the task; `None` while it has not ended.
     pub fn log(&self) -> Option<TaskLog> {
         self.cell.look(|completed| completed.log.clone())
     }
@@ -209,31 +209,32 @@ impl<R: DeserializeOwned> TaskFuture<R> {
     /// Waits for the end of the task, and returns its value.
     ///
     /// # Errors
-    /// Why the task has no value.
+    /// The error of the task, or [`TaskError::BadResult`] if its value cannot be decoded.
     pub fn result(&self) -> Result<R, TaskError> {
         decode(&self.completed(), &self.runtime)
     }
 
-    /// Waits for the end of the task, at most `timeout` from now. Zero looks without waiting.
+    /// As [`result`](Self::result), but waits at most for `timeout`. Zero looks without waiting.
     ///
     /// # Errors
-    /// [`NotYet`] if it has not ended by then; the task goes on.
+    /// [`NotYet`] if the task has not ended by then. It continues to run.
     pub fn result_timeout(&self, timeout: Duration) -> Result<Result<R, TaskError>, NotYet> {
         self.completed_timeout(timeout).map(|completed| decode(&completed, &self.runtime))
     }
 }
 
 impl<R: 'static> TaskFuture<R> {
-    /// Has `callback` called with this future when the task has ended, or at once if it has.
+    /// Adds a callback, which is called with this future when the task has ended, or at once if it has.
     ///
-    /// Callbacks run on a thread of the pool's own that does nothing else, in the order in which they
-    /// were added, when the result is visible to everybody. One that panics is logged, and the next
-    /// runs. One that blocks delays the callbacks after it, and no task.
+    /// Callbacks run one after the other on the pool's callback thread, which does nothing else; those of one task run
+    /// in the order in which they were added. The result is visible before a callback runs. The panic of a callback is
+    /// logged. A callback that blocks delays the callbacks after it, but no task. If the pool is gone, `callback` runs
+    /// on the calling thread.
     pub fn add_done_callback(&self, callback: impl FnOnce(&TaskFuture<R>) + Send + 'static) {
         let future = self.clone();
         let callback: Box<dyn FnOnce() + Send> = Box::new(move || callback(&future));
         let Some(runtime) = self.runtime.upgrade() else {
-            // The pool is gone, so the task has ended, and there is no thread left to call from.
+            // The pool is gone: the task has ended, and there is no callback thread.
             return callback();
         };
         runtime.start_callbacks();

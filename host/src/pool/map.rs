@@ -1,4 +1,4 @@
-//! [`Map`]: the typed results of a map, and [`Canceller`], which ends one.
+//! [`Map`]: the typed results of a map.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,10 +15,10 @@ use super::future::NotYet;
 use super::raw_map::RawMap;
 use crate::error::TaskError;
 
-/// The results of a map: one for each input, with the value or the error of its task.
+/// The results of a map: for each input the value or the error of its task.
 ///
-/// Made by [`Task::map`](crate::Task::map) and [`Task::imap_unordered`](crate::Task::imap_unordered).
-/// Dropping it cancels what has not begun.
+/// Made by [`Task::map`](crate::Task::map) and [`Task::imap_unordered`](crate::Task::imap_unordered). Dropping it
+/// cancels the tasks that have not started.
 pub struct Map<I: Iterator, R> {
     raw: RawMap<I>,
     value: PhantomData<fn() -> R>,
@@ -29,18 +29,18 @@ impl<I: Iterator, R> Map<I, R> {
         Self { raw, value: PhantomData }
     }
 
-    /// Ends the map: what has not begun is cancelled, and the next result is none.
+    /// Ends the map: tasks that have not started are cancelled, and the next result is `None`.
     pub fn close(&mut self) {
         self.raw.close();
     }
 
-    /// What ends this map early, from any thread.
+    /// Returns a canceller, which ends this map early from any thread.
     pub fn canceller(&self) -> Canceller {
         self.raw.canceller()
     }
 
-    /// Has the first error end the map: no more inputs are pulled, and what has not begun is cancelled. Without it
-    /// a map goes on, and an error is its item's alone.
+    /// Ends the map at the first error: no more inputs are pulled, and tasks that have not started are cancelled. By
+    /// default a map continues after an error.
     #[must_use]
     pub fn stop_on_error(self) -> Self {
         Self { raw: self.raw.stop_on_error(), value: PhantomData }
@@ -57,11 +57,10 @@ impl<I: Iterator, R: DeserializeOwned> Iterator for Map<I, R> {
 }
 
 impl<I: Iterator, R: DeserializeOwned> Map<I, R> {
-    /// The next result, if it comes before the time is over; it is not lost if it comes later. None when there are
-    /// no more.
+    /// Waits at most for `timeout` for the next result; `None` at the end of the map. Zero looks without waiting.
     ///
     /// # Errors
-    /// [`NotYet`] if it has not come by then.
+    /// [`NotYet`] if no result has come by then. A later call returns it.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, NotYet> {
         let next = self.raw.next_timeout(timeout)?;
         Ok(next.map(|(_, completed)| self.raw.decode(&completed)))

@@ -1,4 +1,4 @@
-//! All results of a map together: one list, or the first error, when every task has ended.
+//! [`MapFuture`]: all values of a map as one list, or its first error, when every task has ended.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -12,23 +12,24 @@ use crate::error::TaskError;
 use crate::runtime::cell::wait_until;
 use crate::runtime::{Completed, Runtime};
 
-/// One item of a map has failed, the first in the order of the inputs. The others have ended, too.
+/// The first error of a map, in the order of the inputs. All its tasks have ended.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("item {index} failed")]
 pub struct MapError {
-    /// Its place among the inputs.
+    /// The index of the input.
     pub index: usize,
-    /// Why it has no value.
+    /// The error of its task.
     #[source]
     pub error: TaskError,
 }
 
-/// The results of a map that somebody has not waited for. Made by [`Task::map_async`](crate::Task::map_async).
+/// All results of a map that runs in the background. Made by [`Task::map_async`](crate::Task::map_async). Dropping it
+/// has no effect on the map.
 pub struct MapFuture<R> {
     state: Arc<State<R>>,
 }
 
-/// Nothing as long as tasks are running.
+/// `None` until all tasks have ended.
 type Outcome<R> = Option<Arc<Result<Vec<R>, MapError>>>;
 
 struct State<R> {
@@ -36,8 +37,8 @@ struct State<R> {
     ended: Condvar,
 }
 
-/// The values of results, or the first error.
-pub(super) fn all<R: DeserializeOwned>(
+/// Decodes all results into their values, or returns the first error.
+pub(super) fn decode_all<R: DeserializeOwned>(
     results: impl IntoIterator<Item = Completed>,
     runtime: &Weak<Runtime>,
 ) -> Result<Vec<R>, MapError> {
@@ -53,7 +54,7 @@ pub(super) fn all<R: DeserializeOwned>(
 }
 
 impl<R: DeserializeOwned + Send + Sync + 'static> MapFuture<R> {
-    /// A future, and what completes it and then calls back.
+    /// Makes a future, and the function that completes it and then calls `callback`.
     pub(super) fn new(
         runtime: &Weak<Runtime>,
         callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,
@@ -61,8 +62,8 @@ impl<R: DeserializeOwned + Send + Sync + 'static> MapFuture<R> {
         let state = Arc::new(State { result: Mutex::new(None), ended: Condvar::new() });
         let (completed, runtime) = (Arc::clone(&state), Weak::clone(runtime));
         let complete = move |results| {
-            let result = Arc::new(all(results, &runtime));
-            // The result is visible before the callback runs, which may take its time.
+            let result = Arc::new(decode_all(results, &runtime));
+            // The callback may be slow, so threads that wait for the result are woken before it.
             *completed.result.lock() = Some(Arc::clone(&result));
             completed.ended.notify_all();
             callback(&result);
@@ -77,12 +78,12 @@ impl<R> MapFuture<R> {
         self.state.result.lock().is_some()
     }
 
-    /// Whether all tasks have ended with a value. None while they have not ended.
+    /// Whether all tasks have ended with a value; `None` until all have ended.
     pub fn successful(&self) -> Option<bool> {
         self.state.result.lock().as_ref().map(|result| result.is_ok())
     }
 
-    /// Waits until all tasks have ended, at most so long. False if they have not.
+    /// Waits until all tasks have ended, at most for `timeout`. Returns whether they have. Zero looks without waiting.
     pub fn wait(&self, timeout: Duration) -> bool {
         self.wait_until(Instant::now().checked_add(timeout)).is_some()
     }
@@ -102,10 +103,10 @@ impl<R: Clone> MapFuture<R> {
         Result::clone(&result)
     }
 
-    /// Waits until all tasks have ended, at most so long.
+    /// As [`get`](Self::get), but waits at most for `timeout`. Zero looks without waiting.
     ///
     /// # Errors
-    /// [`NotYet`] if they have not.
+    /// [`NotYet`] if not all tasks have ended by then.
     pub fn get_timeout(&self, timeout: Duration) -> Result<Result<Vec<R>, MapError>, NotYet> {
         let result = self.wait_until(Instant::now().checked_add(timeout)).ok_or(NotYet(timeout))?;
         Ok(Result::clone(&result))

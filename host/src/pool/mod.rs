@@ -8,7 +8,7 @@ mod future;
 mod map;
 mod map_future;
 mod objects;
-#[expect(clippy::module_inception, reason = "the face of a pool has a room for the pool itself")]
+#[expect(clippy::module_inception, reason = "among the types of the face is the pool itself")]
 mod pool;
 mod process;
 mod raw_map;

@@ -19,13 +19,13 @@ use crate::error::{BuildError, SettingError, TaskLookupError};
 use crate::guest::Guest;
 use crate::runtime::{PoolGuest, Runtime, Stats};
 
-/// Worker processes that run one guest's tasks.
+/// A pool of worker processes, which run the tasks of one guest or of several.
 ///
-/// Dropping a pool drains it: everything that was submitted ends as it would, the workers exit, and
-/// nobody is left behind. During a panic it is terminated instead.
+/// Dropping a pool closes it and waits: submitted tasks run to their ends, and then the workers exit. During a panic
+/// the pool is [terminated](Self::terminate) instead.
 pub struct Pool {
     runtime: Arc<Runtime>,
-    /// The guest that it was built with.
+    /// The guest that the pool was built with.
     guest: Arc<PoolGuest>,
     driver: Mutex<Option<JoinHandle<()>>>,
 }
@@ -49,9 +49,9 @@ impl Pool {
         &self.guest.guest
     }
 
-    /// Takes in another guest, whose tasks share this pool's workers with those of the others: a worker serves one
-    /// guest at a time, idle ones of other guests make place, and while several guests have work each gets its
-    /// share of the time.
+    /// Adds another guest, whose tasks share the pool's worker processes with those of its other guests. A worker
+    /// serves one guest; idle workers of other guests exit to make room. While several guests have work, each gets its
+    /// share of the time, by its [weight](GuestSettings::weight).
     ///
     /// ```no_run
     /// use wpool::{Guest, GuestSettings};
@@ -77,7 +77,7 @@ impl Pool {
     /// tuple if it has several, `()` if it has none.
     ///
     /// # Errors
-    /// If the guest has no such task, or its description has other types. Nothing runs for that.
+    /// If the guest has no such task, or its description has other types. The check runs no guest code.
     pub fn task<A: Serialize + Schema, R: DeserializeOwned + Schema>(
         &self,
         name: &str,
@@ -93,69 +93,71 @@ impl Pool {
         RawTask::new(&self.runtime, &self.guest, name)
     }
 
-    /// From now on there are at most so many workers. Those that are too many end what they have and go.
+    /// Sets the maximum number of workers. Surplus workers finish the tasks that they have, and exit.
     ///
     /// # Errors
-    /// If it is zero, or more than 4096.
+    /// If `workers` is zero, or more than 4096.
     pub fn resize(&self, workers: usize) -> Result<(), SettingError> {
         let (_, max) = check_workers(Some(0), workers)?;
         self.runtime.tell(Event::Resize { max });
         Ok(())
     }
 
-    /// Makes objects that this pool's tasks and the host share: queues, locks, dictionaries and so on.
+    /// Returns the manager, which makes objects that the pool's tasks and the host share: queues, locks, dictionaries
+    /// and so on.
     pub fn manager(&self) -> Manager {
         Manager::new(&self.runtime)
     }
 
-    /// The pool's numbers at this moment.
+    /// The pool's counters at this moment.
     pub fn stats(&self) -> Stats {
         self.runtime.stats()
     }
 
-    /// The numbers of the worker processes that are there now.
+    /// The process ids of the pool's workers at this moment.
     pub fn worker_pids(&self) -> Vec<u32> {
         self.runtime.pids()
     }
 
-    /// Takes no more tasks. Those that were submitted end as they would, and then the workers exit.
+    /// Closes the pool: it takes no more tasks. Submitted tasks run to their ends, and then the workers exit. Returns
+    /// at once.
     pub fn close(&self) {
         self.runtime.close("`close`");
     }
 
-    /// Closes the pool, and with `cancel_pending` cancels what has not begun. With `wait` it returns when everything
-    /// has ended, else at once.
+    /// Closes the pool, and with `cancel_pending` cancels the tasks that have not started. With `wait` it returns as
+    /// [`join`](Self::join) does, otherwise at once.
     pub fn shutdown(&self, wait: bool, cancel_pending: bool) {
         self.runtime.close("`shutdown`");
         if cancel_pending {
             self.runtime.tell(Event::CancelPending);
         }
         if wait {
-            // It is closed, so this cannot fail.
+            // The pool is closed, so this cannot fail.
             let _closed = self.join();
         }
     }
 
-    /// Closes the pool and waits until everything has ended, at most so long; what has not ended by then is ended as
-    /// [`terminate`](Self::terminate) does. True if everything ended by itself.
+    /// Closes the pool and waits at most for `time` until all tasks have ended and all workers have exited; then
+    /// [terminates](Self::terminate) what is left. Returns whether everything ended in time. Zero terminates at once.
     pub fn drain(&self, time: Duration) -> bool {
         self.runtime.close("`drain`");
         let finished = self.runtime.wait_finished(time);
         if !finished {
             self.runtime.terminate();
         }
-        // It is closed, so this cannot fail.
+        // The pool is closed, so this cannot fail.
         let _closed = self.join();
         finished
     }
 
-    /// Ends everything now: tasks that have not ended fail with
+    /// Closes the pool and ends everything now: tasks that have not ended fail with
     /// [`TaskError::PoolClosed`](crate::TaskError::PoolClosed), and the workers are killed.
     pub fn terminate(&self) {
         self.runtime.terminate();
     }
 
-    /// Waits until all tasks have ended, all workers are gone and all callbacks have been called.
+    /// Waits until all tasks have ended, all workers have exited and all callbacks have run.
     ///
     /// # Errors
     /// [`StillOpen`] unless the pool was closed or terminated before.
@@ -175,8 +177,8 @@ impl Pool {
     }
 }
 
-/// A guest that a pool has [taken in](Pool::load) beside the one that it was built with. Dropping it changes
-/// nothing.
+/// A guest that was [added](Pool::load) to a pool after it was built. Dropping this handle does not
+/// [unload](Self::unload) the guest.
 #[derive(Clone)]
 pub struct LoadedGuest {
     runtime: Arc<Runtime>,
@@ -192,7 +194,7 @@ impl LoadedGuest {
     /// A handle on a task of this guest, as [`Pool::task`] makes it.
     ///
     /// # Errors
-    /// If the guest has no such task, or its description has other types. Nothing runs for that.
+    /// If the guest has no such task, or its description has other types. The check runs no guest code.
     pub fn task<A: Serialize + Schema, R: DeserializeOwned + Schema>(
         &self,
         name: &str,
@@ -208,9 +210,9 @@ impl LoadedGuest {
         RawTask::new(&self.runtime, &self.guest, name)
     }
 
-    /// Takes no more tasks of this guest; new ones fail with
-    /// [`TaskError::GuestUnloaded`](crate::TaskError::GuestUnloaded). Those that were submitted end as they would,
-    /// and then its workers go. Once is enough.
+    /// Unloads the guest: from now on its new tasks fail with
+    /// [`TaskError::GuestUnloaded`](crate::TaskError::GuestUnloaded). Submitted tasks run to their ends, and then the
+    /// guest's workers exit. Returns at once; a second call has no effect.
     pub fn unload(&self) {
         self.runtime.tell(Event::Unload(self.guest.key));
     }
@@ -229,7 +231,7 @@ impl Drop for Pool {
         } else {
             self.runtime.close("drop");
         }
-        // It is closed, so this cannot fail.
+        // The pool is closed, so this cannot fail.
         let _closed = self.join();
     }
 }

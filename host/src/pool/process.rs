@@ -18,10 +18,10 @@ use crate::error::{ProcessError, TaskError, WorkerExit};
 use crate::guest::Guest;
 use crate::runtime::Completed;
 
-/// A process that runs one task of a guest and ends.
+/// A process that runs one task of a guest and exits.
 ///
-/// It dies with this program, whatever happens. Dropping it waits for its end, or ends it if it is a
-/// [daemon](ProcessBuilder::daemon).
+/// It is killed when this program ends, however that happens. Dropping this handle waits until the process has ended,
+/// or ends it if it is a [daemon](ProcessBuilder::daemon).
 ///
 /// ```no_run
 /// # let guest = wpool::Guest::from_file("guest.wasm")?;
@@ -36,11 +36,11 @@ pub struct Process<R> {
     future: TaskFuture<R>,
     name: String,
     daemon: bool,
-    /// The last signal that was sent; zero if none was.
-    sent: AtomicI32,
+    /// The number of the signal that was sent last; zero if none was.
+    last_signal: AtomicI32,
 }
 
-/// What a [`Process`] is set to.
+/// The settings of a [`Process`], and its start.
 #[derive(Debug, Clone)]
 pub struct ProcessBuilder {
     guest: Guest,
@@ -49,31 +49,32 @@ pub struct ProcessBuilder {
 }
 
 impl Process<()> {
-    /// A process for a task of this guest, to be set up and started.
+    /// Returns the builder of a process that runs a task of `guest`.
     pub fn builder(guest: Guest) -> ProcessBuilder {
         ProcessBuilder { guest, settings: GuestSettings::new().timeout(None), daemon: false }
     }
 }
 
 impl ProcessBuilder {
-    /// The limits and what else holds for the task. Default: those of [`GuestSettings`], without a timeout.
+    /// The settings of the task. Default: those of [`GuestSettings`], without a timeout. The task is never retried.
     #[must_use]
     pub fn settings(mut self, settings: GuestSettings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Whether the process is ended when its handle is dropped; else it is waited for. Default: it is waited for.
+    /// Whether dropping the handle ends the process instead of waiting for its end. Default: false.
     #[must_use]
     pub fn daemon(mut self, daemon: bool) -> Self {
         self.daemon = daemon;
         self
     }
 
-    /// Starts the process. It is not waited for.
+    /// Starts the process with `task`, and returns without waiting for it.
     ///
     /// # Errors
-    /// If the guest has no such task, or one of other types; if a setting makes no sense or the system refuses.
+    /// If the guest has no such task or it has other types, if a setting makes no sense, if the guest's initializer
+    /// fails, or if the system refuses.
     pub fn start<A: Serialize + Schema, R: DeserializeOwned + Schema>(
         self,
         task: &str,
@@ -88,7 +89,8 @@ impl ProcessBuilder {
             .build()?;
         let future = pool.task::<A, R>(task)?.submit(arguments)?;
         pool.close();
-        Ok(Process { pool, future, name: task.to_owned(), daemon: self.daemon, sent: AtomicI32::new(0) })
+        let (name, last_signal) = (task.to_owned(), AtomicI32::new(0));
+        Ok(Process { pool, future, name, daemon: self.daemon, last_signal })
     }
 }
 
@@ -98,12 +100,12 @@ impl ProcessBuilder {
 pub struct StillRunning;
 
 impl<R> Process<R> {
-    /// The name of the task that it runs.
+    /// The name of the task that the process runs.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The number of the process; none before it has started and after it has ended.
+    /// The process id; `None` before the process has started and after it has ended.
     pub fn pid(&self) -> Option<u32> {
         self.pool.runtime().pids().first().copied()
     }
@@ -113,21 +115,21 @@ impl<R> Process<R> {
         !self.pool.runtime().wait_finished(Duration::ZERO)
     }
 
-    /// Waits for the end of the process, at most so long; `None` is for ever, zero looks without waiting. False if
-    /// it has not ended.
+    /// Waits for the end of the process, at most for `timeout`. Returns whether it has ended. `None` is no limit; zero
+    /// looks without waiting.
     pub fn join(&self, timeout: impl Into<Option<Duration>>) -> bool {
         match timeout.into() {
             Some(timeout) => self.pool.runtime().wait_finished(timeout),
             None => {
-                // It is closed, so this cannot fail.
+                // The pool is closed, so this cannot fail.
                 let _closed = self.pool.join();
                 true
             }
         }
     }
 
-    /// How the process ended: zero if the task returned a value, one if it failed, minus the number of the signal
-    /// that ended the process. None while it has not ended.
+    /// The exit code: 0 if the task returned a value, 1 if it failed, and `-n` if signal `n` ended the process. If the
+    /// process exited before its task had ended, this is its own exit code. `None` while it has not ended.
     pub fn exit_code(&self) -> Option<i32> {
         if self.is_alive() {
             return None;
@@ -136,8 +138,8 @@ impl<R> Process<R> {
             Ok(_) => 0,
             Err(TaskError::WorkerLost { cause: WorkerExit::Code(code), .. }) => *code,
             Err(TaskError::WorkerLost { cause: WorkerExit::Signal { signal, .. }, .. }) => -signal,
-            // It was ended before it had begun.
-            Err(TaskError::Cancelled) => -self.sent.load(Ordering::Relaxed),
+            // The process was ended before its task had started.
+            Err(TaskError::Cancelled) => -self.last_signal.load(Ordering::Relaxed),
             Err(_) => 1,
         })
     }
@@ -153,21 +155,21 @@ impl<R> Process<R> {
     }
 
     fn signal(&self, signal: Signal) {
-        self.sent.store(signal.as_raw(), Ordering::Relaxed);
+        self.last_signal.store(signal.as_raw(), Ordering::Relaxed);
         self.pool.runtime().signal(signal);
-        // If it has not begun yet, now it need not.
+        // A signal reaches only a process that has started. The task of another one never needs to run.
         self.future.cancel();
     }
 
-    /// How the task ended, with its bytes, figures and log. Waits for that.
+    /// Waits for the end of the task, and returns its value's bytes or its error, its figures and its log.
     pub fn completed(&self) -> Arc<Completed> {
         self.future.completed()
     }
 
-    /// Lets go of a process that has ended.
+    /// Releases the handle of a process that has ended.
     ///
     /// # Errors
-    /// [`StillRunning`] if it has not ended, with the handle, which goes on as before.
+    /// [`StillRunning`] and the handle, if the process has not ended. It continues to run.
     pub fn close(self) -> Result<(), (StillRunning, Self)> {
         if self.is_alive() { Err((StillRunning, self)) } else { Ok(()) }
     }
@@ -177,13 +179,13 @@ impl<R: DeserializeOwned> Process<R> {
     /// Waits for the end of the task, and returns its value.
     ///
     /// # Errors
-    /// Why it has none.
+    /// The error of the task.
     pub fn result(&self) -> Result<R, TaskError> {
         self.future.result()
     }
 }
 
-/// The sentinel: it can be read when the process has ended, so it can be waited for together with other descriptors.
+/// The sentinel: a descriptor that is readable when the process has ended, for a poll together with other descriptors.
 impl<R> AsFd for Process<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pool.runtime().sentinel()

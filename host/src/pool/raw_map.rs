@@ -1,7 +1,7 @@
-//! [`RawMap`]: a function over many inputs, lazily, in bounded memory; arguments and results are bytes.
+//! [`RawMap`]: one task for each of many inputs, pulled lazily, in bounded memory; arguments and results are bytes.
 //!
-//! The input is pulled on the caller's thread while it asks for results: enough to keep the workers busy, never more than
-//! the buffer. Results wait in the map's cell until they are asked for.
+//! The caller's thread pulls the inputs while it asks for results: enough to keep the workers busy, and never more than
+//! the buffer allows. Results stay in the map's cell until the caller takes them.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -28,23 +28,25 @@ use crate::manager::Grant;
 use crate::runtime::cell::map::{MapCell, Whole};
 use crate::runtime::{Completed, PendingInputs, Runtime, TaskCall};
 
-/// By default so many inputs are pulled before their results are taken.
+/// The default number of inputs that are pulled before their results are taken.
 const DEFAULT_BUFFER: usize = 8192;
-/// Arguments and results that a map holds, in bytes. One that is larger by itself goes alone.
+/// The limit in bytes of the arguments that a map holds. When it is reached, an input is pulled only if no other is
+/// outstanding.
 const MAX_HELD: usize = 64 << 20;
-/// The room for an input is kept up to this size.
-const LARGE_INPUT: usize = 64 << 10;
-/// Inputs are handed to the dispatcher together, up to so many, or so many bytes, at a time.
-const PUBLISH: usize = 64;
-const PUBLISH_BYTES: usize = 64 * 1024;
-/// Two inputs are pulled for each result until so many are on their way.
-const AHEAD: u64 = 2048;
-/// An input that takes longer than this to come is not waited for while there are results.
+/// The capacity in bytes that the scratch buffer keeps after a larger input.
+const MAX_SCRATCH: usize = 64 << 10;
+/// Inputs are published together: a batch is full at this number of inputs, or at this number of bytes.
+const BATCH_INPUTS: usize = 64;
+const BATCH_BYTES: usize = 64 * 1024;
+/// Two inputs are pulled for each result while fewer than this number are outstanding.
+const PULL_AHEAD: u64 = 2048;
+/// An input that takes longer than this to produce is not pulled while results are ready.
 const SLOW_INPUT: Duration = Duration::from_micros(20);
 
-/// The results of a map over arguments that are encoded already, each with the place of its input.
+/// The results of a map over encoded arguments, each with the index of its input.
 ///
-/// Made by [`RawTask::map`](crate::RawTask::map). Dropping it cancels what has not begun.
+/// Made by [`RawTask::map`](crate::RawTask::map) and [`RawTask::imap_unordered`](crate::RawTask::imap_unordered).
+/// Dropping it cancels the tasks that have not started.
 pub struct RawMap<I: Iterator> {
     runtime: Arc<Runtime>,
     job: JobId,
@@ -52,31 +54,33 @@ pub struct RawMap<I: Iterator> {
     pending: Arc<Mutex<PendingInputs>>,
     input: Option<I>,
     encode: Encode<I::Item>,
+    /// The arguments may contain handles.
     carries_handles: bool,
-    /// Where the next input is written first.
+    /// The buffer in which the next input is encoded.
     scratch: Vec<u8>,
+    /// The maximum number of outstanding inputs: pulled, and their results not given.
     buffer: u64,
     max_arguments: usize,
-    /// No inputs are pulled after this.
-    ends: Option<Instant>,
+    /// No inputs are pulled after this time.
+    pull_until: Option<Instant>,
     pulled: u64,
     given: u64,
-    /// Arguments that were pulled and results that were not given yet, in bytes.
+    /// The arguments of outstanding inputs in bytes, by estimate.
     held: usize,
     slow_input: bool,
-    /// The input has panicked; whoever asks for results learns it after those of the inputs before.
+    /// The panic of the input. It continues in the caller after the results of the inputs before it.
     panicked: Option<Box<dyn Any + Send>>,
     /// The first error ends the map.
     stops_on_error: bool,
-    /// Its results go elsewhere.
+    /// The results go to the function that [`gather`](Self::gather) got, so that the drop must not cancel the map.
     gathered: bool,
-    /// Nobody wants the rest.
+    /// The caller has closed the map.
     closed: bool,
     stopped: Arc<AtomicBool>,
     ready: VecDeque<(u64, Completed)>,
 }
 
-/// Appends an input's arguments, or says why it has none.
+/// Appends the encoded arguments of an input, or returns the text of an error.
 pub(super) type Encode<T> = fn(T, &mut Vec<u8>) -> Result<(), String>;
 
 impl<I: Iterator> RawMap<I> {
@@ -89,7 +93,7 @@ impl<I: Iterator> RawMap<I> {
     ) -> Self {
         let (cell, pending) = (Arc::new(MapCell::new(ordered)), Arc::default());
         let job = runtime.open_map(call, &cell, &pending);
-        let ends = call.options.map_timeout.and_then(|limit| Instant::now().checked_add(limit));
+        let pull_until = call.options.map_timeout.and_then(|limit| Instant::now().checked_add(limit));
         let mut map = Self {
             runtime: Arc::clone(runtime),
             job,
@@ -101,7 +105,7 @@ impl<I: Iterator> RawMap<I> {
             scratch: Vec::new(),
             buffer: call.options.buffer.unwrap_or(DEFAULT_BUFFER) as u64,
             max_arguments: call.guest.limits.arguments as usize,
-            ends,
+            pull_until,
             pulled: 0,
             given: 0,
             held: 0,
@@ -113,8 +117,8 @@ impl<I: Iterator> RawMap<I> {
             stopped: Arc::default(),
             ready: VecDeque::new(),
         };
-        // Work begins with the call, not with the first result that is asked for.
-        let first = call.options.buffer.unwrap_or(PUBLISH) as u64;
+        // Work starts with the call, not with the first result that is asked for.
+        let first = call.options.buffer.unwrap_or(BATCH_INPUTS) as u64;
         while map.pulled < first && map.may_pull() && (call.options.buffer.is_some() || !map.slow_input) {
             map.pull();
         }
@@ -122,7 +126,7 @@ impl<I: Iterator> RawMap<I> {
         map
     }
 
-    /// What ends this map early, from any thread.
+    /// Returns a canceller, which ends this map early from any thread.
     pub fn canceller(&self) -> Canceller {
         Canceller::new(&self.runtime, self.job, &self.stopped)
     }
@@ -131,15 +135,15 @@ impl<I: Iterator> RawMap<I> {
         let outstanding = self.pulled - self.given;
         self.input.is_some()
             && !self.stopped.load(Ordering::Relaxed)
-            && self.ends.is_none_or(|at| at > Instant::now())
+            && self.pull_until.is_none_or(|at| at > Instant::now())
             && outstanding < self.buffer
             && (self.held < MAX_HELD || outstanding == 0)
     }
 
-    /// Takes one more input, and passes it on as far as that is worth a message or somebody waits for it.
+    /// Pulls one more input. The inputs so far are published when they fill a batch, or when a worker wants a task.
     fn pull(&mut self) {
         let Some(input) = &mut self.input else { return };
-        // A clock is not free: a quick input is timed now and then, a slow one always.
+        // Reading the clock takes time: fast inputs are timed now and then, slow ones always.
         let began = (self.slow_input || self.pulled.is_multiple_of(16)).then(Instant::now);
         let item = match std::panic::catch_unwind(AssertUnwindSafe(|| input.next())) {
             Ok(Some(item)) => item,
@@ -155,7 +159,7 @@ impl<I: Iterator> RawMap<I> {
         }
         let index = self.pulled;
         self.pulled += 1;
-        // An input that goes may take handles with it, and then the pool looks at everything: so not under the lock.
+        // Encoding may drop handles, and that takes the pool's lock: so `pending` is not locked yet.
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         let (encoded, handles) = if self.carries_handles {
@@ -179,7 +183,7 @@ impl<I: Iterator> RawMap<I> {
                     pending.first = index;
                 }
                 pending.bytes.extend_from_slice(&bytes);
-                bytes.shrink_to(LARGE_INPUT);
+                bytes.shrink_to(MAX_SCRATCH);
                 self.scratch = bytes;
                 let end = pending.bytes.len();
                 pending.ends.push(end);
@@ -187,7 +191,7 @@ impl<I: Iterator> RawMap<I> {
                     pending.grants.push(grants);
                 }
                 self.held += size;
-                let full = pending.ends.len() >= PUBLISH || end >= PUBLISH_BYTES;
+                let full = pending.ends.len() >= BATCH_INPUTS || end >= BATCH_BYTES;
                 drop(pending);
                 if full || self.runtime.wants_tasks() {
                     self.runtime.publish(self.job);
@@ -195,14 +199,14 @@ impl<I: Iterator> RawMap<I> {
             }
             Err(message) => {
                 drop(pending);
-                // Tasks that are published together are consecutive, and this place stays empty.
+                // Tasks that are published together have consecutive indices, and no task has this one.
                 self.runtime.publish(self.job);
                 self.cell.arrivals().push(index, Completed::failed(TaskError::BadArguments { message }));
             }
         }
     }
 
-    /// Ends the map: what has not begun is cancelled, and the next result is none.
+    /// Ends the map: tasks that have not started are cancelled, and the next result is `None`.
     pub fn close(&mut self) {
         self.closed = true;
         self.input = None;
@@ -210,19 +214,19 @@ impl<I: Iterator> RawMap<I> {
         self.runtime.drop_map(self.job);
     }
 
-    /// Has the first error end the map: no more inputs are pulled, and what has not begun is cancelled. Without it
-    /// a map goes on, and an error is its item's alone.
+    /// Ends the map at the first error: no more inputs are pulled, and tasks that have not started are cancelled. By
+    /// default a map continues after an error.
     #[must_use]
     pub fn stop_on_error(mut self) -> Self {
         self.stops_on_error = true;
         self
     }
 
-    /// The next result, if it comes before the time is over; it is not lost if it comes later. None when there are
-    /// no more.
+    /// Waits at most for `timeout` for the next result and the index of its input; `None` at the end of the map. Zero
+    /// looks without waiting.
     ///
     /// # Errors
-    /// [`NotYet`] if it has not come by then.
+    /// [`NotYet`] if no result has come by then. A later call returns it.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<(u64, Completed)>, NotYet> {
         let deadline = Instant::now().checked_add(timeout);
         match self.advance(|cell, ready| cell.wait(ready, deadline)) {
@@ -232,7 +236,7 @@ impl<I: Iterator> RawMap<I> {
         }
     }
 
-    /// Pulls the whole input, however long it is.
+    /// Pulls all inputs, also beyond the buffer.
     pub(super) fn pull_all(&mut self) {
         while self.input.is_some() {
             self.pull();
@@ -240,8 +244,8 @@ impl<I: Iterator> RawMap<I> {
         self.runtime.publish(self.job);
     }
 
-    /// What of the map remains when its input was pulled: its results go to `whole` together. A panic of the input
-    /// goes on to the caller.
+    /// Consumes a map whose input is exhausted, and passes all its results to `whole` in one call, on the callback
+    /// thread. If the input has panicked, the panic continues in the caller.
     pub(super) fn gather(mut self, whole: Whole) {
         if let Some(panic) = self.panicked.take() {
             std::panic::resume_unwind(panic);
@@ -259,21 +263,21 @@ impl<I: Iterator> RawMap<I> {
         self.runtime.call_driver();
     }
 
-    /// The next result. `wait` moves results to `ready`, and waits for them as long as its caller wants.
+    /// Returns the next result. `wait` moves results that have arrived to `ready`; if there are none, it may wait.
     fn advance(&mut self, wait: impl Fn(&MapCell, &mut VecDeque<(u64, Completed)>)) -> Step {
         while !self.closed {
             if self.ready.is_empty() {
                 self.cell.take(&mut self.ready);
             }
             if !self.ready.is_empty() {
-                // Results that nobody has to wait for are the time to get more work on its way.
-                let pulls = if self.pulled - self.given < AHEAD { 2 } else { 1 };
+                // The caller need not wait for these results, so there is time to pull more inputs.
+                let pulls = if self.pulled - self.given < PULL_AHEAD { 2 } else { 1 };
                 for _ in 0..pulls {
                     if self.may_pull() && !self.slow_input {
                         self.pull();
                     }
                 }
-                return self.give().map_or(Step::End, |(index, completed)| Step::Item(index, completed));
+                return self.pop_ready().map_or(Step::End, |(index, completed)| Step::Item(index, completed));
             }
             if self.may_pull() {
                 self.pull();
@@ -303,20 +307,20 @@ impl<I: Iterator> RawMap<I> {
         &self.runtime
     }
 
-    fn give(&mut self) -> Option<(u64, Completed)> {
+    fn pop_ready(&mut self) -> Option<(u64, Completed)> {
         let (index, completed) = self.ready.pop_front()?;
         self.given += 1;
         if self.stops_on_error && completed.result.is_err() {
             self.canceller().cancel();
         }
-        // Which arguments were freed is not known here; on average they are as large as these.
+        // Which arguments this result has freed is not known here: the average is subtracted.
         let outstanding = usize::try_from(self.pulled - self.given).unwrap_or(usize::MAX);
         self.held -= self.held / (outstanding + 1);
         Some((index, completed))
     }
 }
 
-/// What asking for a result has come to.
+/// The outcome of one request for the next result.
 enum Step {
     Item(u64, Completed),
     NotYet,

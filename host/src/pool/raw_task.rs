@@ -14,7 +14,7 @@ use crate::runtime::{Arguments, PoolGuest, Runtime, TaskCall, TaskOptions};
 
 /// A task whose arguments and results are bytes in postcard.
 ///
-/// [`Signature`] makes them from JSON and turns them back. For Rust types there is [`Task`].
+/// [`Signature`] converts them from and to JSON. For Rust types there is [`Task`](crate::Task).
 #[derive(Clone)]
 pub struct RawTask {
     runtime: Arc<Runtime>,
@@ -152,7 +152,7 @@ impl RawTask {
         &self.call.guest.guest.tasks()[self.call.function as usize]
     }
 
-    /// The guest that the task is of.
+    /// The guest of the task.
     pub fn guest(&self) -> &Guest {
         &self.call.guest.guest
     }
@@ -205,8 +205,8 @@ impl RawTask {
         Ok((TaskFuture::new(id, cell, &self.runtime), Emitted::new(id, emits, &self.runtime)))
     }
 
-    /// Calls the task for each input, and yields the results in the order of the inputs. For an input that is an error
-    /// nothing runs, and the error is its result.
+    /// Calls the task for each input, and yields the results in the order of the inputs. An input that is an error runs
+    /// no task; its result is [`TaskError::BadArguments`](crate::TaskError::BadArguments) with that error.
     pub fn map<I, A>(&self, inputs: I) -> RawMap<I::IntoIter>
     where
         I: IntoIterator<Item = Result<A, String>>,

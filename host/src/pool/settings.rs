@@ -43,7 +43,7 @@ macro_rules! for_each_guest_setting {
             /// address.
             memory: impl Into<Option<u64>> => |settings| settings.limits.memory = memory.into();
 
-            /// What happens when a task asks for more memory than it may have. Default: [`Grow::Fail`].
+            /// The consequence for a task that asks for more memory than it may have. Default: [`Grow::Fail`].
             grow: Grow => |settings| settings.limits.grow = grow;
 
             /// The fuel that a task may use. Default: `None`, and no fuel is counted.
@@ -56,10 +56,10 @@ macro_rules! for_each_guest_setting {
             /// no log.
             max_log: u32 => |settings| settings.limits.log = max_log;
 
-            /// What gets an instance of its own. Default: [`Isolation::Task`].
+            /// The unit that gets an instance of its own: a task, a batch or a worker. Default: [`Isolation::Task`].
             isolation: Isolation => |settings| settings.isolation = isolation;
 
-            /// What a task may submit itself, to its own guest and pool. Default: `None`, nothing.
+            /// The sub-tasks that a task may submit, to its own guest and pool. Default: `None`, no sub-tasks.
             sub_tasks: impl Into<Option<SubTasks>> => |settings| settings.limits.sub_tasks = sub_tasks.into();
 
             /// The number of calls of shared objects that a task may make per second; a call beyond it fails with
@@ -179,7 +179,7 @@ impl GuestSettings {
     }
 }
 
-/// The least and the greatest number of workers, if they make sense.
+/// Checks the minimum and the maximum number of workers, and returns both.
 pub(super) fn check_workers(min: Option<usize>, max: usize) -> Result<(u16, u16), SettingError> {
     if max == 0 {
         return Err(SettingError::new("workers", &max, "nobody would run the tasks"));

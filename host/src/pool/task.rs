@@ -45,8 +45,9 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
         self.raw.submit_as(encode(arguments)?, true)
     }
 
-    /// Submits one call, and returns a reader of the values of type `E` that the task emits while it runs. While the queue
-    /// is full it waits for room. A task that has emitted a value is not retried when its worker is ended from outside.
+    /// Submits one call, and returns a reader of the values of type `E` that the task emits while it runs. While the
+    /// queue is full it waits for room. A task that has emitted a value is not retried when its worker is ended from
+    /// outside.
     ///
     /// ```no_run
     /// use wpool::EmitBuffer;
@@ -81,9 +82,9 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
 
     /// Calls the task for each input, and yields the results in the order of the inputs.
     ///
-    /// Work begins with the call. The inputs are pulled on the caller's thread while it asks for results, at most
-    /// [`buffer`](Self::buffer) ahead, so an endless input is fine and memory stays bounded. A task that fails yields its
-    /// error in its place, and costs the others nothing.
+    /// Work starts with the call. The inputs are pulled on the caller's thread while it asks for results, at most
+    /// [`buffer`](Self::buffer) ahead, so an endless input is fine and memory stays bounded. A task that fails yields
+    /// its error at its index, and has no effect on the others.
     ///
     /// ```no_run
     /// # let guest = wpool::Guest::from_file("guest.wasm")?;
@@ -98,14 +99,14 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
         Map::new(self.raw.map_with(inputs.into_iter(), append, true))
     }
 
-    /// The same as [`map`](Self::map), under the name that Python's pools have for it: results arrive one by one, in order,
-    /// as they are asked for.
+    /// The same as [`map`](Self::map), under the name that Python's pools have for it: results arrive one by one, in
+    /// order, as they are asked for.
     pub fn imap<I: IntoIterator<Item = A>>(&self, inputs: I) -> Map<I::IntoIter, R> {
         self.map(inputs)
     }
 
-    /// The same as [`map`](Self::map), under the name that Python's pools have for inputs that are tuples of arguments: here
-    /// every map of a task with several parameters takes those.
+    /// The same as [`map`](Self::map), under the name that Python's pools have for inputs that are tuples of arguments:
+    /// here every map of a task with several parameters takes those.
     pub fn starmap<I: IntoIterator<Item = A>>(&self, inputs: I) -> Map<I::IntoIter, R> {
         self.map(inputs)
     }
@@ -118,7 +119,7 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
     pub fn map_list<I: IntoIterator<Item = A>>(&self, inputs: I) -> Result<Vec<R>, MapError> {
         let map = self.raw.map_with(inputs.into_iter(), append, true);
         let runtime = Arc::downgrade(map.runtime());
-        map_future::all(map.map(|(_, completed)| completed), &runtime)
+        map_future::decode_all(map.map(|(_, completed)| completed), &runtime)
     }
 
     /// Submits one call, waits for its end and returns its value.
@@ -140,8 +141,8 @@ where
     A: Serialize + Schema,
     R: DeserializeOwned + Schema + Send + Sync + 'static,
 {
-    /// Submits one call. When the task has ended the callback thread calls `callback` with its value, or `error_callback`
-    /// with its error.
+    /// Submits one call. When the task has ended the callback thread calls `callback` with its value, or
+    /// `error_callback` with its error.
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
@@ -159,9 +160,9 @@ where
         Ok(future)
     }
 
-    /// Submits a call for each input, and returns at once. When all tasks have ended the callback thread calls `callback`
-    /// once, with all values in the order of the inputs or with the first error. The inputs are pulled within this call,
-    /// so they must be finite.
+    /// Submits a call for each input, and returns at once. When all tasks have ended the callback thread calls
+    /// `callback` once, with all values in the order of the inputs or with the first error. The inputs are pulled
+    /// within this call, so they must be finite.
     ///
     /// ```no_run
     /// # let guest = wpool::Guest::from_file("guest.wasm")?;
@@ -184,8 +185,8 @@ where
         future
     }
 
-    /// The same as [`map_async`](Self::map_async), under the name that Python's pools have for inputs that are tuples of
-    /// arguments.
+    /// The same as [`map_async`](Self::map_async), under the name that Python's pools have for inputs that are tuples
+    /// of arguments.
     pub fn starmap_async<I: IntoIterator<Item = A>>(
         &self,
         inputs: I,

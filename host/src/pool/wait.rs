@@ -8,29 +8,29 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::future::{Status, TaskFuture};
 
-/// When [`wait`] has waited enough.
+/// The condition under which [`wait`] returns.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum ReturnWhen {
     /// One of the futures has ended.
     FirstCompleted,
-    /// One of them has ended with an error, or all have ended. That one was cancelled is no error.
+    /// One of the futures has ended with an error, or all have ended. A cancelled task does not count as an error.
     FirstException,
-    /// All of them have ended.
+    /// All futures have ended.
     #[default]
     AllCompleted,
 }
 
-/// What [`wait`] returns: the futures in the order in which they were given.
+/// The result of [`wait`]: the futures, in the order in which they were given.
 #[derive(Debug)]
 pub struct Waited<R> {
-    /// Those that have ended; a cancelled one has.
+    /// The futures whose tasks have ended or were cancelled.
     pub done: Vec<TaskFuture<R>>,
-    /// The others.
+    /// The futures whose tasks have not ended.
     pub not_done: Vec<TaskFuture<R>>,
 }
 
-/// Waits for several futures, of one pool or of several, until `return_when` says that it is enough or the time is
-/// over. A time of `None` is for ever, zero looks without waiting. A future that is given twice counts once.
+/// Waits for several futures, of one pool or of several, until `return_when` is met, at most for `timeout`. `None` is
+/// no limit; zero looks without waiting. Two futures of the same task count as one.
 ///
 /// ```no_run
 /// use wpool::{ReturnWhen, wait};
@@ -49,10 +49,10 @@ pub fn wait<R>(
 ) -> Waited<R> {
     let deadline = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
     let watched = Watched::new(futures);
-    let mut left = watched.futures.len();
-    while left > 0 {
+    let mut remaining = watched.futures.len();
+    while remaining > 0 {
         let Some(index) = watched.next(deadline) else { break };
-        left -= 1;
+        remaining -= 1;
         let enough = match return_when {
             ReturnWhen::FirstCompleted => true,
             ReturnWhen::FirstException => watched.has_failed(index),
@@ -66,8 +66,9 @@ pub fn wait<R>(
     Waited { done, not_done }
 }
 
-/// Gives several futures, of one pool or of several, as they end, those first that have ended already. A time of
-/// `None` is for ever, and else counts from this call. A future that is given twice comes once.
+/// Returns an iterator over several futures, of one pool or of several, in the order in which they end; those that have
+/// ended already come first. `timeout` counts from this call; when it is over the iterator yields one [`Unfinished`]
+/// and ends. `None` is no limit; zero looks without waiting. Two futures of the same task count as one.
 ///
 /// ```no_run
 /// # let guest = wpool::Guest::from_file("guest.wasm")?;
@@ -94,15 +95,16 @@ pub fn as_completed<R>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{unfinished} (of {total}) futures have not ended within {timeout:?}")]
 pub struct Unfinished {
-    /// How many have not ended.
+    /// The number of futures that have not ended.
     pub unfinished: usize,
-    /// How many there are.
+    /// The number of all futures.
     pub total: usize,
-    /// The time that was given.
+    /// The timeout that was given.
     pub timeout: Duration,
 }
 
-/// Futures as they end. Made by [`as_completed`]. It keeps no hold on a future that it has given.
+/// An iterator over futures in the order in which they end. Made by [`as_completed`]. It keeps no clone of a future
+/// that it has yielded.
 pub struct AsCompleted<R> {
     watched: Watched<R>,
     timeout: Duration,
@@ -115,7 +117,7 @@ pub struct AsCompleted<R> {
 impl<R> Iterator for AsCompleted<R> {
     type Item = Result<TaskFuture<R>, Unfinished>;
 
-    /// The next one that has ended. After an error there is nothing more.
+    /// Waits for the next future that ends; `None` after the last one, and after an error.
     fn next(&mut self) -> Option<Self::Item> {
         if self.over || self.given == self.total {
             return None;
@@ -139,9 +141,9 @@ impl<R> std::fmt::Debug for AsCompleted<R> {
     }
 }
 
-/// Futures, and the channel that is told of their ends.
+/// Futures, and the channel that gets the index of each when it ends.
 struct Watched<R> {
-    /// Those that were not given away yet, at their indices.
+    /// Each future at its index; `None` when it was yielded.
     futures: Vec<Option<TaskFuture<R>>>,
     sender: Sender<usize>,
     ended: Receiver<usize>,

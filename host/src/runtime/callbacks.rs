@@ -56,7 +56,7 @@ impl Callbacks {
     }
 }
 
-/// Runs one callback. A panic is logged, and costs the others nothing.
+/// Runs one callback. A panic is logged, and the thread continues.
 fn run(callback: Callback) {
     if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(callback)) {
         let message = panic.downcast_ref::<&str>().copied().map(str::to_owned);

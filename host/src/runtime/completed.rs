@@ -7,7 +7,7 @@ use crate::error::TaskError;
 use crate::ids::WorkerId;
 use crate::manager::Grant;
 
-/// What a task used and how long it took.
+/// The resources that a task used, and its times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Figures {
@@ -27,7 +27,7 @@ pub struct Figures {
     pub attempts: u32,
 }
 
-/// What a task wrote to its log.
+/// The log of a task.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskLog {
     pub(crate) bytes: Vec<u8>,
@@ -55,11 +55,11 @@ impl TaskLog {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Completed {
-    /// The value's bytes, or why there is none.
+    /// The value's bytes, or the task's error.
     pub result: Result<Vec<u8>, TaskError>,
-    /// What the task used.
+    /// The resources that the task used, and its times.
     pub figures: Figures,
-    /// What the task logged.
+    /// The task's log.
     pub log: TaskLog,
     /// The handles in the value.
     pub(crate) grants: ResultGrants,

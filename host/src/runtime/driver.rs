@@ -23,13 +23,13 @@ use crate::error::SpawnError;
 use crate::ids::WorkerId;
 use crate::process::{ChildProcess, send_with_descriptors};
 
-/// What one record can hold beside its result: an error, a log and a backtrace.
+/// The maximum size in bytes of the parts of a record beside its result: an error, a log and a backtrace.
 const RECORD_OVERHEAD: usize = 1 << 20;
-/// A worker that has not answered the hello after this time never will.
+/// The time within which a worker must answer the hello; after it the worker is killed.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs until the pool is closed and everything has ended. If it should panic, which is a bug of ours, no task waits
-/// for it.
+/// Runs until the pool is closed and everything has ended. A panic would be a bug; it fails all tasks, so that none
+/// waits without end.
 pub(crate) fn run(runtime: &Runtime) {
     let driven = std::panic::catch_unwind(AssertUnwindSafe(|| drive(runtime)));
     if driven.is_err() {
@@ -57,8 +57,8 @@ fn drive(runtime: &Runtime) {
     }
 }
 
-/// Reads from the workers on this thread until `done` says so or the deadline has passed, if this thread alone waits for
-/// a result. Returns at once if others do: they need the driver.
+/// Reads from the workers on this thread until `done` says so or the deadline has passed, if this thread alone waits
+/// for a result. Returns at once if others do: they need the driver.
 pub(crate) fn lead(runtime: &Runtime, done: impl Fn() -> bool, deadline: Option<Instant>) {
     if runtime.open_jobs() != 1 {
         return;
@@ -71,7 +71,7 @@ pub(crate) fn lead(runtime: &Runtime, done: impl Fn() -> bool, deadline: Option<
 
 /// When the driver has something to do next.
 enum Next {
-    /// At this time, or when something happens; `None` is no time.
+    /// At this time, or when something happens; `None` is no deadline.
     At(Option<Instant>),
     /// Never: everything has ended.
     End,

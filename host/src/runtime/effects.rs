@@ -1,4 +1,4 @@
-//! What one turn under the pool's lock has brought about: collected there, carried out when the lock is free.
+//! The effects of one turn under the pool's lock: collected in the turn, carried out when the lock is free.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::dispatch::Event;
 use crate::ids::{GuestKey, WorkerId};
 use crate::manager::{Answer, ObjectId};
 
-/// What the host does each time when all parties have come to a barrier.
+/// The function that the host runs each time when all parties have come to a barrier.
 pub(crate) type BarrierAction = Arc<Mutex<dyn FnMut() + Send>>;
 
-/// A result, an answer or a wake-up on its way to somebody outside the lock: the code that it runs may take the lock.
+/// A result, an answer or a wake-up. It is delivered without the lock, as the code that it runs may take the lock.
 pub(super) enum Delivery {
     Future(Arc<FutureCell>, Completed),
     Map(Arc<MapCell>, u64, Completed),
@@ -31,7 +31,7 @@ pub(super) enum Delivery {
         barrier: ObjectId,
         round: u64,
     },
-    /// The action of a barrier that is gone. What it holds may be handles, and to drop those takes the lock.
+    /// The action of a barrier that is gone. It may hold handles, and their drop takes the lock.
     DropAction(BarrierAction),
 }
 

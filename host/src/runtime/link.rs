@@ -56,7 +56,7 @@ impl WorkerProcess for ChildProcess {
     }
 }
 
-/// What is remembered of a worker while its frames are read.
+/// The state of one worker's conversation between two frames.
 pub(super) struct Conversation {
     /// The limits of the guest's tasks.
     pub(super) limits: Limits,
@@ -80,9 +80,9 @@ pub(super) struct Link {
     overdue_at: Option<(Instant, &'static str)>,
     /// The worker was told to exit.
     stop_sent: bool,
-    /// Why the worker is not to be believed any more.
+    /// The violation of the protocol by the worker, which is not believed any more.
     violation: Option<String>,
-    /// What the worker said before it exited.
+    /// The exit reason: what the worker sent before it exited, or why it was killed.
     exit_reason: Option<String>,
     /// Whether the link is among those to be flushed at the end of the turn.
     dirty: bool,
@@ -165,7 +165,7 @@ impl Link {
         }
     }
 
-    /// Remembers what the worker said before its end; the last word counts.
+    /// Sets the exit reason; it replaces an earlier one.
     pub(super) fn set_exit_reason(&mut self, reason: String) {
         self.exit_reason = Some(reason);
     }

@@ -20,7 +20,8 @@ use crate::ids::WorkerId;
 use crate::outcome::Ended;
 use wpool_wire::limits::Limits;
 
-/// How long a worker that has closed its connection may take to exit: a process that exits closes its descriptors first.
+/// How long a worker that has closed its connection may take to exit: a process that exits closes its descriptors
+/// first.
 const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Tells a pool the news of its workers.
@@ -155,7 +156,7 @@ fn ended(record: Done<'_>, limits: &Limits) -> EndedTask {
     };
     let run = Duration::from_nanos(record.run_ns);
     let figures = Figures { run, peak_memory: record.peak_memory, fuel: record.fuel, ..Figures::default() };
-    // What the result is becomes known with the terms of the task, which the dispatcher has.
+    // A placeholder: the result is made with the policy of the task, which the dispatcher has.
     let result = Err(TaskError::PoolClosed);
     let completed = Completed { result, figures, log, grants: ResultGrants::default() };
     EndedTask { task: record.id, run, ended: Ended::new(record.outcome, limits), completed }

@@ -1,4 +1,4 @@
-//! One pool's inside: what all its handles, its futures and its driver share.
+//! One pool's inside, which all its handles, its futures and its driver share.
 //!
 //! ```text
 //!  caller threads        | parent: dispatcher + reactor               | worker: one process per slot
@@ -11,10 +11,10 @@
 //!                        | Tick -------+                              |
 //! ```
 //!
-//! Whoever has an event takes the lock and runs the dispatcher: a caller that submits to an idle worker writes to that
-//! worker's socket itself. One such turn ([`Runtime::with`]) is: the state changes, its effects are collected, the links
-//! are flushed once, the lock is freed, and what was collected is delivered. The driver's thread starts workers and keeps
-//! the time; it reads from the workers too, unless a thread that waits for a result does so in its place.
+//! A thread with an event takes the lock and runs the dispatcher: a caller that submits to an idle worker writes to
+//! that worker's socket itself. One such turn ([`Runtime::with`]) is: the state changes, its effects are collected, the
+//! links are flushed once, the lock is freed, and what was collected is delivered. The driver's thread starts workers
+//! and keeps the time; it reads from the workers too, unless a thread that waits for a result does so in its place.
 
 mod callbacks;
 pub(crate) mod cell;
@@ -96,8 +96,8 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// The inside of a pool without guests and workers. `queue_limit` is the number of tasks that may wait, `shared_memory`
-    /// that of the bytes of all shared arrays.
+    /// The inside of a pool without guests and workers. `queue_limit` is the number of tasks that may wait,
+    /// `shared_memory` that of the bytes of all shared arrays.
     pub(crate) fn new(
         settings: Settings,
         queue_limit: usize,
@@ -146,7 +146,7 @@ impl Runtime {
         value
     }
 
-    /// Does what a turn has left to be done without the lock.
+    /// Carries out the effects of a turn, without the lock.
     fn carry_out(&self, effects: Effects) {
         let Effects { deliveries, spawns, wake_driver, answered, follow_ups } = effects;
         debug_assert!(follow_ups.is_empty(), "the dispatcher handles what follows within the turn");
@@ -194,7 +194,8 @@ impl Runtime {
         }
     }
 
-    /// Runs the action of a barrier on the callback thread, then lets the parties go. If it panics the barrier is broken.
+    /// Runs the action of a barrier on the callback thread, then lets the parties go. If it panics the barrier is
+    /// broken.
     fn run_action(&self, action: BarrierAction, barrier: ObjectId, round: u64) {
         let this = Weak::clone(&self.this);
         self.callbacks.call(Box::new(move || {
@@ -210,12 +211,12 @@ impl Runtime {
         }));
     }
 
-    /// Takes a guest in. Its tasks can be submitted from now on.
+    /// Adds a guest. Its tasks can be submitted from now on.
     pub(crate) fn add_guest(&self, guest: impl FnOnce(GuestKey) -> PoolGuest) -> Arc<PoolGuest> {
         self.with(|state| state.add_guest(guest))
     }
 
-    /// Has something happen, and does what follows.
+    /// Passes an event to the dispatcher, in a turn of its own.
     pub(crate) fn tell(&self, event: Event) {
         self.with(|state| state.handle(event, Instant::now()));
     }
@@ -297,7 +298,7 @@ impl Runtime {
         self.with(|state| state.grant_emits(task, total));
     }
 
-    /// Gives back what an answer held that the caller did not take.
+    /// Gives back the values or the lock in an answer that the caller did not take.
     pub(crate) fn give_back(&self, call: &ObjectCall, answer: Option<Answer>) {
         if let Some(answer) = answer {
             self.with(|state| state.objects.give_back(call, answer));

@@ -137,7 +137,7 @@ impl State {
         let before = session.table.len();
         let answer = match answer {
             Ok(reply) if !session.table.has_room(&reply) => {
-                // What the call took goes back to where it came from.
+                // The object gets back what the call has taken.
                 if let Some((object, verb)) = session.last_call {
                     self.objects.store.give_back(Owner::Task(task), object, verb, reply);
                 }
@@ -200,7 +200,7 @@ impl State {
         wait: Wait<Instant>,
         timed: bool,
     ) -> HostCalled {
-        // When everything has ended no call would ever be answered; what is there can still be had.
+        // When everything has ended no other call can end a wait. A call that need not wait still succeeds.
         let finished = self.is_finished() && wait != Wait::NonBlocking;
         let wait = if finished { Wait::NonBlocking } else { wait };
         if !grant.rights.contain(call.verb().needs()) {

@@ -1,5 +1,5 @@
-//! The shared objects of a pool, beside the store itself: how they are made, who in the host waits for them, and how much
-//! shared memory there is.
+//! The shared objects of a pool, beside the store itself: their making, the host's calls that wait, and the limit of
+//! shared memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,11 +24,11 @@ pub(crate) struct SharedObjects {
     memories: HashMap<MemoryId, u64>,
     /// The bytes that all shared memories may have together.
     memory_limit: u64,
-    /// What the host does when all parties have come to a barrier.
+    /// The actions of barriers, which the host runs when all parties have come.
     actions: HashMap<ObjectId, BarrierAction>,
 }
 
-/// What came of a call by the host.
+/// The outcome of a call by the host.
 pub(crate) enum HostCalled {
     Answered(Answer),
     Waits(Ticket, Arc<ObjectCall>),
@@ -136,7 +136,7 @@ impl SharedObjects {
         self.store.time_is_over(ticket);
     }
 
-    /// Gives back what an answer held that no caller took.
+    /// Gives back the values or the lock in an answer that no caller took.
     pub(super) fn give_back(&mut self, call: &ObjectCall, answer: Answer) {
         if let Ok(reply) = answer {
             self.store.give_back(call.owner, call.object, call.verb, reply);

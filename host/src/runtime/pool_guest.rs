@@ -21,7 +21,8 @@ pub(crate) struct PoolGuest {
     pub(crate) options: TaskOptions,
 }
 
-/// What can be set for each task and each map. `None` is no limit, or that the pool measures what is best.
+/// The options of a task and a map. A limit of `None` is no limit; for `chunk` the pool then measures the best size,
+/// and for `buffer` it has a default.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TaskOptions {
     pub(crate) run_timeout: Option<Duration>,
@@ -34,7 +35,7 @@ pub(crate) struct TaskOptions {
     pub(crate) buffer: Option<usize>,
 }
 
-/// One of a guest's functions with the options of its tasks: what is submitted, but for the arguments.
+/// One of a guest's functions with the options of its tasks: all of a submitted task but its arguments.
 #[derive(Clone)]
 pub(crate) struct TaskCall {
     pub(crate) guest: Arc<PoolGuest>,

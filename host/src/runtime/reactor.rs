@@ -1,14 +1,14 @@
 //! Reads from the workers, and tells [`WorkerNews`] what came: it knows no state of the pool.
 //!
 //! The driver reads, or in its place the one thread that waits for a result (leader and follower): a result that the
-//! driver reads has to wake the thread that wants it, and that costs more than reading it. Whoever reads handles the news
-//! of all workers, so nothing depends on who it is. What could go wrong, and why no thread sleeps through it:
+//! driver reads has to wake the thread that wants it, and that costs more than reading it. The reading thread handles
+//! the news of all workers, whichever thread it is. The situations in which a wake-up could be lost, and why none is:
 //!
 //! | situation | why it is harmless |
 //! |---|---|
 //! | the driver is reading | the leader's flag is set, then the driver is woken; it sees the flag and yields |
 //! | two threads want to lead | one of them sets the flag; the other waits on its cell, and the leader delivers to it |
-//! | a result comes from elsewhere (a cancel, a close) | it is stored before the flag is looked at; whoever sees the flag set wakes the leader |
+//! | a result comes from elsewhere (a cancel, a close) | it is stored before the flag is looked at; a thread that sees the flag set wakes the leader |
 //! | others submit while a thread leads | the leader delivers to them too, and calls the driver when it leaves jobs behind |
 //! | no thread leads and the driver rests | the driver rests only while there are no jobs, and for a lease at most |
 
@@ -45,7 +45,7 @@ const KIND_PROCESS: u64 = 2;
 /// The token of the waker; no worker has it, as a worker's has a kind.
 const WAKE: u64 = 0;
 
-/// The number under which the kernel reports events of a worker's descriptor.
+/// The token under which the kernel reports events of a worker's descriptor.
 fn token(worker: WorkerId, kind: u64) -> u64 {
     u64::from(worker.slot) << 48 | u64::from(worker.generation) << 8 | kind
 }
@@ -57,9 +57,10 @@ fn worker_of(token: u64) -> WorkerId {
     WorkerId { slot, generation }
 }
 
-/// Where the news of workers go. Each method may take the pool's lock: the reactor holds none that a turn needs.
+/// The receiver of the workers' news. Each method may take the pool's lock: the reactor holds no lock that a turn
+/// needs.
 pub(super) trait WorkerNews {
-    /// What is remembered of one worker's side of the conversation from frame to frame.
+    /// The state of one worker's conversation between two frames.
     type Conversation;
 
     /// A whole frame has come. An error ends the conversation, and is passed on to [`violated`](Self::violated).
@@ -163,7 +164,7 @@ fn wake(waker: &OwnedFd) {
     let _on_its_way = rustix::io::write(waker, &1u64.to_ne_bytes());
 }
 
-/// What is read from one worker.
+/// Reads the frames of one worker.
 struct Reader<C> {
     frames: FrameReader,
     socket: Arc<UnixStream>,
@@ -189,11 +190,11 @@ pub(super) struct Reactor<C> {
     /// The number of times that a thread has led.
     leaders: AtomicU64,
     driver: OnceLock<Thread>,
-    /// Something was said a moment ago, and more is most likely to come at once.
+    /// A frame was sent or read a moment ago, and the next is most likely to come at once.
     recently_active: AtomicBool,
 }
 
-/// What reading needs, for the thread that reads.
+/// The readers of all workers, for the thread that reads.
 struct Readers<C>(HashMap<WorkerId, Reader<C>>);
 
 thread_local! {
@@ -270,7 +271,7 @@ impl<C> Reactor<C> {
         }
     }
 
-    /// Something was said: the next poll spins before it sleeps.
+    /// A frame was sent or read: the next poll spins before it sleeps.
     pub(super) fn expect_more(&self) {
         self.recently_active.store(true, Ordering::Relaxed);
     }
@@ -279,8 +280,8 @@ impl<C> Reactor<C> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The driver's turn: reads until the deadline or until something has happened, or leaves that to a leader. `seen` is
-    /// the number of leaders at the last turn; `idle` tells whether there are no jobs.
+    /// The driver's turn: reads until the deadline or until something has happened, or leaves that to a leader. `seen`
+    /// is the number of leaders at the last turn; `idle` tells whether there are no jobs.
     pub(super) fn poll_as_driver(
         &self,
         seen: &mut u64,

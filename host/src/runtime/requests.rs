@@ -1,4 +1,4 @@
-//! What tasks ask for while they run, and what they are answered.
+//! The requests of running tasks, and their answers.
 //!
 //! A request is an allegation: the worker must have the task, the task must have begun, and the request must be within
 //! what the task was granted. Otherwise the worker is ended, as only the worker can have made it up.
@@ -210,7 +210,7 @@ impl SubTaskRequest<'_> {
     }
 }
 
-/// What the tasks of a guest may submit; `None` if nothing.
+/// The sub-tasks that the tasks of a guest may submit; `None` allows none.
 fn quota(limits: &Limits) -> Option<Quota> {
     let held = u64::from(limits.arguments) + u64::from(limits.result);
     limits.sub_tasks.map(|sub_tasks| Quota { sub_tasks, held })

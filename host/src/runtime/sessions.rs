@@ -10,11 +10,11 @@ use super::token_bucket::TokenBucket;
 use crate::ids::{TaskId, WorkerId};
 use crate::manager::{Grant, ObjectId, Stored, Ticket};
 
-/// What a task asks of shared objects.
+/// A task's request to the shared objects.
 pub(super) enum Request {
-    /// A call. Without `wait` it is a post: nobody waits for its answer.
+    /// A call. Without `wait` it is a post, which has no answer.
     Call { handle: u32, call: Result<Call, ObjectError>, wait: Option<Wait> },
-    /// To be told when all posts so far are done.
+    /// Asks for an answer when all posts so far are done.
     Flush,
 }
 
@@ -31,7 +31,7 @@ impl Request {
     }
 }
 
-/// What one task has, and what it has asked for.
+/// The session of one task: its handles, and its requests.
 pub(super) struct Session {
     pub(super) worker: WorkerId,
     pub(super) table: HandleTable,
@@ -75,8 +75,8 @@ impl Session {
         }
     }
 
-    /// Takes a request in. An error is one that an honest worker does not make: a task that waits for an answer asks for
-    /// nothing else meanwhile, and posts only what it was granted.
+    /// Takes a request in. An error is one that an honest worker does not make: a task that waits for an answer asks
+    /// for nothing else meanwhile, and posts only what it was granted.
     pub(super) fn add(&mut self, request: Request) -> Result<(), CreditExceeded> {
         if self.awaits_answer || (!request.wants_answer() && self.open >= POSTS) {
             return Err(CreditExceeded);
@@ -180,8 +180,8 @@ impl Sessions {
             .ok_or_else(|| BadMessage(format!("task {task} hands out a handle that it does not have")))
     }
 
-    /// Grants a task what came with the outcome of a sub-task. Returns how many handles it had before, and the indices of
-    /// the new ones.
+    /// Grants a task what came with the outcome of a sub-task. Returns how many handles it had before, and the indices
+    /// of the new ones.
     pub(super) fn receive(
         &mut self,
         worker: WorkerId,

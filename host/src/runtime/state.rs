@@ -36,7 +36,7 @@ pub(crate) struct State {
     pub(super) links: Links,
     pub(super) jobs: Jobs,
     pub(super) subtasks: SubTaskTree,
-    /// Where the values of tasks go that emit some.
+    /// The cells for the emitted values of tasks.
     pub(super) emits: HashMap<TaskId, Arc<EmitCell>>,
     pub(super) objects: SharedObjects,
     pub(super) sessions: Sessions,
@@ -47,11 +47,11 @@ pub(crate) struct State {
     next_guest: u32,
     /// Threads that wait until the queue has room.
     pub(super) waiting_for_room: usize,
-    /// Until when the driver sleeps, at most; `None` is without end.
+    /// The time at which the driver wakes at the latest; `None` is no limit.
     pub(super) driver_wakes_at: Option<Instant>,
 }
 
-/// How far a pool is on its way to its end.
+/// The stages of a pool's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lifecycle {
     Open,
@@ -110,7 +110,7 @@ impl State {
         matches!(self.lifecycle, Lifecycle::Finished(_))
     }
 
-    /// Takes a guest in. Its tasks can be submitted from now on.
+    /// Adds a guest. Its tasks can be submitted from now on.
     pub(super) fn add_guest(&mut self, guest: impl FnOnce(GuestKey) -> PoolGuest) -> Arc<PoolGuest> {
         let key = GuestKey(self.next_guest);
         self.next_guest += 1;
@@ -346,7 +346,8 @@ impl State {
         }
     }
 
-    /// A task has ended: its session is over, it emits nothing more, and its sub-tasks that no task waits for are killed.
+    /// A task has ended: its session is over, it emits nothing more, and its sub-tasks that no task waits for are
+    /// killed.
     fn clean_up(&mut self, task: TaskId, success: bool) {
         if self.sessions.close(task) {
             self.objects.store.end(Owner::Task(task), success);
@@ -360,7 +361,7 @@ impl State {
         }
     }
 
-    /// One task of a job has ended: its result goes where the job says.
+    /// One task of a job has ended: its result goes to the job's future, map or parent task.
     fn end_job(&mut self, id: JobId, index: u64, mut completed: Completed, now: Instant) {
         match completed.result {
             Ok(_) => self.stats.succeeded += 1,
@@ -425,8 +426,8 @@ impl State {
     }
 }
 
-/// The number of tasks in the next frame of a range of which `done` were written: the header says it, so they are counted
-/// before they are written.
+/// The number of tasks in the next frame of a range of which `done` were written: the header says it, so they are
+/// counted before they are written.
 fn frame_count(job: &Job, range: &Range, done: u32) -> u32 {
     let (mut size, mut count) = (0, 0);
     while done + count < range.count && (count == 0 || size < FRAME_SIZE) {

@@ -1,6 +1,6 @@
-//! A pool's numbers at one moment.
+//! A pool's counters at one moment.
 
-/// The numbers of a pool at one moment.
+/// The counters of a pool at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -18,6 +18,6 @@ pub struct Stats {
     pub failed: u64,
     /// Worker processes that were started.
     pub workers_started: u64,
-    /// Worker processes that ended without having been told to.
+    /// Worker processes that ended without a request of the pool.
     pub workers_lost: u64,
 }

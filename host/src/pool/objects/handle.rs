@@ -1,4 +1,4 @@
-//! The host's handles on shared objects, and how its threads and `.await`s call by them.
+//! [`Handle`]: the host's handle on a shared object, and the calls that its threads and `.await`s make with it.
 
 use std::fmt;
 use std::future::Future;
@@ -15,13 +15,13 @@ use crate::manager::{Answer, Grant, Owner, SharedRegion, Stored, Ticket};
 use crate::runtime::cell::object_call::ObjectCall;
 use crate::runtime::{HostCalled, Runtime, until};
 
-/// A handle on an object of a pool. The typed objects are made of handles; by itself a handle can do nothing.
+/// A handle on a shared object of a pool. The typed objects are made of handles; a handle itself has no public methods.
 #[derive(Clone)]
 pub struct Handle {
-    /// `None` only while the handle is dropped.
+    /// `None` only during the drop.
     grant: Option<Grant>,
     runtime: Weak<Runtime>,
-    /// The owner of calls by this handle; `None` is the calling thread.
+    /// The owner of calls with this handle; `None` is the calling thread.
     owner: Option<u64>,
 }
 
@@ -36,7 +36,7 @@ impl Handle {
         Self { grant: Some(grant), runtime: Weak::clone(runtime), owner: None }
     }
 
-    fn used_as(&self, owner: u64) -> Self {
+    fn with_owner(&self, owner: u64) -> Self {
         Self { grant: self.grant.clone(), runtime: Weak::clone(&self.runtime), owner: Some(owner) }
     }
 
@@ -45,10 +45,10 @@ impl Handle {
     }
 
     fn grant(&self) -> &Grant {
-        self.grant.as_ref().expect("it is there until it is dropped")
+        self.grant.as_ref().expect("the grant is there until the drop")
     }
 
-    /// The grant, to travel with a value.
+    /// Returns the grant, to be sent with a value.
     pub(in crate::pool) fn to_grant(&self) -> Grant {
         self.grant().clone()
     }
@@ -57,7 +57,7 @@ impl Handle {
         self.grant().region().ok_or(ObjectError::WrongKind)
     }
 
-    fn region_to_change(&self) -> Result<&SharedRegion, ObjectError> {
+    fn writable_region(&self) -> Result<&SharedRegion, ObjectError> {
         if self.grant().rights.contain(Rights::WRITE) { self.region() } else { Err(ObjectError::NoRight) }
     }
 
@@ -89,7 +89,7 @@ impl Drop for Handle {
     }
 }
 
-/// The id of the next thread or `.await`.
+/// Returns a new owner id, for a thread or an `.await`.
 fn next_owner() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -115,7 +115,7 @@ impl wpool_objects::Handle for Handle {
             HostCalled::Waits(ticket, call) => (ticket, call),
         };
         runtime.call_driver();
-        // A thread keeps its own time.
+        // A thread ends its wait at the deadline itself, so the driver does not watch that.
         let deadline = match wait {
             Wait::Timeout(at) => Some(at),
             Wait::NonBlocking | Wait::Forever => None,
@@ -154,11 +154,11 @@ impl wpool_objects::Handle for Handle {
     }
 
     fn shared_write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError> {
-        self.region_to_change()?.memory.write(at, bytes)
+        self.writable_region()?.memory.write(at, bytes)
     }
 
     fn shared_add(&self, at: u64, number: u64) -> Result<u64, ObjectError> {
-        self.region_to_change()?.memory.add(at, number)
+        self.writable_region()?.memory.add(at, number)
     }
 
     fn now() -> Option<Duration> {
@@ -167,11 +167,11 @@ impl wpool_objects::Handle for Handle {
     }
 
     fn bound(&self) -> Self {
-        self.used_as(self.owner.unwrap_or_else(thread_owner))
+        self.with_owner(self.owner.unwrap_or_else(thread_owner))
     }
 
     fn detached(&self) -> Self {
-        self.used_as(next_owner())
+        self.with_owner(next_owner())
     }
 
     fn narrowed(&self, rights: Rights) -> Self {
@@ -183,7 +183,7 @@ impl wpool_objects::Handle for Handle {
     }
 }
 
-/// A call that is awaited. Dropped early it waits no more, and what it was given already is given back.
+/// A call that is awaited. Dropping it early ends the wait, and gives back what an answer has brought already.
 struct Awaited {
     runtime: Weak<Runtime>,
     ticket: Ticket,

@@ -1,4 +1,4 @@
-//! `pool.manager()`: makes shared objects.
+//! [`Manager`]: makes shared objects.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,8 +16,8 @@ use wpool_wire::memory::{MemoryFile, SharedMemory};
 
 wpool_objects::aliases!(Handle);
 
-/// Makes the objects that a pool's tasks and its host share. They live in the host's process, as long as anybody has
-/// a handle on them; who has none cannot reach them.
+/// Makes the objects that a pool's tasks and its host share. An object lives in the host's process as long as there is
+/// a handle on it, and can be reached only by a handle. Made by [`Pool::manager`](crate::Pool::manager).
 ///
 /// ```no_run
 /// use wpool::{Guest, Pool, Sender};
@@ -42,7 +42,7 @@ impl Manager {
         Self { runtime: Arc::downgrade(runtime) }
     }
 
-    /// A handle on an object that is made now. Of a pool that is gone it is one on nothing.
+    /// Makes an object, and returns a handle on it. If the pool is gone, every call with the handle fails.
     pub(super) fn make(&self, init: ObjectInit) -> Handle {
         let [grant] = self.with_objects(|objects| [objects.make(init)]);
         Handle::new(grant, &self.runtime)
@@ -55,89 +55,91 @@ impl Manager {
         }
     }
 
-    /// Shared memory of so many bytes, if there may be so much more.
+    /// Makes shared memory of `len` bytes, if the pool's limit allows it.
     fn make_memory(
         &self,
         len: usize,
         create: impl FnOnce() -> rustix::io::Result<(SharedMemory, MemoryFile)>,
     ) -> Result<Handle, ObjectError> {
         self.with_objects(|objects| objects.check_memory(len as u64))?;
-        // Filling it may take its time, so nobody has to wait for that.
+        // Filling the memory may take long, so it is created without the pool's lock.
         let (memory, file) = create()
             .map_err(|error| ObjectError::Quota(format!("the system has no shared memory: {error}")))?;
         let grant = self.with_objects(|objects| objects.add_memory(SharedRegion { memory, file }))?;
         Ok(Handle::new(grant, &self.runtime))
     }
 
-    /// A queue in which so many values can wait, of 64 MiB together. Zero counts as one.
+    /// Makes a queue that holds at most `capacity` values, of 64 MiB together. Zero counts as one.
     pub fn queue<T: Schema>(&self, capacity: u64) -> Queue<T> {
         let init = ObjectInit::Queue { capacity: Some(capacity.max(1)), requeue: false };
         Queue::from_handle(self.make(init))
     }
 
-    /// A queue in which so many values can wait, and which takes back what a task had taken that failed: each value
-    /// is worked off by a task that succeeds, at least once. Zero counts as one.
+    /// Makes a queue as [`queue`](Self::queue) does, which takes back the values that a failed task had taken and not
+    /// reported with `task_done`. So every value is processed at least once by a task that succeeds.
     pub fn requeue<T: Schema>(&self, capacity: u64) -> Queue<T> {
         let init = ObjectInit::Queue { capacity: Some(capacity.max(1)), requeue: true };
         Queue::from_handle(self.make(init))
     }
 
-    /// A queue in which any number of values can wait, up to 64 MiB.
+    /// Makes a queue that holds any number of values, of 64 MiB together.
     pub fn simple_queue<T: Schema>(&self) -> SimpleQueue<T> {
         Queue::from_handle(self.make(ObjectInit::Queue { capacity: None, requeue: false }))
     }
 
-    /// The two ends of a pipe. With `duplex` both send and receive; else the first receives and the second sends, as
-    /// Python has it.
+    /// Makes the two ends of a pipe. With `duplex` both ends send and receive; otherwise the first only receives and
+    /// the second only sends, as in Python.
     pub fn pipe<T: Schema>(&self, duplex: bool) -> (Connection<T>, Connection<T>) {
         let [a, b] =
             self.with_objects(|objects| objects.make_pipe(duplex)).map(|end| Handle::new(end, &self.runtime));
         (Connection::from_handle(a), Connection::from_handle(b))
     }
 
-    /// A lock.
+    /// Makes a lock.
     pub fn lock(&self) -> Lock {
         Lock::from_handle(self.make(ObjectInit::Lock { reentrant: false }))
     }
 
-    /// A lock that its holder may take again.
+    /// Makes a reentrant lock, which its holder can acquire again.
     pub fn rlock(&self) -> RLock {
         RLock::from_handle(self.make(ObjectInit::Lock { reentrant: true }))
     }
 
-    /// A semaphore that so many can hold, and more when it is released more often.
+    /// Makes a semaphore with `count` permits. A release without an acquire adds a permit.
     pub fn semaphore(&self, count: u64) -> Semaphore {
         Semaphore::from_handle(self.make(ObjectInit::Semaphore { count, bounded: false }))
     }
 
-    /// A semaphore that so many can hold, and never more.
+    /// Makes a semaphore that never has more than `count` permits. A release beyond that fails with
+    /// [`ObjectError::TooOften`].
     pub fn bounded_semaphore(&self, count: u64) -> BoundedSemaphore {
         Semaphore::from_handle(self.make(ObjectInit::Semaphore { count, bounded: true }))
     }
 
-    /// A condition, with a lock of its own.
+    /// Makes a condition with a lock of its own.
     pub fn condition(&self) -> Condition {
         Condition::from_handle(self.make(ObjectInit::Condition))
     }
 
-    /// An event that is not set.
+    /// Makes an event that is not set.
     pub fn event(&self) -> Event {
         Event::from_handle(self.make(ObjectInit::Event))
     }
 
-    /// A barrier that so many pass together. Zero counts as one.
+    /// Makes a barrier that `parties` parties pass together. Zero counts as one.
     pub fn barrier(&self, parties: u32) -> Barrier {
         self.make_barrier(parties, None, None)
     }
 
-    /// A barrier that breaks if somebody who sets no timeout of its own waits so long. No parties count as one.
+    /// Makes a barrier that breaks if a party waits longer than `timeout`; a call with a timeout of its own uses that
+    /// instead. Zero `parties` count as one.
     pub fn barrier_timeout(&self, parties: u32, timeout: Duration) -> Barrier {
         self.make_barrier(parties, Some(timeout), None)
     }
 
-    /// A barrier that so many pass together, and at which the host does something each time when all have come and
-    /// before any of them goes on. It is called on the thread of the pool's callbacks, so a callback must not wait at
-    /// such a barrier; if it panics, the barrier is broken. No parties count as one.
+    /// Makes a barrier with an action: each time when all `parties` have come, the host calls `action` before any of
+    /// them passes. It runs on the pool's callback thread, so a callback must not wait at such a barrier. If it panics,
+    /// the barrier is broken. Zero `parties` count as one.
     pub fn barrier_with(&self, parties: u32, action: impl FnMut() + Send + 'static) -> Barrier {
         if let Some(runtime) = self.runtime.upgrade() {
             runtime.start_callbacks();
@@ -155,25 +157,25 @@ impl Manager {
         Barrier::from_handle(Handle::new(self.with_objects(make), &self.runtime))
     }
 
-    /// An empty dictionary, for 64 MiB of keys and values.
+    /// Makes an empty dictionary, which holds at most 64 MiB of keys and values.
     pub fn dict<K: Schema, V: Schema>(&self) -> Dict<K, V> {
         Dict::from_handle(self.make(ObjectInit::Dict))
     }
 
-    /// An empty namespace.
+    /// Makes an empty namespace.
     pub fn namespace(&self) -> Namespace {
         Namespace::from_handle(self.make(ObjectInit::Namespace))
     }
 
-    /// An empty list, for 64 MiB of values.
+    /// Makes an empty list, which holds at most 64 MiB of values.
     pub fn list<T: Schema>(&self) -> List<T> {
         List::from_handle(self.make(ObjectInit::List))
     }
 
-    /// An array of these values.
+    /// Makes an array of `values`. Its length is fixed.
     ///
     /// # Errors
-    /// If a value cannot be written.
+    /// If a value cannot be encoded.
     pub fn array<'v, T: Serialize + Schema + 'v>(
         &self,
         values: impl IntoIterator<Item = &'v T>,
@@ -182,16 +184,17 @@ impl Manager {
         Ok(Array::from_handle(self.make(ObjectInit::Array { values })))
     }
 
-    /// One value.
+    /// Makes a shared value, which is at first `value`.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If `value` cannot be encoded.
     pub fn value<T: Serialize + Schema>(&self, value: &T) -> Result<Value<T>, ObjectError> {
         let value = stored(value)?;
         Ok(Value::from_handle(self.make(ObjectInit::Value { value })))
     }
 
-    /// So many zeros in memory that the host and all workers map: to read or change them takes no message.
+    /// Makes an array of `len` numbers in shared memory, all zero. The host and the workers that use it map the memory,
+    /// so that to read or change a number takes no message.
     ///
     /// ```no_run
     /// use wpool::{Guest, Pool, SharedArray};
@@ -206,7 +209,8 @@ impl Manager {
     /// ```
     ///
     /// # Errors
-    /// [`ObjectError::Quota`] if that is more than the pool may have, or than the system has.
+    /// [`ObjectError::Quota`] if the array exceeds the pool's [limit](crate::PoolBuilder::shared_memory), or if the
+    /// system has no more shared memory.
     pub fn shared_array<T: Number>(&self, len: usize) -> Result<SharedArray<T>, ObjectError> {
         self.make_array(T::FORM, len).map(SharedArray::from_handle)
     }
@@ -221,8 +225,8 @@ impl Manager {
         Ok(wpool_objects::Handle::narrowed(&handle, Rights::READ))
     }
 
-    /// These numbers in memory that nobody can change: what is large, and many tasks read, is put there once instead
-    /// of being sent with each of them. Of bytes `T` is `u8`.
+    /// Copies `numbers` to shared memory that cannot be changed any more. Large data that many tasks read is stored
+    /// there once instead of being sent with each task. For bytes `T` is `u8`.
     ///
     /// # Errors
     /// As [`shared_array`](Self::shared_array).

@@ -1,4 +1,4 @@
-//! Shared objects as the host's program uses them.
+//! Shared objects on the host's side: their manager, their handles, and their names for JSON.
 
 pub(super) mod handle;
 pub(super) mod manager;

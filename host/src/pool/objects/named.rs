@@ -1,5 +1,5 @@
-//! Shared objects by their names, for arguments in JSON: where a task takes a handle, a string names an object that
-//! was declared. Nothing else in an input can make or reach one.
+//! [`NamedObjects`]: shared objects by name, for arguments in JSON. Where a task takes a handle, a string names a
+//! declared object; nothing else in an input can make or reach one.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,29 +18,31 @@ use crate::guest::json::{self, JsonError, ValueError};
 use crate::manager::{ObjectInit, Stored};
 use crate::pool::raw_task::RawArguments;
 
-/// What a named object is made as. The types of what it holds are those of the first parameter that it is passed to.
+/// The kind of a named object, and its initial content. The types of its content are those of the first parameter that
+/// it is passed to.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ObjectSpec {
-    /// A queue in which so many values can wait; without a number, as many as fit in 64 MiB. Zero counts as one.
+    /// A queue that holds at most this number of values, of 64 MiB together. Zero counts as one; `None` is no limit of
+    /// the number.
     Queue(Option<u64>),
     /// An empty dictionary.
     Dict,
     /// An empty list.
     List,
-    /// One value, which is at first what this JSON says.
+    /// A value; this JSON is its initial value.
     Value(String),
     /// An event that is not set.
     Event,
     /// A lock.
     Lock,
-    /// A semaphore that so many can hold.
+    /// A semaphore with this number of permits.
     Semaphore(u64),
-    /// A barrier that so many pass together. Zero counts as one.
+    /// A barrier that this number of parties pass together. Zero counts as one.
     Barrier(u32),
-    /// So many zeros in shared memory.
+    /// An array of this length in shared memory, all zero.
     SharedArray(usize),
-    /// These bytes in shared memory, to be read only.
+    /// These bytes in read-only shared memory.
     Broadcast(Vec<u8>),
 }
 
@@ -59,8 +61,8 @@ impl ObjectSpec {
         }
     }
 
-    /// The object, if it can be made before anybody knows what it holds.
-    fn shape(&self) -> Option<ObjectInit> {
+    /// The object's initial state; `None` if that depends on the types of its content.
+    fn init(&self) -> Option<ObjectInit> {
         match *self {
             ObjectSpec::Queue(capacity) => {
                 Some(ObjectInit::Queue { capacity: capacity.map(|capacity| capacity.max(1)), requeue: false })
@@ -78,53 +80,54 @@ impl ObjectSpec {
     }
 }
 
-/// Why an object cannot be declared, or what it holds not be told.
+/// The reason why an object cannot be declared, or its content not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NamedError {
-    /// There is one of that name.
+    /// An object of that name is declared already.
     #[error("`{0}` is declared twice")]
     Twice(String),
-    /// There is none.
+    /// No object of that name is declared.
     #[error("no object is named `{0}`")]
     Unknown(String),
-    /// It is no queue.
+    /// The object is not a queue.
     #[error("`{name}` is no queue, its kind is {kind}")]
     NoQueue {
-        /// Its name.
+        /// The object's name.
         name: String,
-        /// What it is.
+        /// The object's kind.
         kind: &'static str,
     },
-    /// An object of that kind does not hold anything that JSON could tell.
+    /// An object of that kind has no content that JSON can represent.
     #[error("`{name}` holds no values, its kind is {kind}")]
     NoValues {
-        /// Its name.
+        /// The object's name.
         name: String,
-        /// What it is.
+        /// The object's kind.
         kind: &'static str,
     },
-    /// The object did not answer.
+    /// The object's content cannot be read.
     #[error("`{name}` cannot be read")]
     Object {
-        /// Its name.
+        /// The object's name.
         name: String,
-        /// Why.
+        /// The error of the object.
         #[source]
         error: ObjectError,
     },
-    /// What it holds is not what it was passed on as.
+    /// The content is not of the type that the object was passed on with.
     #[error("`{name}` holds what is not of its type")]
     Value {
-        /// Its name.
+        /// The object's name.
         name: String,
-        /// What is wrong with it.
+        /// The error of the value.
         #[source]
         error: ValueError,
     },
 }
 
-/// Objects that arguments in JSON can name. Declared first, made by [`attach`](Self::attach).
+/// Shared objects that arguments in JSON can name. [`declare`](Self::declare) adds one, [`attach`](Self::attach) makes
+/// them in a pool. Clones share the same objects.
 ///
 /// ```no_run
 /// use wpool::{NamedObjects, ObjectSpec};
@@ -145,8 +148,8 @@ pub struct NamedObjects {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// A name was asked for that there is not.
-    missed: bool,
+    /// The arguments that are read name an object that is not declared.
+    unknown_name: bool,
     manager: Option<Manager>,
     objects: BTreeMap<String, Named>,
 }
@@ -155,15 +158,15 @@ struct Inner {
 struct Named {
     spec: ObjectSpec,
     handle: Option<Handle>,
-    /// What it holds, as the first parameter says that it was passed to.
-    holds: Option<Holds>,
+    /// The type of the content, from the first parameter that the object was passed to.
+    content: Option<ContentType>,
 }
 
 #[derive(Debug, Clone)]
-struct Holds {
+struct ContentType {
     types: Arc<Types>,
     items: Vec<TypeIndex>,
-    /// All of it together.
+    /// The type of the whole content, as JSON shows it.
     whole: TypeIndex,
 }
 
@@ -175,43 +178,44 @@ impl NamedObjects {
     /// Declares an object.
     ///
     /// # Errors
-    /// [`NamedError::Twice`] if there is one of that name.
+    /// [`NamedError::Twice`] if an object of that name is declared already.
     pub fn declare(&self, name: &str, spec: ObjectSpec) -> Result<(), NamedError> {
         let mut inner = self.lock();
         if inner.objects.contains_key(name) {
             return Err(NamedError::Twice(name.to_owned()));
         }
-        let handle = inner.manager.as_ref().and_then(|manager| Some(manager.make(spec.shape()?)));
-        inner.objects.insert(name.to_owned(), Named { spec, handle, holds: None });
+        let handle = inner.manager.as_ref().and_then(|manager| Some(manager.make(spec.init()?)));
+        inner.objects.insert(name.to_owned(), Named { spec, handle, content: None });
         Ok(())
     }
 
-    /// Makes the objects of a pool. Attached to another one they are made anew.
+    /// Makes the declared objects in the manager's pool. Attaching another pool makes them again, with their initial
+    /// content.
     pub fn attach(&self, manager: &Manager) {
         let mut inner = self.lock();
         for named in inner.objects.values_mut() {
-            named.handle = named.spec.shape().map(|shape| manager.make(shape));
+            named.handle = named.spec.init().map(|init| manager.make(init));
         }
         inner.manager = Some(manager.clone());
     }
 
-    /// Checks the arguments of one call, before there is a pool.
+    /// Checks the arguments of one call. No pool needs to be attached.
     ///
     /// # Errors
-    /// As [`Signature::arguments_from_json`]; for a name that was not declared, or an object of another type, too.
+    /// As [`Signature::arguments_from_json`], and if a name is not declared, or names an object of another type.
     pub fn check(&self, signature: &Signature, text: &[u8]) -> Result<(), JsonError> {
         let inner = RefCell::new(self.lock());
         json::arguments_from_json(signature, text, &mut Vec::new(), &|name, handle| {
             inner.borrow_mut().named(name, handle, signature.types()).map(|_| 0)
         })
-        .map_err(|error| inner.borrow_mut().explained(error))
+        .map_err(|error| inner.borrow_mut().with_unknown_name(error))
     }
 
-    /// Reads the arguments of one call.
+    /// Encodes the arguments of one call.
     ///
     /// # Errors
-    /// As [`check`](Self::check), if no pool is attached, or if the object cannot be made, as when the system has no
-    /// memory for it.
+    /// As [`check`](Self::check), and if no pool is attached, or an object cannot be made, for example for lack of
+    /// memory.
     pub fn arguments(&self, signature: &Signature, text: &[u8]) -> Result<RawArguments, JsonError> {
         let (inner, handles) = (RefCell::new(self.lock()), RefCell::new(Vec::new()));
         let mut bytes = Vec::new();
@@ -221,47 +225,47 @@ impl NamedObjects {
             handles.push(handle.narrowed(wanted.rights));
             u32::try_from(handles.len() - 1).map_err(|error| error.to_string())
         })
-        .map_err(|error| inner.borrow_mut().explained(error))?;
+        .map_err(|error| inner.borrow_mut().with_unknown_name(error))?;
         Ok(RawArguments::new(bytes, handles.into_inner()))
     }
 
-    /// What an object holds, in JSON: an array, an object, a value. Of a queue that is what waits there, and it is
-    /// taken out.
+    /// Returns the content of an object in JSON: an array, an object or a value. The values of a queue are taken out of
+    /// it.
     ///
     /// # Errors
-    /// If there is none of that name, it is one that holds nothing, the pool is gone, or a value is not of the object's
-    /// type or holds handles.
+    /// If no object of that name is declared, the object's kind has no content, the pool is gone, or a value is not of
+    /// the object's type or holds handles.
     pub fn to_json(&self, name: &str) -> Result<String, NamedError> {
         self.check_holds(name)?;
-        let (handle, holds) = self.known(name)?;
-        let (Some(handle), Some(holds)) = (handle, holds) else { return self.untouched(name) };
+        let (handle, content) = self.look_up(name)?;
+        let (Some(handle), Some(content)) = (handle, content) else { return self.initial_json(name) };
         let object = |error| NamedError::Object { name: name.to_owned(), error };
-        let bytes = contents(&handle, &holds).map_err(object)?;
+        let bytes = read_content(&handle, &content).map_err(object)?;
         let mut out = Vec::new();
-        json::value_to_json(&holds.types, holds.whole, &bytes, &mut out)
+        json::value_to_json(&content.types, content.whole, &bytes, &mut out)
             .map_err(|error| NamedError::Value { name: name.to_owned(), error })?;
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
-    /// Waits for values in a queue, takes them out, and appends each in JSON and a line's end; one that is not of the
-    /// queue's type is a line `{"$error": …}`. False when the queue is closed and empty, or its pool is gone, or no pool
-    /// is attached.
+    /// Waits for values in a queue, takes them out, and appends each to `out` as a line of JSON. A value that is not of
+    /// the queue's type becomes the line `{"$error": …}`. Returns false if the queue is closed and empty, its pool is
+    /// gone, or no pool is attached.
     ///
     /// # Errors
-    /// If there is no queue of that name.
+    /// If no queue of that name is declared.
     pub fn drain(&self, name: &str, out: &mut Vec<u8>) -> Result<bool, NamedError> {
-        /// So many values are taken together.
-        const MANY: u32 = 1000;
+        /// The maximum number of values that are taken at a time.
+        const BATCH: u32 = 1000;
         self.check_queue(name)?;
-        let (Some(handle), _) = self.known(name)? else { return Ok(false) };
-        let items = match handle.call(Call::Get(MANY), Wait::Forever) {
+        let (Some(handle), _) = self.look_up(name)? else { return Ok(false) };
+        let items = match handle.call(Call::Get(BATCH), Wait::Forever) {
             Ok(Reply::Items(items, _)) => items,
             Ok(_) => Vec::new(),
             Err(ObjectError::Closed | ObjectError::PoolClosed) => return Ok(false),
             Err(error) => return Err(NamedError::Object { name: name.to_owned(), error }),
         };
-        // Whoever has put something in was given the queue, and so its type is known.
-        let (_, Some(Holds { types, items: held, .. })) = self.known(name)? else { return Ok(true) };
+        // A task that has put a value got the queue as an argument, and that has set the type.
+        let (_, Some(ContentType { types, items: held, .. })) = self.look_up(name)? else { return Ok(true) };
         for item in items {
             let start = out.len();
             if let Err(error) = json::value_to_json(&types, held[0], &item.bytes, out) {
@@ -274,22 +278,22 @@ impl NamedObjects {
         Ok(true)
     }
 
-    /// Closes a queue: nothing more is put in, and [`drain`](Self::drain) comes to its end.
+    /// Closes a queue: it takes no more values, and [`drain`](Self::drain) returns false when it is empty.
     ///
     /// # Errors
-    /// If there is none of that name.
+    /// If no object of that name is declared, or it cannot be closed.
     pub fn close(&self, name: &str) -> Result<(), NamedError> {
-        let (Some(handle), _) = self.known(name)? else { return Ok(()) };
+        let (Some(handle), _) = self.look_up(name)? else { return Ok(()) };
         match handle.post(Call::Close) {
             Ok(()) | Err(ObjectError::PoolClosed) => Ok(()),
             Err(error) => Err(NamedError::Object { name: name.to_owned(), error }),
         }
     }
 
-    /// Checks that [`drain`](Self::drain) makes sense.
+    /// Checks that an object can be [drained](Self::drain).
     ///
     /// # Errors
-    /// If there is no object of that name, or it is no queue.
+    /// If no object of that name is declared, or it is not a queue.
     pub fn check_queue(&self, name: &str) -> Result<(), NamedError> {
         match self.spec(name)? {
             ObjectSpec::Queue(_) => Ok(()),
@@ -297,10 +301,10 @@ impl NamedObjects {
         }
     }
 
-    /// Checks that [`to_json`](Self::to_json) makes sense.
+    /// Checks that [`to_json`](Self::to_json) can show an object.
     ///
     /// # Errors
-    /// If there is no object of that name, or it holds nothing.
+    /// If no object of that name is declared, or its kind has no content.
     pub fn check_holds(&self, name: &str) -> Result<(), NamedError> {
         match self.spec(name)? {
             ObjectSpec::Queue(_)
@@ -318,14 +322,14 @@ impl NamedObjects {
         Ok(named.spec.clone())
     }
 
-    fn known(&self, name: &str) -> Result<(Option<Handle>, Option<Holds>), NamedError> {
+    fn look_up(&self, name: &str) -> Result<(Option<Handle>, Option<ContentType>), NamedError> {
         let inner = self.lock();
         let named = inner.objects.get(name).ok_or_else(|| NamedError::Unknown(name.to_owned()))?;
-        Ok((named.handle.clone(), named.holds.clone()))
+        Ok((named.handle.clone(), named.content.clone()))
     }
 
-    /// What an object holds that was never passed on.
-    fn untouched(&self, name: &str) -> Result<String, NamedError> {
+    /// The content of an object that no task has got yet.
+    fn initial_json(&self, name: &str) -> Result<String, NamedError> {
         Ok(match self.spec(name)? {
             ObjectSpec::Dict => "{}".to_owned(),
             ObjectSpec::Value(text) => text,
@@ -336,16 +340,16 @@ impl NamedObjects {
 }
 
 impl Inner {
-    /// An error of arguments, with what is known of it here.
-    fn explained(&mut self, error: JsonError) -> JsonError {
-        JsonError { unknown_object: std::mem::take(&mut self.missed), ..error }
+    /// Adds to an error of arguments whether they name an object that is not declared.
+    fn with_unknown_name(&mut self, error: JsonError) -> JsonError {
+        JsonError { unknown_object: std::mem::take(&mut self.unknown_name), ..error }
     }
 
-    /// The object that is meant, if it is one of the type that is wanted.
+    /// Finds an object by its name. An error if there is none, or its type is not the wanted one.
     fn named(&mut self, name: &str, wanted: &HandleType, types: &Types) -> Result<&mut Named, String> {
         let shown = || types.name(&Type::Handle(wanted.clone()));
         let Some(named) = self.objects.get_mut(name) else {
-            self.missed = true;
+            self.unknown_name = true;
             return Err(format!("no {} is named `{name}`", shown()));
         };
         if named.spec.kind() != wanted.kind {
@@ -357,20 +361,20 @@ impl Inner {
                 return Err(format!("expected {}, got `{name}`, bytes to be read only", shown()));
             }
         }
-        let Some(holds) = &named.holds else {
+        let Some(content) = &named.content else {
             if let (ObjectSpec::Value(text), Some(item)) = (&named.spec, wanted.items.first()) {
                 json::value_from_json(types, *item, text.as_bytes(), &mut Vec::new())
                     .map_err(|error| format!("the first value of `{name}`: {error}"))?;
             }
-            named.holds = Some(Holds::new(wanted, types));
+            named.content = Some(ContentType::new(wanted, types));
             return Ok(named);
         };
-        let same = holds.items.len() == wanted.items.len()
-            && holds.items.iter().zip(&wanted.items).all(|(a, b)| same_type(&holds.types, *a, types, *b));
+        let same = content.items.len() == wanted.items.len()
+            && content.items.iter().zip(&wanted.items).all(|(a, b)| same_type(&content.types, *a, types, *b));
         if same { Ok(named) } else { Err(format!("expected {}, but `{name}` holds other values", shown())) }
     }
 
-    /// The same, made if it was not.
+    /// The handle of an object, which is made if it was not yet.
     fn handle(&mut self, name: &str, wanted: &HandleType, types: &Types) -> Result<Handle, String> {
         let manager = self.manager.clone().ok_or("no pool is attached")?;
         let named = self.named(name, wanted, types)?;
@@ -399,7 +403,7 @@ impl Inner {
     }
 }
 
-impl Holds {
+impl ContentType {
     fn new(wanted: &HandleType, types: &Types) -> Self {
         let items = wanted.items.clone();
         let whole = match (wanted.kind, items.as_slice()) {
@@ -415,10 +419,10 @@ impl Holds {
     }
 }
 
-/// What an object holds, as a whole, in postcard.
-fn contents(handle: &Handle, holds: &Holds) -> Result<Vec<u8>, ObjectError> {
+/// Reads the whole content of an object, in postcard.
+fn read_content(handle: &Handle, content: &ContentType) -> Result<Vec<u8>, ObjectError> {
     if let Ok(size) = handle.shared_size() {
-        let form = number_of(holds.types.get(holds.items[0])).ok_or(ObjectError::WrongType)?;
+        let form = number_of(content.types.get(content.items[0])).ok_or(ObjectError::WrongType)?;
         let mut numbers = vec![0; usize::try_from(size).map_err(|_| ObjectError::WrongType)?];
         handle.shared_read(0, &mut numbers)?;
         return Ok(json::numbers_in_postcard(form, &numbers));
@@ -426,21 +430,22 @@ fn contents(handle: &Handle, holds: &Holds) -> Result<Vec<u8>, ObjectError> {
     let parts = match handle.call(Call::All, Wait::NonBlocking) {
         Ok(Reply::Items(items, _)) => items.into_iter().map(|item| vec![item.bytes]).collect(),
         Ok(Reply::Entries(entries)) => entries.into_iter().map(|(key, item)| vec![key, item.bytes]).collect(),
-        Err(ObjectError::WrongKind) => waiting(handle)?.into_iter().map(|item| vec![item.bytes]).collect(),
+        Err(ObjectError::WrongKind) => take_all(handle)?.into_iter().map(|item| vec![item.bytes]).collect(),
         Ok(_) => Vec::new(),
         Err(error) => return Err(error),
     };
     let parts: Vec<Vec<Vec<u8>>> = parts;
     let mut bytes = Vec::new();
-    if matches!(holds.types.get(holds.whole), Type::Map(..) | Type::Seq(_)) && holds.whole != holds.items[0] {
+    let has_length = matches!(content.types.get(content.whole), Type::Map(..) | Type::Seq(_));
+    if has_length && content.whole != content.items[0] {
         json::push_len(&mut bytes, parts.len());
     }
     bytes.extend(parts.into_iter().flatten().flatten());
     Ok(bytes)
 }
 
-/// Takes everything out of a queue that is there now.
-fn waiting(handle: &Handle) -> Result<Vec<Item<Handle>>, ObjectError> {
+/// Takes all values out of a queue, without waiting for more.
+fn take_all(handle: &Handle) -> Result<Vec<Item<Handle>>, ObjectError> {
     match handle.call(Call::Get(u32::MAX), Wait::NonBlocking) {
         Ok(Reply::Items(items, _)) => Ok(items),
         Ok(_) | Err(ObjectError::Empty | ObjectError::Closed) => Ok(Vec::new()),

@@ -1,4 +1,4 @@
-//! Waiting for the first of several queues and pipes that has something to read.
+//! [`wait_ready`]: waits until one of several queues and pipes can be read.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,9 +11,9 @@ use wpool_abi::object::ObjectError;
 
 use super::manager::{Connection, Queue, Receiver};
 
-/// What [`wait_ready`] can wait for: queues, receivers, ends of pipes.
+/// An object that [`wait_ready`] can wait for: a queue, its receiver, or an end of a pipe.
 pub trait Readable: sealed::Sealed {
-    /// Ends when there is something to read; the end of what can be read is something.
+    /// Resolves when there is something to read; the end of the values counts as something.
     #[doc(hidden)]
     fn when_ready(&self) -> Ready<'_>;
 }
@@ -38,7 +38,7 @@ macro_rules! readable {
 
 readable!(Connection, Queue, Receiver);
 
-/// Wakes the thread that waits.
+/// A waker that unparks a thread.
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -47,15 +47,16 @@ impl Wake for Unpark {
     }
 }
 
-/// Waits until something can be read from at least one of them, at most so long, and returns the places of those. One
-/// whose other side is gone, or that is closed, is ready, too: reading says so. None are ready when the time is over.
-/// Without a timeout it waits as long as it takes; zero looks without waiting. Of none nobody waits.
+/// Waits until at least one of `objects` is ready to be read, at most for `timeout`, and returns the indices of those
+/// that are ready; none of them are if the time is over. An object that is closed, or whose other end is gone, is
+/// ready, too: reading it returns the error. `None` is no limit; zero looks without waiting. With an empty slice it
+/// returns at once.
 ///
 /// ```no_run
 /// # let pool = wpool::Pool::builder(wpool::Guest::from_file("guest.wasm")?).build()?;
 /// let ((a, _to_a), (b, _to_b)) = (pool.manager().pipe::<String>(false), pool.manager().pipe::<u32>(false));
-/// for place in wpool::wait_ready(&[&a, &b], None)? {
-///     match place {
+/// for index in wpool::wait_ready(&[&a, &b], None)? {
+///     match index {
 ///         0 => println!("{}", a.recv()?),
 ///         _ => println!("{}", b.recv()?),
 ///     }
@@ -75,10 +76,10 @@ pub fn wait_ready(
     let mut waits: Vec<Ready<'_>> = objects.iter().map(|object| object.when_ready()).collect();
     loop {
         let mut ready = Vec::new();
-        for (place, wait) in waits.iter_mut().enumerate() {
+        for (index, wait) in waits.iter_mut().enumerate() {
             if let Poll::Ready(outcome) = wait.as_mut().poll(&mut context) {
                 outcome?;
-                ready.push(place);
+                ready.push(index);
             }
         }
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
