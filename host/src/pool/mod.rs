@@ -29,8 +29,9 @@ pub use self::objects::manager::{
     Lock, LockGuard, Manager, Namespace, Queue, RLock, Receiver, Semaphore, Sender, SharedArray, SharedSlice,
     SimpleQueue, Value,
 };
-pub use self::objects::named::{NamedError, NamedObjects, ObjectSpec};
+pub use self::objects::named::NamedObjects;
 pub use self::objects::select::{Readable, wait_ready};
+pub use self::objects::spec::{NamedError, ObjectSpec};
 pub use self::pool::{LoadedGuest, Pool, StillOpen};
 pub use self::process::{Process, ProcessBuilder, StillRunning};
 pub use self::raw_map::RawMap;

@@ -142,21 +142,7 @@ impl<I: Iterator> RawMap<I> {
 
     /// Pulls one more input. The inputs so far are published when they fill a batch, or when a worker wants a task.
     fn pull(&mut self) {
-        let Some(input) = &mut self.input else { return };
-        // Reading the clock takes time: fast inputs are timed now and then, slow ones always.
-        let began = (self.slow_input || self.pulled.is_multiple_of(16)).then(Instant::now);
-        let item = match std::panic::catch_unwind(AssertUnwindSafe(|| input.next())) {
-            Ok(Some(item)) => item,
-            ended => {
-                self.input = None;
-                self.panicked = ended.err();
-                self.runtime.finish_map(self.job, false);
-                return;
-            }
-        };
-        if let Some(began) = began {
-            self.slow_input = began.elapsed() > SLOW_INPUT;
-        }
+        let Some(item) = self.next_input() else { return };
         let index = self.pulled;
         self.pulled += 1;
         // Encoding may drop handles, and that takes the pool's lock: so `pending` is not locked yet.
@@ -169,40 +155,57 @@ impl<I: Iterator> RawMap<I> {
         };
         let grants: Vec<Grant> = handles.iter().map(Handle::to_grant).collect();
         drop(handles);
-        let mut pending = self.pending.lock();
-        let encoded = encoded.and_then(|()| {
-            let (size, limit) = (bytes.len(), self.max_arguments);
-            if size <= limit {
-                return Ok(size);
-            }
-            Err(format!("the arguments have {size} bytes, {limit} are allowed"))
-        });
-        match encoded {
-            Ok(size) => {
-                if pending.is_empty() {
-                    pending.first = index;
-                }
-                pending.bytes.extend_from_slice(&bytes);
-                bytes.shrink_to(MAX_SCRATCH);
-                self.scratch = bytes;
-                let end = pending.bytes.len();
-                pending.ends.push(end);
-                if self.carries_handles {
-                    pending.grants.push(grants);
-                }
-                self.held += size;
-                let full = pending.ends.len() >= BATCH_INPUTS || end >= BATCH_BYTES;
-                drop(pending);
-                if full || self.runtime.wants_tasks() {
-                    self.runtime.publish(self.job);
-                }
-            }
+        match encoded.and_then(|()| check_size(bytes.len(), self.max_arguments)) {
+            Ok(()) => self.add(index, bytes, grants),
             Err(message) => {
-                drop(pending);
                 // Tasks that are published together have consecutive indices, and no task has this one.
                 self.runtime.publish(self.job);
                 self.cell.arrivals().push(index, Completed::failed(TaskError::BadArguments { message }));
             }
+        }
+    }
+
+    /// The next input. `None` if there is none, or the input panicked: then the map gets no more.
+    fn next_input(&mut self) -> Option<I::Item> {
+        let input = self.input.as_mut()?;
+        // Reading the clock takes time: fast inputs are timed now and then, slow ones always.
+        let began = (self.slow_input || self.pulled.is_multiple_of(16)).then(Instant::now);
+        match std::panic::catch_unwind(AssertUnwindSafe(|| input.next())) {
+            Ok(Some(item)) => {
+                if let Some(began) = began {
+                    self.slow_input = began.elapsed() > SLOW_INPUT;
+                }
+                Some(item)
+            }
+            ended => {
+                self.input = None;
+                self.panicked = ended.err();
+                self.runtime.finish_map(self.job, false);
+                None
+            }
+        }
+    }
+
+    /// Adds an input's arguments to those that are published together, and publishes them if that is worth a message or
+    /// a worker wants tasks.
+    fn add(&mut self, index: u64, mut bytes: Vec<u8>, grants: Vec<Grant>) {
+        let mut pending = self.pending.lock();
+        if pending.is_empty() {
+            pending.first = index;
+        }
+        pending.bytes.extend_from_slice(&bytes);
+        let end = pending.bytes.len();
+        pending.ends.push(end);
+        if self.carries_handles {
+            pending.grants.push(grants);
+        }
+        let full = pending.ends.len() >= BATCH_INPUTS || end >= BATCH_BYTES;
+        drop(pending);
+        self.held += bytes.len();
+        bytes.shrink_to(MAX_SCRATCH);
+        self.scratch = bytes;
+        if full || self.runtime.wants_tasks() {
+            self.runtime.publish(self.job);
         }
     }
 
@@ -366,4 +369,8 @@ impl<I: Iterator + Unpin> futures_core::Stream for RawMap<I> {
             Step::End => Poll::Ready(None),
         }
     }
+}
+
+fn check_size(size: usize, limit: usize) -> Result<(), String> {
+    if size <= limit { Ok(()) } else { Err(format!("the arguments have {size} bytes, {limit} are allowed")) }
 }

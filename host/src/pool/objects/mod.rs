@@ -4,3 +4,4 @@ pub(super) mod handle;
 pub(super) mod manager;
 pub(super) mod named;
 pub(super) mod select;
+pub(super) mod spec;

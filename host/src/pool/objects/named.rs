@@ -12,119 +12,12 @@ use wpool_objects::Handle as _;
 
 use super::handle::Handle;
 use super::manager::Manager;
+use super::spec::{NamedError, ObjectSpec};
 use crate::guest::Signature;
 use crate::guest::description::{Types, same_type};
-use crate::guest::json::{self, JsonError, ValueError};
+use crate::guest::json::{self, JsonError};
 use crate::manager::{ObjectInit, Stored};
 use crate::pool::raw_task::RawArguments;
-
-/// The kind of a named object, and its initial content. The types of its content are those of the first parameter that
-/// it is passed to.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum ObjectSpec {
-    /// A queue that holds at most this number of values, of 64 MiB together. Zero counts as one; `None` is no limit of
-    /// the number.
-    Queue(Option<u64>),
-    /// An empty dictionary.
-    Dict,
-    /// An empty list.
-    List,
-    /// A value; this JSON is its initial value.
-    Value(String),
-    /// An event that is not set.
-    Event,
-    /// A lock.
-    Lock,
-    /// A semaphore with this number of permits.
-    Semaphore(u64),
-    /// A barrier that this number of parties pass together. Zero counts as one.
-    Barrier(u32),
-    /// An array of this length in shared memory, all zero.
-    SharedArray(usize),
-    /// These bytes in read-only shared memory.
-    Broadcast(Vec<u8>),
-}
-
-impl ObjectSpec {
-    fn kind(&self) -> Kind {
-        match self {
-            ObjectSpec::Queue(_) => Kind::Queue,
-            ObjectSpec::Dict => Kind::Dict,
-            ObjectSpec::List => Kind::List,
-            ObjectSpec::Value(_) => Kind::Value,
-            ObjectSpec::Event => Kind::Event,
-            ObjectSpec::Lock => Kind::Lock,
-            ObjectSpec::Semaphore(_) => Kind::Semaphore,
-            ObjectSpec::Barrier(_) => Kind::Barrier,
-            ObjectSpec::SharedArray(_) | ObjectSpec::Broadcast(_) => Kind::SharedArray,
-        }
-    }
-
-    /// The object's initial state; `None` if that depends on the types of its content.
-    fn init(&self) -> Option<ObjectInit> {
-        match *self {
-            ObjectSpec::Queue(capacity) => {
-                Some(ObjectInit::Queue { capacity: capacity.map(|capacity| capacity.max(1)), requeue: false })
-            }
-            ObjectSpec::Dict => Some(ObjectInit::Dict),
-            ObjectSpec::List => Some(ObjectInit::List),
-            ObjectSpec::Event => Some(ObjectInit::Event),
-            ObjectSpec::Lock => Some(ObjectInit::Lock { reentrant: false }),
-            ObjectSpec::Semaphore(count) => Some(ObjectInit::Semaphore { count, bounded: false }),
-            ObjectSpec::Barrier(parties) => {
-                Some(ObjectInit::Barrier { parties: parties.max(1), acts: false })
-            }
-            ObjectSpec::Value(_) | ObjectSpec::SharedArray(_) | ObjectSpec::Broadcast(_) => None,
-        }
-    }
-}
-
-/// The reason why an object cannot be declared, or its content not be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NamedError {
-    /// An object of that name is declared already.
-    #[error("`{0}` is declared twice")]
-    Twice(String),
-    /// No object of that name is declared.
-    #[error("no object is named `{0}`")]
-    Unknown(String),
-    /// The object is not a queue.
-    #[error("`{name}` is no queue, its kind is {kind}")]
-    NoQueue {
-        /// The object's name.
-        name: String,
-        /// The object's kind.
-        kind: &'static str,
-    },
-    /// An object of that kind has no content that JSON can represent.
-    #[error("`{name}` holds no values, its kind is {kind}")]
-    NoValues {
-        /// The object's name.
-        name: String,
-        /// The object's kind.
-        kind: &'static str,
-    },
-    /// The object's content cannot be read.
-    #[error("`{name}` cannot be read")]
-    Object {
-        /// The object's name.
-        name: String,
-        /// The error of the object.
-        #[source]
-        error: ObjectError,
-    },
-    /// The content is not of the type that the object was passed on with.
-    #[error("`{name}` holds what is not of its type")]
-    Value {
-        /// The object's name.
-        name: String,
-        /// The error of the value.
-        #[source]
-        error: ValueError,
-    },
-}
 
 /// Shared objects that arguments in JSON can name. [`declare`](Self::declare) adds one, [`attach`](Self::attach) makes
 /// them in a pool. Clones share the same objects.
