@@ -74,11 +74,11 @@ pub mod import {
         /// `(type: i64, ptr: i32, len: i32)`: emits a value in postcard, with the fingerprint of its type. The task
         /// waits while it has no credit for another value.
         EMIT = "emit";
-        /// `(name: i32, name_len: i32, takes: i64, returns: i64, args: i32, args_len: i32, handles: i32) -> sub_task: i32`:
-        /// submits a task of the same guest, with the fingerprints of its parameters and its value. The block at `args`
-        /// is like that of a task: `handles` wire indices, see [`with_rights`](crate::object::with_rights), then the
-        /// arguments as one postcard tuple. Ids of sub-tasks count from zero. A sub-task that cannot be run gets the
-        /// reason as its outcome.
+        /// `(name: i32, name_len: i32, takes: i64, returns: i64, args: i32, args_len: i32, handles: i32) -> sub_task:
+        /// i32`: submits a task of the same guest, with the fingerprints of its parameters and its value. The block at
+        /// `args` is like that of a task: `handles` wire indices, see [`with_rights`](crate::object::with_rights), then
+        /// the arguments as one postcard tuple. Ids of sub-tasks count from zero. A sub-task that cannot be run gets
+        /// the reason as its outcome.
         SUBMIT = "submit";
         /// `(sub_task: i32) -> len: i32`: waits for the end of a sub-task. The answer is its
         /// [`SubTaskOutcome`](crate::SubTaskOutcome) in postcard, of `len` bytes.
@@ -189,8 +189,8 @@ pub type TypeIndex = u32;
 
 /// One task: its name, its parameters, the types of its value and its error.
 ///
-/// The types are one flat table. Indices may form a cycle (a tree contains trees), so a reader must not recurse over the
-/// table without a limit.
+/// The types are one flat table. Indices may form a cycle (a tree contains trees), so a reader must not recurse over
+/// the table without a limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskDescription {
     /// The function's name.

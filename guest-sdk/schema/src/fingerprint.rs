@@ -2,13 +2,13 @@
 
 use wpool_abi::{Field, Type, TypeIndex, VariantData};
 
-/// The limits of what is hashed, as a table may come from an untrusted guest. Types that differ only beyond this depth or
-/// this number of parts have one fingerprint.
+/// The limits of what is hashed, as a table may come from an untrusted guest. Types that differ only beyond this depth
+/// or this number of parts have one fingerprint.
 const MAX_DEPTH: usize = 64;
 const MAX_PARTS: usize = 10_000;
 
-/// Returns the fingerprint of one type of a table, or of the tuple of several. An index beyond the table's end is hashed
-/// like a type that is too deep.
+/// Returns the fingerprint of one type of a table, or of the tuple of several. An index beyond the table's end is
+/// hashed like a type that is too deep.
 pub fn of(types: &[Type], roots: &[TypeIndex]) -> u64 {
     let mut walk = Walk { types, path: Vec::new(), seen: 0, hash: Fnv::default() };
     match roots {

@@ -1,5 +1,5 @@
-//! [`Schema`]: the form of a type in postcard, so that a host can read JSON as that type, and compare a guest's types with
-//! its own.
+//! [`Schema`]: the form of a type in postcard, so that a host can read JSON as that type, and compare a guest's types
+//! with its own.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -95,9 +95,9 @@ impl TypeTable {
     }
 }
 
-/// Returns a hash of a type's form. Two types that are encoded alike, and have the same names of fields and variants, have
-/// the same fingerprint; the names of the types themselves do not matter. It is computed once per type and thread, unless
-/// a thread uses many types.
+/// Returns a hash of a type's form. Two types that are encoded alike, and have the same names of fields and variants,
+/// have the same fingerprint; the names of the types themselves do not matter. It is computed once per type and thread,
+/// unless a thread uses many types.
 ///
 /// ```
 /// use wpool_schema::fingerprint;

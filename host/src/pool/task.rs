@@ -228,7 +228,7 @@ impl RawTask {
         let append = |arguments: Result<A, String>, out: &mut Vec<u8>| {
             let RawArguments { bytes, handles } = arguments?.into();
             out.extend_from_slice(&bytes);
-            handles.iter().try_for_each(|handle| wpool_objects::Handle::send(handle).map(drop))
+            handles.iter().try_for_each(|handle| wpool_objects::Handle::attach(handle).map(drop))
         };
         self.map_with(inputs.into_iter(), append, ordered)
     }
@@ -431,7 +431,7 @@ impl<A, R> fmt::Debug for Task<A, R> {
 }
 
 fn encode<A: Serialize>(arguments: &A) -> Result<Arguments, SubmitError> {
-    let (bytes, handles) = <Handle as wpool_objects::Handle>::sending(|| postcard::to_allocvec(arguments));
+    let (bytes, handles) = <Handle as wpool_objects::Handle>::attaching(|| postcard::to_allocvec(arguments));
     let bytes = bytes.map_err(|error| SubmitError::Encode { message: error.to_string() })?;
     Ok(Arguments { bytes, grants: handles.iter().map(Handle::to_grant).collect() })
 }

@@ -21,7 +21,8 @@ macro_rules! calls {
         pub enum Call<I = Item> {
             $(
                 $(#[$meta])*
-                #[doc = concat!("\n\nNeeds [`", stringify!($rights), "`](Rights::", stringify!($rights), "). Accepted by:")]
+                #[doc = concat!("\n\nNeeds [`", stringify!($rights), "`](Rights::", stringify!($rights), ").")]
+                #[doc = "Accepted by:"]
                 $(#[doc = concat!("[`", stringify!($kind), "`](Kind::", stringify!($kind), ")")])+
                 $name
                 $(($($(#[$tuple_meta])* $tuple_type),+))?
