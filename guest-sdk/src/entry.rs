@@ -13,7 +13,7 @@ use wpool_schema::TypeTable;
 use crate::host;
 use crate::objects::{Handle, flush};
 
-/// The alignment of an argument block: that of the largest number that a task may read from it.
+/// The alignment of an argument block, as the ABI defines it for `wpool_alloc`.
 const ARGUMENT_ALIGN: usize = 8;
 
 /// The outcome record, in the layout of `wpool_abi::outcome`.

@@ -7,7 +7,7 @@ use crate::level::Level;
 
 /// Defines functions of the host. The signature is the guest's view: `&str`, `&[u8]` and `&mut [u8]` are passed to the
 /// host as an address and a length, every other parameter as it is, and the result is made by [`FromHost`]. The body is
-/// what the function does natively.
+/// the native function's.
 macro_rules! host_functions {
     ($($(#[$docs:meta])* fn $name:ident($($parameters:tt)*) $(-> $result:ty)? $native:block)*) => {
         $(host_function! {

@@ -1,7 +1,7 @@
-//! What a wpool host and its guests agree on: names, numbers and the data of a description.
+//! The names, numbers and data that a wpool host and its guests agree on.
 //!
-//! There is no I/O here, and no logic but what both sides must agree on. Both sides compile this crate, for different
-//! targets, so any change here changes [`VERSION`] and is documented in `docs/protocol.md`.
+//! There is no I/O here, and only the logic that both sides must share. Both sides compile this crate, for different
+//! targets, so a change of a name, a number or a layout changes [`VERSION`] and is documented in `docs/protocol.md`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -10,9 +10,6 @@ use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
 
 use crate::HandleScope;
 
-/// An encoded value: its bytes, and the handles in it.
-pub type HandleItem<H> = Item<H>;
-
 /// A handle of an object. The host has one type of handle, and a guest has another.
 pub trait Handle: Clone + fmt::Debug + Sized {
     /// Makes a call, and waits for the reply.

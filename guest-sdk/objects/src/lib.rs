@@ -17,7 +17,7 @@ mod shared;
 mod signals;
 
 pub use containers::{Array, Dict, List, Namespace, Value};
-pub use handle::{Handle, HandleItem};
+pub use handle::Handle;
 pub use locks::{Condition, ConditionGuard, Guard, Lock, RLock, Semaphore, SemaphoreGuard};
 pub use pipe::Connection;
 pub use queue::{Delivery, Queue, Receiver, Sender};
