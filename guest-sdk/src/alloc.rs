@@ -1,9 +1,9 @@
-//! The allocator of guests for `wasm32-unknown-unknown`: first the memory that the module starts with,
-//! then `memory.grow`.
+//! The allocator of guests for `wasm32-unknown-unknown`: it uses the memory that the module starts with, and then
+//! `memory.grow`.
 //!
-//! The default allocator grows the memory at its first allocation and leaves what lies between the end
-//! of the data and the end of the initial memory unused. In a host that makes a fresh instance for
-//! every task, that is one system call per task, which costs as much as the rest of a small task.
+//! The default allocator grows the memory at its first allocation, and leaves the memory between the end of the data
+//! and the end of the initial memory unused. In a host that makes a fresh instance for every task, that is one system
+//! call per task, which costs as much as the rest of a small task.
 #![cfg(all(feature = "allocator", target_family = "wasm", target_os = "unknown"))]
 
 use std::alloc::{GlobalAlloc, Layout};
@@ -14,12 +14,12 @@ use dlmalloc::{Allocator, Dlmalloc};
 const PAGE: usize = 64 * 1024;
 
 unsafe extern "C" {
-    /// The linker puts it behind the module's data and stack.
+    /// The end of the module's data and stack, placed by the linker.
     static __heap_base: u8;
 }
 
-/// Room that every module starts with, so that small tasks never grow their memory. It is zero and
-/// untouched, so it costs neither bytes in the file nor memory.
+/// The size of a static array that every module starts with, so that small tasks never grow their memory. The array is
+/// zero and untouched, so it costs neither bytes in the file nor memory.
 const RESERVE: usize = 2 * PAGE;
 static ARENA: Arena = Arena(UnsafeCell::new([0; RESERVE]));
 
@@ -29,13 +29,13 @@ struct Arena(UnsafeCell<[u8; RESERVE]>);
 // SAFETY: a module of this target has one thread, and only `Memory::alloc` touches the arena.
 unsafe impl Sync for Arena {}
 
-/// Hands whole regions to dlmalloc: the arena, the rest of the initial memory, then new pages.
+/// Passes whole regions to dlmalloc: the arena, the rest of the initial memory, then new pages.
 struct Memory {
     stage: Cell<u8>,
 }
 
-// SAFETY: every region is handed out once (the stage only goes up; `memory.grow` returns new pages), is
-// zero because nothing wrote to it, and is never unmapped, moved or shrunk.
+// SAFETY: every region is passed on once (the stage only increases; `memory.grow` returns new pages), is zero because
+// nothing has written to it, and is never unmapped, moved or shrunk.
 unsafe impl Allocator for Memory {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
         if self.stage.get() == 0 {
@@ -87,11 +87,11 @@ unsafe impl Sync for Global {}
 #[global_allocator]
 static GLOBAL: Global = Global(UnsafeCell::new(Dlmalloc::new_with_allocator(Memory { stage: Cell::new(0) })));
 
-// SAFETY: the methods below pass each request on to dlmalloc as it came. No two of them overlap,
-// because there is one thread and dlmalloc does not call back.
+// SAFETY: the methods below pass each request on to dlmalloc unchanged. No two of them overlap, because there is one
+// thread and dlmalloc does not call back.
 unsafe impl GlobalAlloc for Global {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: one thread, so this is the only reference; the layout is the caller's promise.
+        // SAFETY: there is one thread, so this is the only reference; the layout is valid, as the caller promises.
         unsafe { (*self.0.get()).malloc(layout.size(), layout.align()) }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {

@@ -7,8 +7,7 @@ use wpool_abi::{Type, TypeIndex};
 
 use wpool_schema::{Schema, TypeTable};
 
-/// Any JSON value. It travels as text, so its numbers keep their digits as far as
-/// [`serde_json::Value`] does.
+/// Any JSON value. It is passed as text, so its numbers keep the digits that [`serde_json::Value`] keeps.
 ///
 /// ```
 /// use wpool_guest::Json;

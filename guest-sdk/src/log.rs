@@ -1,34 +1,19 @@
-//! The task's log: lines with a level, which the host collects with the task's outcome.
+//! The task's log: macros that write one line each, which the host collects with the task's outcome.
 
 use std::fmt::{Arguments, Write as _};
 
-use wpool_abi::level;
+use crate::host;
+use crate::level::Level;
 
-/// How severe a line of the log is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u32)]
-pub enum Level {
-    /// Something failed.
-    Error = level::ERROR,
-    /// Something is suspicious.
-    Warn = level::WARN,
-    /// What happens.
-    Info = level::INFO,
-    /// What happens in detail.
-    Debug = level::DEBUG,
-    /// Everything.
-    Trace = level::TRACE,
-}
-
-/// Writes one line to the task's log. What is beyond the log's limit is dropped and counted.
+/// Writes one line to the task's log. The host drops and counts the lines beyond the log's limit.
 pub fn write_log(level: Level, arguments: Arguments<'_>) {
     match arguments.as_str() {
-        Some(line) => crate::glue::host_log(level, line),
+        Some(line) => host::log(level, line),
         None => {
             let mut line = String::new();
-            // Writing to a string fails only if a Display does, and then the line so far is the line.
+            // Writing to a string fails only if a `Display` does; the line is then the text so far.
             let _incomplete = line.write_fmt(arguments);
-            crate::glue::host_log(level, &line);
+            host::log(level, &line);
         }
     }
 }
@@ -56,8 +41,8 @@ level_macros! {
     /// wpool_guest::info!("{} words", 3);
     /// ```
     info => Info, $;
-    /// Writes a line of detail to the task's log, with the syntax of `format!`.
+    /// Writes a line for debugging to the task's log, with the syntax of `format!`.
     debug => Debug, $;
-    /// Writes a line of the finest detail to the task's log, with the syntax of `format!`.
+    /// Writes a line of the finest details to the task's log, with the syntax of `format!`.
     trace => Trace, $;
 }

@@ -1,8 +1,7 @@
-//! What a task returns: a value, a `Result`, and what is known of its error.
+//! The result of a task: a value, or a `Result` whose error may have `Display`, a schema, or both.
 //!
-//! A function's return type may hide behind an alias, so the macro cannot see whether it is a `Result`.
-//! The compiler can: the traits below are tried on `&&&Probe<R>` in the order of their references, and
-//! the first that fits wins.
+//! A return type may be an alias, so the macro cannot see whether it is a `Result`. The compiler can: method resolution
+//! tries the traits below on `&&&Probe<R>` in the order of their references, and takes the first that applies.
 
 use std::fmt::Display;
 use std::marker::PhantomData;
@@ -12,12 +11,12 @@ use wpool_abi::{ErrorPayload, TypeIndex, status};
 
 use wpool_schema::{Schema, TypeTable};
 
-/// Stands for the return type `R` while its trait is looked for.
+/// The value on which method resolution finds the trait for the return type `R`.
 #[derive(Debug)]
 pub struct Probe<R>(PhantomData<fn() -> R>);
 
 impl<R> Probe<R> {
-    /// The probe for the return type of `_task`.
+    /// Returns the probe.
     pub const fn new() -> Self {
         Self(PhantomData)
     }
@@ -32,11 +31,11 @@ impl<R> Default for Probe<R> {
 /// The types of a task's value and, if it has one, of its error.
 type Described = (TypeIndex, Option<TypeIndex>);
 
-/// A `Result` whose error can be shown and described.
+/// The trait of a `Result` whose error has `Display` and a schema.
 pub trait TypedError<R> {
-    /// The types of value and error.
+    /// Describes the types of the value and the error.
     fn describe(&self, types: &mut TypeTable) -> Described;
-    /// Writes what the task returned, and says which status it has.
+    /// Encodes a returned value into `out`, and returns the status.
     fn encode(&self, returned: R, out: &mut Vec<u8>) -> u32;
 }
 
@@ -54,11 +53,11 @@ impl<T: Serialize + Schema, E: Serialize + Schema + Display> TypedError<Result<T
     }
 }
 
-/// A `Result` whose error can be described but not shown.
+/// The trait of a `Result` whose error has a schema but no `Display`.
 pub trait SchemaError<R> {
-    /// The types of value and error.
+    /// Describes the types of the value and the error.
     fn describe(&self, types: &mut TypeTable) -> Described;
-    /// Writes what the task returned, and says which status it has.
+    /// Encodes a returned value into `out`, and returns the status.
     fn encode(&self, returned: R, out: &mut Vec<u8>) -> u32;
 }
 
@@ -74,11 +73,11 @@ impl<T: Serialize + Schema, E: Serialize + Schema> SchemaError<Result<T, E>> for
     }
 }
 
-/// A `Result` whose error can be shown but not described.
+/// The trait of a `Result` whose error has `Display` but no schema.
 pub trait DisplayedError<R> {
-    /// The types of value and error.
+    /// Describes the types of the value and the error.
     fn describe(&self, types: &mut TypeTable) -> Described;
-    /// Writes what the task returned, and says which status it has.
+    /// Encodes a returned value into `out`, and returns the status.
     fn encode(&self, returned: R, out: &mut Vec<u8>) -> u32;
 }
 
@@ -94,11 +93,11 @@ impl<T: Serialize + Schema, E: Display> DisplayedError<Result<T, E>> for &Probe<
     }
 }
 
-/// A value that is no `Result`.
+/// The trait of a value that is not a `Result`.
 pub trait Plain<R> {
-    /// The type of the value.
+    /// Describes the type of the value.
     fn describe(&self, types: &mut TypeTable) -> Described;
-    /// Writes what the task returned, and says which status it has.
+    /// Encodes a returned value into `out`, and returns the status.
     fn encode(&self, returned: R, out: &mut Vec<u8>) -> u32;
 }
 
@@ -132,7 +131,7 @@ fn encode_error(message: String, value: Option<Vec<u8>>, out: &mut Vec<u8>) -> u
 }
 
 #[cfg(test)]
-#[expect(clippy::needless_borrow, reason = "as many references as the macro writes")]
+#[expect(clippy::needless_borrow, reason = "the macro writes this number of references")]
 mod tests {
     use super::*;
 
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_told_from_a_value_by_its_type() {
+    fn an_error_is_distinguished_from_a_value_by_its_type() {
         let mut types = TypeTable::default();
         let mut out = Vec::new();
         assert_eq!((&&&&Probe::<u32>::new()).describe(&mut types).1, None);

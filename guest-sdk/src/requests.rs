@@ -1,4 +1,4 @@
-//! What a task asks of the pool while it runs: to pass on a value, to run another task.
+//! The requests of a running task: to emit a value, and to run another task.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,13 +7,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wpool_abi::object::Item;
 use wpool_abi::{SubTaskFailure, SubTaskOutcome};
+use wpool_objects::Handle as _;
 use wpool_schema::Schema;
 
-use crate::glue;
+use crate::host;
 use crate::objects::Handle;
 
-/// Gives a value to whoever reads what this task emits: how far it is, or what it has found so far. If nobody does it
-/// is lost; if the reader is slow, and wants all of them, the task waits. A value may have a megabyte in postcard.
+/// Emits a value to the host before the task ends: its progress, or a partial result. Without a reader on the host the
+/// value is dropped. If the reader wants all values and is slow, the task waits. A value has at most 1 MiB in postcard.
 /// Natively, in a test, nothing happens.
 ///
 /// ```
@@ -28,15 +29,15 @@ use crate::objects::Handle;
 /// If serde cannot write the value.
 pub fn emit<T: Serialize + Schema + ?Sized>(value: &T) {
     let bytes = encode(value, "an emitted value");
-    glue::host_emit(wpool_schema::fingerprint::<T>(), &bytes);
+    host::emit(wpool_schema::fingerprint::<T>(), &bytes);
 }
 
-/// Submits a task of this guest: it runs beside this one, in an instance of its own, on whichever worker is free. The
-/// arguments are the parameter itself if it has one, a tuple of several, `()` of none. Returns at once; whatever is
-/// wrong with it, [`SubTask::result`] says so.
+/// Submits a task of this guest as a sub-task, which runs concurrently in an instance of its own, on any free worker.
+/// The arguments are the parameter itself if the task has one, a tuple if it has several, `()` if it has none. Returns
+/// at once; an error is returned by [`SubTask::result`].
 ///
-/// The host must allow it (`GuestSettings::sub_tasks`). When this task ends, those that it has submitted and that have
-/// not ended are killed.
+/// The host must allow sub-tasks (`GuestSettings::sub_tasks`). When this task ends, its sub-tasks that have not ended
+/// are killed.
 ///
 /// ```
 /// use wpool_guest::{SubTaskError, submit};
@@ -58,12 +59,11 @@ pub fn submit<R: DeserializeOwned + Schema>(
     task: &str,
     arguments: &(impl Serialize + Schema + ?Sized),
 ) -> SubTask<R> {
-    let (bytes, handles) =
-        <Handle as wpool_objects::Handle>::sending(|| encode(arguments, "the arguments of a sub-task"));
-    let block: Vec<u8> =
-        handles.iter().flat_map(|handle| handle.travelling().to_le_bytes()).chain(bytes).collect();
+    let (bytes, handles) = Handle::attaching(|| encode(arguments, "the arguments of a sub-task"));
+    let indices = handles.iter().flat_map(|handle| handle.wire_index().to_le_bytes());
+    let block: Vec<u8> = indices.chain(bytes).collect();
     let (takes, returns) = (fingerprint_of(arguments), wpool_schema::fingerprint::<R>());
-    SubTask { number: glue::host_submit(task, takes, returns, &block, handles.len()), value: PhantomData }
+    SubTask { id: host::submit(task, takes, returns, &block, handles.len()), value: PhantomData }
 }
 
 fn fingerprint_of<T: Schema + ?Sized>(_: &T) -> u64 {
@@ -74,27 +74,27 @@ fn encode(value: &(impl Serialize + ?Sized), what: &str) -> Vec<u8> {
     postcard::to_allocvec(value).unwrap_or_else(|error| panic!("{what} cannot be encoded: {error}"))
 }
 
-/// A task that this one has submitted.
+/// A task that this task has submitted.
 #[derive(Debug)]
 #[must_use = "when this task ends, a sub-task that has not is killed"]
 pub struct SubTask<R> {
-    number: u32,
+    id: u32,
     value: PhantomData<fn() -> R>,
 }
 
 impl<R: DeserializeOwned> SubTask<R> {
-    /// Waits for the end of the sub-task, and returns its value. That time does not count as running.
+    /// Waits for the end of the sub-task, and returns its value. The waiting time does not count as running time.
     ///
     /// # Errors
-    /// Why it has no value: its own error, how it ended, or why it was not submitted at all.
+    /// The sub-task's own error, the way it ended, or the reason why it was not submitted.
     pub fn result(self) -> Result<R, SubTaskError> {
         let malformed = |message: String| {
             SubTaskError(SubTaskFailure { kind: "bad_result".to_owned(), message, value: None })
         };
-        match postcard::from_bytes(&glue::host_outcome(self.number)) {
+        match postcard::from_bytes(&host::outcome(self.id)) {
             Ok(SubTaskOutcome::Value(Item { bytes, handles })) => {
-                let handles = handles.into_iter().map(Handle::from_number).collect();
-                <Handle as wpool_objects::Handle>::receiving(handles, || postcard::from_bytes(&bytes))
+                let handles = handles.into_iter().map(Handle::from_index).collect();
+                Handle::resolving(handles, || postcard::from_bytes(&bytes))
                     .map_err(|error| malformed(error.to_string()))
             }
             Ok(SubTaskOutcome::Failed(failure)) => Err(SubTaskError(failure)),
@@ -108,18 +108,18 @@ impl<R: DeserializeOwned> SubTask<R> {
 pub struct SubTaskError(SubTaskFailure);
 
 impl SubTaskError {
-    /// A short name in snake case: `guest` for an error of its own, `panic`, `trap`, `timeout`, `cancelled` …, or why
-    /// it was not submitted: `not_allowed`, `quota`, `unknown_task`, `wrong_type`.
+    /// Returns a short name in snake case: `guest` for an error of its own, `panic`, `trap`, `timeout`, `cancelled` …,
+    /// or the reason why it was not submitted: `not_allowed`, `quota`, `unknown_task`, `wrong_type`.
     pub fn kind(&self) -> &str {
         &self.0.kind
     }
 
-    /// The same for people.
+    /// Returns the reason as text.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The sub-task's own error. None if it had none, or one of another type.
+    /// Returns the sub-task's own error, or `None` if it had none or one of another type.
     pub fn decode<E: DeserializeOwned>(&self) -> Option<E> {
         postcard::from_bytes(self.0.value.as_deref()?).ok()
     }
@@ -133,14 +133,14 @@ impl fmt::Display for SubTaskError {
 
 impl std::error::Error for SubTaskError {}
 
-/// As it is written: the failure itself.
+/// As it is encoded: the failure itself.
 impl Schema for SubTaskError {
     fn describe(types: &mut wpool_schema::TypeTable) -> wpool_abi::TypeIndex {
         types.named::<Self>(|types| wpool_abi::Type::Struct {
             name: "SubTaskError".to_owned(),
             fields: vec![
                 wpool_schema::field::<String>(types, "kind", "A short name in snake case."),
-                wpool_schema::field::<String>(types, "message", "The same for people."),
+                wpool_schema::field::<String>(types, "message", "The reason as text."),
                 wpool_schema::field::<Option<Vec<u8>>>(types, "value", "The sub-task's own error."),
             ],
         })

@@ -1,4 +1,4 @@
-//! Misuse of the macros is a compile error, at its place, that says what to do instead.
+//! A misuse of the macros is a compile error at its location, with the correct use in the message.
 
 #[test]
 fn misuse_is_a_compile_error_that_says_what_to_do() {

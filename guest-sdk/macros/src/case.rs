@@ -1,6 +1,6 @@
-//! serde's renaming rules, `rename_all = "camelCase"` and the like.
+//! serde's renaming rules, such as `rename_all = "camelCase"`.
 
-/// One of the eight rules that serde knows.
+/// One of serde's eight renaming rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Case {
     Lower,
@@ -71,8 +71,8 @@ fn pascal_from_snake(field: &str) -> String {
 
 fn snake_from_pascal(variant: &str) -> String {
     let mut snake = String::new();
-    for (place, letter) in variant.char_indices() {
-        if place > 0 && letter.is_uppercase() {
+    for (index, letter) in variant.char_indices() {
+        if index > 0 && letter.is_uppercase() {
             snake.push('_');
         }
         snake.push(letter.to_ascii_lowercase());

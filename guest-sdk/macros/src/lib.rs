@@ -1,6 +1,6 @@
 //! The macros of wpool-guest: `#[task]`, `#[init]` and `#[derive(Schema)]`.
 //!
-//! Misuse is a compile error at the place of the misuse that says what to do instead.
+//! A misuse is a compile error at its location, with the correct use in the message.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -14,9 +14,8 @@ use proc_macro::TokenStream;
 
 /// Makes a function a task that a host can call by its name.
 ///
-/// The function itself stays as it is. Its parameters and its result need serde's traits and `Schema`;
-/// `&str` and `&[u8]` may be borrowed. Its doc comment, and the names of the parameters, reach the
-/// guest's description.
+/// The function itself is unchanged. Its parameters and its result need serde's traits and `Schema`; a parameter may
+/// also be `&str` or `&[u8]`. Its doc comment and the names of its parameters are part of the guest's description.
 ///
 /// ```ignore
 /// /// The square of a number.
@@ -32,15 +31,15 @@ pub fn task(attribute: TokenStream, item: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Makes a function the guest's initializer: it runs once, before any task, and every task starts from what it
-/// leaves behind. A guest has at most one; its parameters are what the host gives it, as a task's are. What one without
-/// parameters leaves is kept with the compiled guest, so that it does not run again in the next program; what it has
-/// read of clocks and random numbers stays as it was.
+/// Makes a function the guest's initializer: it runs once, before any task, and every task starts from the memory that
+/// it leaves. A guest has at most one. The host passes its arguments as it does those of a task. If it has no
+/// parameters, the memory that it leaves is cached with the compiled guest, so that it does not run again in the next
+/// program; clock times and random numbers that it has read are then those of its first run.
 ///
 /// ```ignore
 /// static WORDS: OnceLock<HashSet<String>> = OnceLock::new();
 ///
-/// /// The words that are known.
+/// /// Fills the set of known words.
 /// #[wpool_guest::init]
 /// fn learn(words: Vec<String>) {
 ///     WORDS.set(words.into_iter().collect()).expect("it runs once");
@@ -55,14 +54,14 @@ pub fn init(attribute: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Describes a struct or an enum, so that a host can read JSON as that type.
 ///
-/// It follows serde's `rename`, `rename_all`, `rename_all_fields` and `transparent`, and refuses the
-/// attributes that the description cannot express. This is `wpool_guest::Schema`.
+/// It follows serde's `rename`, `rename_all`, `rename_all_fields` and `transparent`, and refuses the attributes that
+/// the description cannot express. It is re-exported as `wpool_guest::Schema`.
 #[proc_macro_derive(Schema, attributes(serde))]
 pub fn derive_schema(item: TokenStream) -> TokenStream {
     derive(item, "wpool_guest")
 }
 
-/// The same for a program that embeds a pool. This is `wpool::Schema`.
+/// The same for a program that embeds a pool. It is re-exported as `wpool::Schema`.
 #[proc_macro_derive(HostSchema, attributes(serde))]
 pub fn derive_host_schema(item: TokenStream) -> TokenStream {
     derive(item, "wpool")

@@ -1,4 +1,4 @@
-//! What the macros read off an item: its name and its docs.
+//! The name and the docs of an item, as the macros read them.
 
 use syn::{Attribute, Ident};
 
@@ -8,7 +8,7 @@ pub(crate) fn unraw(ident: &Ident) -> String {
     text.strip_prefix("r#").map(str::to_owned).unwrap_or(text)
 }
 
-/// The doc comment, its lines without the leading space that rustfmt puts there.
+/// The doc comment, its lines without the leading space that follows `///`.
 pub(crate) fn docs_of(attributes: &[Attribute]) -> String {
     let lines = attributes.iter().filter_map(|attribute| match &attribute.meta {
         syn::Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {

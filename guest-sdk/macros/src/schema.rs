@@ -1,4 +1,4 @@
-//! `#[derive(Schema)]`: describes a struct or an enum as serde writes it.
+//! `#[derive(Schema)]`: describes a struct or an enum as serde encodes it.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -9,7 +9,8 @@ use crate::case::Case;
 use crate::names::{docs_of, unraw};
 use crate::serde_attributes::SerdeAttributes;
 
-/// `library` is the crate that the user's program knows, which holds what the code below names.
+/// Expands the derive. `library` is the crate that the user's program depends on, and that exports the items used
+/// below.
 pub(crate) fn expand(item: TokenStream, library: &str) -> Result<TokenStream> {
     let library = format_ident!("{library}");
     let input: DeriveInput = syn::parse2(item)?;
@@ -29,7 +30,7 @@ pub(crate) fn expand(item: TokenStream, library: &str) -> Result<TokenStream> {
         #[automatically_derived]
         impl #impl_generics ::#library::Schema for #ident #type_generics #where_clause {
             fn describe(types: &mut ::#library::TypeTable) -> ::#library::__private::TypeIndex {
-                #[allow(unused_imports, reason = "which of them a type needs depends on the type")]
+                #[allow(unused_imports, reason = "each type needs some of them")]
                 use ::#library::{Schema as _, __private};
                 #body
             }
@@ -37,7 +38,7 @@ pub(crate) fn expand(item: TokenStream, library: &str) -> Result<TokenStream> {
     })
 }
 
-/// Every type parameter needs a schema, as serde's derives ask for serde's traits.
+/// The generics with a schema for every type parameter, as serde's derives require serde's traits.
 fn with_bounds(input: &DeriveInput, library: &Ident) -> syn::Generics {
     let mut generics = input.generics.clone();
     for parameter in generics.type_params_mut() {
@@ -47,7 +48,7 @@ fn with_bounds(input: &DeriveInput, library: &Ident) -> syn::Generics {
 }
 
 fn describe_struct(name: &str, attributes: &SerdeAttributes, fields: &Fields) -> Result<TokenStream> {
-    // serde writes a newtype as what it holds, and so it does with `transparent`.
+    // serde encodes a newtype, and a `transparent` struct, as its only field.
     if let Some(inner) = only_field(fields)
         && (attributes.transparent || matches!(fields, Fields::Unnamed(_)))
     {

@@ -1,11 +1,11 @@
-//! Reads `#[serde(…)]`: what the description can follow, and what it must refuse.
+//! Reads `#[serde(…)]`: the attributes that the description follows, and those that it refuses.
 
 use proc_macro2::Span;
 use syn::{Attribute, Error, LitStr, Result, meta::ParseNestedMeta};
 
 use crate::case::Case;
 
-/// What serde was told about one container, variant or field.
+/// The serde attributes of one container, variant or field.
 #[derive(Debug, Default)]
 pub(crate) struct SerdeAttributes {
     pub(crate) rename: Option<String>,
@@ -14,10 +14,10 @@ pub(crate) struct SerdeAttributes {
     pub(crate) transparent: bool,
 }
 
-/// Attributes that change neither the bytes nor the JSON that the description promises.
+/// Attributes that change neither the bytes nor the JSON.
 const HARMLESS: &[&str] = &["bound", "borrow", "crate", "deny_unknown_fields", "expecting"];
 
-/// Attributes that the description cannot follow, with what to do instead.
+/// Attributes that the description cannot follow, each with its replacement.
 const REFUSED: &[(&str, &str)] = &[
     ("alias", "the host reads JSON by the one name in the description; use `rename`"),
     ("content", "an enum is written as {\"Variant\": …}; remove it"),
@@ -65,7 +65,7 @@ impl SerdeAttributes {
     }
 }
 
-/// `= "name"`. serde also takes two names, one per direction, but JSON here goes both ways.
+/// Reads `= "name"`. serde also accepts two names, one per direction, but the description has one for both.
 fn one_name(meta: &ParseNestedMeta<'_>) -> Result<LitStr> {
     if meta.input.peek(syn::token::Paren) {
         return Err(meta.error("wpool uses one name in both directions: write `= \"name\"`"));

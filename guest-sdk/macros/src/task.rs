@@ -1,4 +1,4 @@
-//! `#[task]` and `#[init]`: check a function's signature and add the two exports of a task beside it.
+//! `#[task]` and `#[init]`: check a function's signature, and add the two exports of a task beside it.
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -7,7 +7,7 @@ use syn::{Error, FnArg, Ident, ItemFn, Pat, Result, ReturnType, Type};
 
 use crate::names::{docs_of, unraw};
 
-/// What the host calls the function for.
+/// The role of the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Task,
@@ -22,8 +22,8 @@ impl Kind {
         }
     }
 
-    /// The exports that call and describe a function of this name.
-    fn exports(self, name: &str) -> (String, String) {
+    /// The names of the exports that call and describe a function of this name.
+    fn export_names(self, name: &str) -> (String, String) {
         match self {
             Kind::Task => (format!("wpool_task:{name}"), format!("wpool_describe:{name}")),
             Kind::Init => ("wpool_init".to_owned(), "wpool_describe_init".to_owned()),
@@ -46,14 +46,14 @@ pub(crate) fn expand(kind: Kind, attribute: TokenStream, item: TokenStream) -> R
     })?;
     check_signature(&function)?;
     let params = params_of(&function)?;
-    let glue = glue(kind, &function, &params);
+    let exports = exports(kind, &function, &params);
     Ok(quote! {
         #function
-        #glue
+        #exports
     })
 }
 
-/// Refuses what cannot be called from outside, most telling reason first.
+/// Refuses a function that the host cannot call. The checks are in the order of what the author most likely meant.
 fn check_signature(function: &ItemFn) -> Result<()> {
     let signature = &function.sig;
     if let Some(token) = &signature.asyncness {
@@ -104,7 +104,8 @@ fn param_of(input: &FnArg) -> Result<Param> {
     Ok(Param { name: pattern.ident.clone(), ty: (*typed.ty).clone() })
 }
 
-/// Only `&str` and `&[u8]` can be borrowed from the bytes of the arguments.
+/// Refuses all borrowed types but `&str` and `&[u8]`, which serde can borrow from the bytes of the arguments, also
+/// within options and tuples.
 fn check_borrows(ty: &Type) -> Result<()> {
     match ty {
         Type::Reference(reference) => {
@@ -136,20 +137,15 @@ fn check_borrows(ty: &Type) -> Result<()> {
             .flat_map(|arguments| &arguments.args)
             .try_for_each(|argument| match argument {
                 syn::GenericArgument::Lifetime(lifetime) => Err(named_lifetime(lifetime)),
-                syn::GenericArgument::Type(inner) => check_inner(inner),
+                syn::GenericArgument::Type(inner) => check_borrows(inner),
                 _ => Ok(()),
             }),
-        Type::Tuple(tuple) => tuple.elems.iter().try_for_each(check_inner),
-        Type::Array(array) => check_inner(&array.elem),
+        Type::Tuple(tuple) => tuple.elems.iter().try_for_each(check_borrows),
+        Type::Array(array) => check_borrows(&array.elem),
         Type::Paren(paren) => check_borrows(&paren.elem),
         Type::Group(group) => check_borrows(&group.elem),
         _ => Ok(()),
     }
-}
-
-/// Within another type, `&str` and `&[u8]` can be borrowed where serde can: in options and tuples.
-fn check_inner(ty: &Type) -> Result<()> {
-    check_borrows(ty)
 }
 
 fn named_lifetime(lifetime: &syn::Lifetime) -> Error {
@@ -164,69 +160,85 @@ fn is_str_or_bytes(ty: &Type) -> bool {
     }
 }
 
-/// The exports of one task. They sit in an anonymous constant, so they claim no name of the guest's.
-fn glue(kind: Kind, function: &ItemFn, params: &[Param]) -> TokenStream {
-    let name = &function.sig.ident;
-    let plain_name = unraw(name);
-    let (call_export, describe_export) = kind.exports(&plain_name);
-    let docs = docs_of(&function.attrs);
-    let returned = match &function.sig.output {
-        ReturnType::Default => quote!(()),
-        ReturnType::Type(_, ty) => quote!(#ty),
-    };
-    let returned_span = match &function.sig.output {
-        ReturnType::Default => name.span(),
-        ReturnType::Type(_, ty) => ty.span(),
-    };
+/// The exports of one task. They are inside an anonymous constant, so they take no name in the guest's module.
+fn exports(kind: Kind, function: &ItemFn, params: &[Param]) -> TokenStream {
     let types: Vec<&Type> = params.iter().map(|param| &param.ty).collect();
-    let names: Vec<String> = params.iter().map(|param| unraw(&param.name)).collect();
-    let values: Vec<Ident> = (0..params.len()).map(|i| format_ident!("argument_{i}")).collect();
     let assertions =
         types.iter().map(|ty| quote_spanned!(ty.span()=> ::wpool_guest::__private::assert_schema::<#ty>();));
-    let probe = quote_spanned!(returned_span=> (&&&&Probe::<#returned>::new()));
+    let (call_name, describe_name) = kind.export_names(&unraw(&function.sig.ident));
+    let probe = probe(function);
+    let call = call_export(&call_name, function, &types, &probe);
+    let describe = describe_export(&describe_name, function, params, &probe);
     let cfgs: Vec<_> = function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).collect();
     quote! {
         #(#cfgs)*
         const _: () = {
-            #[allow(unused_imports, reason = "which of them fits depends on the return type")]
+            #[allow(unused_imports, reason = "the return type decides which of them is used")]
             use ::wpool_guest::__private::{DisplayedError as _, Plain as _, Probe, SchemaError as _, TypedError as _};
 
             const _: fn() = || { #(#assertions)* };
 
-            #[cfg_attr(target_family = "wasm", unsafe(export_name = #call_export))]
-            #[allow(dead_code, improper_ctypes_definitions, reason = "the host calls it; natively nobody does")]
-            unsafe extern "C" fn call(
-                args: *mut ::core::primitive::u8,
-                len: ::core::primitive::usize,
-                handles: ::core::primitive::usize,
-            ) -> *const ::core::ffi::c_void {
-                // SAFETY: the host filled the block that it got from `wpool_alloc`, and gives it up.
-                unsafe {
-                    ::wpool_guest::__private::run(
-                        args,
-                        len,
-                        handles,
-                        |(#(#values,)*): (#(#types,)*)| #name(#(#values),*),
-                        |returned, out| #probe.encode(returned, out),
-                    )
-                    .cast()
-                }
-            }
+            #call
 
-            #[cfg_attr(target_family = "wasm", unsafe(export_name = #describe_export))]
-            #[allow(dead_code, reason = "the host calls it; natively nobody does")]
-            extern "C" fn describe() -> *const ::core::ffi::c_void {
-                ::wpool_guest::__private::describe(
-                    #plain_name,
-                    #docs,
-                    |types| ::wpool_guest::__private::describe_params(
-                        types,
-                        &[#((#names, <#types as ::wpool_guest::Schema>::describe)),*],
-                    ),
-                    |types| #probe.describe(types),
+            #describe
+        };
+    }
+}
+
+/// The value on which the compiler finds the trait for the return type.
+fn probe(function: &ItemFn) -> TokenStream {
+    let (returned, span) = match &function.sig.output {
+        ReturnType::Default => (quote!(()), function.sig.ident.span()),
+        ReturnType::Type(_, ty) => (quote!(#ty), ty.span()),
+    };
+    quote_spanned!(span=> (&&&&Probe::<#returned>::new()))
+}
+
+fn call_export(export: &str, function: &ItemFn, types: &[&Type], probe: &TokenStream) -> TokenStream {
+    let name = &function.sig.ident;
+    let values: Vec<Ident> = (0..types.len()).map(|i| format_ident!("argument_{i}")).collect();
+    quote! {
+        #[cfg_attr(target_family = "wasm", unsafe(export_name = #export))]
+        #[allow(dead_code, improper_ctypes_definitions, reason = "the host calls it; natively it is unused")]
+        unsafe extern "C" fn call(
+            args: *mut ::core::primitive::u8,
+            len: ::core::primitive::usize,
+            handles: ::core::primitive::usize,
+        ) -> *const ::core::ffi::c_void {
+            // SAFETY: the host has filled this block from `wpool_alloc`, and no longer uses it.
+            unsafe {
+                ::wpool_guest::__private::run(
+                    args,
+                    len,
+                    handles,
+                    |(#(#values,)*): (#(#types,)*)| #name(#(#values),*),
+                    |returned, out| #probe.encode(returned, out),
                 )
                 .cast()
             }
-        };
+        }
+    }
+}
+
+fn describe_export(export: &str, function: &ItemFn, params: &[Param], probe: &TokenStream) -> TokenStream {
+    let name = unraw(&function.sig.ident);
+    let docs = docs_of(&function.attrs);
+    let names = params.iter().map(|param| unraw(&param.name));
+    let types = params.iter().map(|param| &param.ty);
+    quote! {
+        #[cfg_attr(target_family = "wasm", unsafe(export_name = #export))]
+        #[allow(dead_code, reason = "the host calls it; natively it is unused")]
+        extern "C" fn describe() -> *const ::core::ffi::c_void {
+            ::wpool_guest::__private::describe(
+                #name,
+                #docs,
+                |types| ::wpool_guest::__private::describe_params(
+                    types,
+                    &[#((#names, <#types as ::wpool_guest::Schema>::describe)),*],
+                ),
+                |types| #probe.describe(types),
+            )
+            .cast()
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What holds values: dictionaries, lists, arrays, namespaces, single values.
+//! Containers: dictionaries, lists, arrays, namespaces and single values.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -9,17 +9,17 @@ use crate::Handle;
 use crate::handle::{from_bytes, key, object, pack, unexpected, unpack};
 
 object! {
-    /// Values of type `V` by keys of type `K`, in the order of the keys' bytes.
+    /// A dictionary: values of type `V` by keys of type `K`. Its order is that of the encoded keys.
     Dict<K, V>: Dict, Rights::ALL
 }
 
 object! {
-    /// Values of type `T` by their places; it grows and shrinks. A negative place counts from the end.
+    /// Values of type `T` by index, of variable length. A negative index counts from the end.
     List<T>: List, Rights::ALL
 }
 
 object! {
-    /// Values of type `T` by their places, as many as at the start. A negative place counts from the end.
+    /// Values of type `T` by index, of fixed length. A negative index counts from the end.
     Array<T>: Array, Rights::ALL
 }
 
@@ -29,47 +29,24 @@ object! {
 }
 
 object! {
-    /// Values of any types, by names.
+    /// Values of any types by name.
     Namespace<>: Namespace, Rights::ALL
 }
 
-fn found<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<Option<T>, ObjectError> {
-    match reply {
-        Reply::Found(item) => item.map(unpack).transpose(),
-        _ => unexpected(),
-    }
-}
-
-fn there<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<T, ObjectError> {
-    found(reply)?.ok_or(ObjectError::NotFound)
-}
-
-fn size<H: Handle>(handle: &H) -> Result<u64, ObjectError> {
-    match handle.call(Call::Size, Wait::NonBlocking)? {
-        Reply::Size(len, _) => Ok(len),
-        _ => unexpected(),
-    }
-}
-
-fn all<T: DeserializeOwned, H: Handle>(handle: &H) -> Result<Vec<T>, ObjectError> {
-    match handle.call(Call::All, Wait::NonBlocking)? {
-        Reply::Items(items, _) => items.into_iter().map(unpack).collect(),
-        _ => unexpected(),
-    }
-}
-
 impl<K: Serialize, V: Serialize, H: Handle> Dict<K, V, H> {
-    /// Gives a key a value, whatever it had. In a task it returns at once.
+    /// Sets the value of a key. In a task it does not wait for the reply: an error is then returned by the next call
+    /// that does, as [`ObjectError::Earlier`].
     ///
     /// # Errors
-    /// If the value cannot be written, or the dictionary is too large.
+    /// [`ObjectError::BadValue`] if the key or the value cannot be encoded, [`ObjectError::Quota`] if the dictionary
+    /// would be larger than 64 MiB.
     pub fn set(&self, key_: &K, value: &V) -> Result<(), ObjectError> {
         self.handle.post(Call::Insert { key: key(key_)?, value: pack(value)?, replace: true })
     }
 }
 
 impl<K: Serialize, V: Serialize + DeserializeOwned, H: Handle> Dict<K, V, H> {
-    /// Gives a key a value, and returns the one that it had.
+    /// Sets the value of a key, and returns its former value; `None` if it had none.
     ///
     /// # Errors
     /// As [`set`](Self::set).
@@ -78,7 +55,8 @@ impl<K: Serialize, V: Serialize + DeserializeOwned, H: Handle> Dict<K, V, H> {
         found(self.handle.call(call, Wait::NonBlocking)?)
     }
 
-    /// Gives a key a value if it has none, and returns the one that it had.
+    /// Sets the value of a key that has none. Returns the value that the key already had, which is kept; `None` if it
+    /// had none.
     ///
     /// # Errors
     /// As [`set`](Self::set).
@@ -89,28 +67,28 @@ impl<K: Serialize, V: Serialize + DeserializeOwned, H: Handle> Dict<K, V, H> {
 }
 
 impl<K: Serialize, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
-    /// The value of a key; none if it has none.
+    /// Returns the value of a key; `None` if it has none.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn get(&self, key_: &K) -> Result<Option<V>, ObjectError> {
         found(self.handle.call(Call::Look(key(key_)?), Wait::NonBlocking)?)
     }
 
-    /// Takes a key out, and returns its value; none if it had none.
+    /// Removes a key, and returns its value; `None` if it had none.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn remove(&self, key_: &K) -> Result<Option<V>, ObjectError> {
         found(self.handle.call(Call::Remove(key(key_)?), Wait::NonBlocking)?)
     }
 }
 
 impl<K: DeserializeOwned, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
-    /// All keys and values, as they are at one moment.
+    /// Returns all keys and values, of one instant.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn items(&self) -> Result<Vec<(K, V)>, ObjectError> {
         match self.handle.call(Call::All, Wait::NonBlocking)? {
             Reply::Entries(entries) => {
@@ -120,10 +98,10 @@ impl<K: DeserializeOwned, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
         }
     }
 
-    /// All keys, as they are at one moment.
+    /// Returns all keys, of one instant.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn keys(&self) -> Result<Vec<K>, ObjectError> {
         match self.handle.call(Call::Keys, Wait::NonBlocking)? {
             Reply::Keys(keys) => keys.iter().map(|key| from_bytes(key)).collect(),
@@ -133,26 +111,26 @@ impl<K: DeserializeOwned, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
 }
 
 impl<K, V, H: Handle> Dict<K, V, H> {
-    /// How many keys there are.
+    /// Returns the number of keys.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn len(&self) -> Result<u64, ObjectError> {
         size(&self.handle)
     }
 
-    /// Whether there is no key.
+    /// Returns whether there are no keys.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn is_empty(&self) -> Result<bool, ObjectError> {
         self.len().map(|len| len == 0)
     }
 
-    /// Takes all keys out.
+    /// Removes all keys. In a task it does not wait for the reply.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn clear(&self) -> Result<(), ObjectError> {
         self.handle.post(Call::Clear)
     }
@@ -161,46 +139,48 @@ impl<K, V, H: Handle> Dict<K, V, H> {
 macro_rules! sequence {
     ($($name:ident),*) => { $(
         impl<T: DeserializeOwned, H: Handle> $name<T, H> {
-            /// The value at a place.
+            /// Returns the value at an index.
             ///
             /// # Errors
-            /// [`ObjectError::NotFound`] if there is no such place.
+            /// [`ObjectError::NotFound`] if there is no such index.
             pub fn get(&self, at: i64) -> Result<T, ObjectError> {
-                there(self.handle.call(Call::At(at), Wait::NonBlocking)?)
+                existing(self.handle.call(Call::At(at), Wait::NonBlocking)?)
             }
 
-            /// All values, as they are at one moment.
+            /// Returns all values, of one instant.
             ///
             /// # Errors
-            /// If the pool is gone.
+            /// [`ObjectError::PoolClosed`].
             pub fn to_vec(&self) -> Result<Vec<T>, ObjectError> {
                 all(&self.handle)
             }
         }
 
         impl<T: Serialize, H: Handle> $name<T, H> {
-            /// Puts a value in a place. In a task it returns at once.
+            /// Replaces the value at an index. In a task it does not wait for the reply: an error is then returned by
+            /// the next call that does, as [`ObjectError::Earlier`].
             ///
             /// # Errors
-            /// [`ObjectError::NotFound`] if there is no such place.
+            /// [`ObjectError::NotFound`] if there is no such index, [`ObjectError::BadValue`] if the value cannot be
+            /// encoded.
             pub fn set(&self, at: i64, value: &T) -> Result<(), ObjectError> {
                 self.handle.post(Call::SetAt(at, pack(value)?))
             }
         }
 
         impl<T, H: Handle> $name<T, H> {
-            /// How many values there are.
+            /// Returns the number of values.
             ///
             /// # Errors
-            /// If the pool is gone.
+            /// [`ObjectError::PoolClosed`].
             pub fn len(&self) -> Result<u64, ObjectError> {
                 size(&self.handle)
             }
 
-            /// Whether there is no value.
+            /// Returns whether there are no values.
             ///
             /// # Errors
-            /// If the pool is gone.
+            /// [`ObjectError::PoolClosed`].
             pub fn is_empty(&self) -> Result<bool, ObjectError> {
                 self.len().map(|len| len == 0)
             }
@@ -211,15 +191,17 @@ macro_rules! sequence {
 sequence!(List, Array);
 
 impl<T: Serialize, H: Handle> List<T, H> {
-    /// Puts a value behind the others. In a task it returns at once.
+    /// Appends a value. In a task it does not wait for the reply: an error is then returned by the next call that does,
+    /// as [`ObjectError::Earlier`].
     ///
     /// # Errors
-    /// If the value cannot be written, or the list is too large.
+    /// [`ObjectError::BadValue`] if the value cannot be encoded, [`ObjectError::Quota`] if the list would be larger
+    /// than 64 MiB.
     pub fn append(&self, value: &T) -> Result<(), ObjectError> {
         self.extend([value])
     }
 
-    /// Puts several values behind the others, together. In a task it returns at once.
+    /// Appends at most 100,000 values, with one message. In a task it does not wait for the reply.
     ///
     /// # Errors
     /// As [`append`](Self::append).
@@ -231,7 +213,8 @@ impl<T: Serialize, H: Handle> List<T, H> {
         self.handle.post(Call::Extend(values))
     }
 
-    /// Puts a value before a place; beyond either end it is that end. In a task it returns at once.
+    /// Inserts a value before an index; an index beyond either end means that end. In a task it does not wait for the
+    /// reply.
     ///
     /// # Errors
     /// As [`append`](Self::append).
@@ -241,51 +224,51 @@ impl<T: Serialize, H: Handle> List<T, H> {
 }
 
 impl<T: DeserializeOwned, H: Handle> List<T, H> {
-    /// Takes the value at a place out.
+    /// Removes the value at an index, and returns it.
     ///
     /// # Errors
-    /// [`ObjectError::NotFound`] if there is no such place.
+    /// [`ObjectError::NotFound`] if there is no such index.
     pub fn pop(&self, at: i64) -> Result<T, ObjectError> {
-        there(self.handle.call(Call::RemoveAt(at), Wait::NonBlocking)?)
+        existing(self.handle.call(Call::RemoveAt(at), Wait::NonBlocking)?)
     }
 }
 
 impl<T, H: Handle> List<T, H> {
-    /// Takes all values out.
+    /// Removes all values. In a task it does not wait for the reply.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn clear(&self) -> Result<(), ObjectError> {
         self.handle.post(Call::Clear)
     }
 }
 
 impl<T: DeserializeOwned, H: Handle> Value<T, H> {
-    /// The value.
+    /// Returns the value.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn get(&self) -> Result<T, ObjectError> {
-        there(self.handle.call(Call::At(0), Wait::NonBlocking)?)
+        existing(self.handle.call(Call::At(0), Wait::NonBlocking)?)
     }
 }
 
 impl<T: Serialize, H: Handle> Value<T, H> {
-    /// Puts another value in its place. In a task it returns at once.
+    /// Replaces the value. In a task it does not wait for the reply.
     ///
     /// # Errors
-    /// If the value cannot be written.
+    /// [`ObjectError::BadValue`] if the value cannot be encoded.
     pub fn set(&self, value: &T) -> Result<(), ObjectError> {
         self.handle.post(Call::SetAt(0, pack(value)?))
     }
 }
 
 impl<T: Serialize + DeserializeOwned, H: Handle> Value<T, H> {
-    /// Changes the value to what `change` makes of it, and returns what it was. If somebody else changes it meanwhile,
-    /// `change` is asked again.
+    /// Replaces the value by `change(value)` atomically, and returns the former value. If another party changes the
+    /// value meanwhile, `change` is called again.
     ///
     /// # Errors
-    /// If a value cannot be written, or the pool is gone.
+    /// [`ObjectError::BadValue`] if a value cannot be encoded.
     pub fn update(&self, mut change: impl FnMut(T) -> T) -> Result<T, ObjectError> {
         loop {
             let Reply::Found(Some(item)) = self.handle.call(Call::At(0), Wait::NonBlocking)? else {
@@ -302,16 +285,16 @@ impl<T: Serialize + DeserializeOwned, H: Handle> Value<T, H> {
 }
 
 impl<H: Handle> Namespace<H> {
-    /// Gives a name a value, of any type. In a task it returns at once.
+    /// Sets the value of a name. In a task it does not wait for the reply.
     ///
     /// # Errors
-    /// If the value cannot be written.
+    /// [`ObjectError::BadValue`] if the value cannot be encoded.
     pub fn set<T: Serialize + Schema>(&self, name: &str, value: &T) -> Result<(), ObjectError> {
         let value = pack(&(wpool_schema::fingerprint::<T>(), value))?;
         self.handle.post(Call::Insert { key: name.as_bytes().to_vec(), value, replace: true })
     }
 
-    /// The value of a name.
+    /// Returns the value of a name.
     ///
     /// # Errors
     /// [`ObjectError::NotFound`] if it has none, [`ObjectError::WrongType`] if it has one of another type.
@@ -327,14 +310,40 @@ impl<H: Handle> Namespace<H> {
         unpack(Item { bytes: bytes.to_vec(), handles })
     }
 
-    /// Takes a name out. False if it had no value.
+    /// Removes a name, and returns whether it had a value.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn remove(&self, name: &str) -> Result<bool, ObjectError> {
         match self.handle.call(Call::Remove(name.as_bytes().to_vec()), Wait::NonBlocking)? {
             Reply::Found(found) => Ok(found.is_some()),
             _ => unexpected(),
         }
+    }
+}
+
+fn found<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<Option<T>, ObjectError> {
+    match reply {
+        Reply::Found(item) => item.map(unpack).transpose(),
+        _ => unexpected(),
+    }
+}
+
+/// Like [`found`], for a value that must exist.
+fn existing<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<T, ObjectError> {
+    found(reply)?.ok_or(ObjectError::NotFound)
+}
+
+fn size<H: Handle>(handle: &H) -> Result<u64, ObjectError> {
+    match handle.call(Call::Size, Wait::NonBlocking)? {
+        Reply::Size(len, _) => Ok(len),
+        _ => unexpected(),
+    }
+}
+
+fn all<T: DeserializeOwned, H: Handle>(handle: &H) -> Result<Vec<T>, ObjectError> {
+    match handle.call(Call::All, Wait::NonBlocking)? {
+        Reply::Items(items, _) => items.into_iter().map(unpack).collect(),
+        _ => unexpected(),
     }
 }

@@ -1,127 +1,127 @@
-//! What an object is reached by, and what values are made of that travel through it.
+//! [`Handle`]: the way to an object, and how values with handles in them are encoded and decoded.
 
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::Luggage;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
 
-/// A value on its way: its bytes, and the handles in it.
-pub type HandleItem<H> = Item<H>;
+use crate::HandleScope;
 
-/// The way to an object. The host has one, and so has a guest.
+/// A handle of an object. The host has one type of handle, and a guest has another.
 pub trait Handle: Clone + fmt::Debug + Sized {
-    /// Asks, and waits for the answer.
+    /// Makes a call, and waits for the reply.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The call's error; [`ObjectError::TimedOut`] if `wait` elapses.
     fn call(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError>;
 
-    /// Asks for something that needs no answer. An error may come with the next answer only.
+    /// Makes a call that needs no reply. It may return before the call is done.
     ///
     /// # Errors
-    /// What is known to be wrong at once.
+    /// An error that is known at once. Any other error is returned by the next call that waits for a reply.
     fn post(&self, call: Call<Item<Self>>) -> Result<(), ObjectError>;
 
-    /// Asks, for an `.await`.
+    /// Makes a call, for an `.await`.
     fn call_async(
         &self,
         call: Call<Item<Self>>,
         wait: Wait,
     ) -> impl Future<Output = Result<Reply<Item<Self>>, ObjectError>>;
 
-    /// How many bytes a shared array has.
+    /// Returns the size of a shared array in bytes.
     ///
     /// # Errors
-    /// If it is none.
+    /// [`ObjectError::WrongKind`] if the object is not a shared array.
     fn shared_size(&self) -> Result<u64, ObjectError>;
 
-    /// Copies from a shared array, from that byte on.
+    /// Fills `into` from byte offset `at` of a shared array.
     ///
     /// # Errors
-    /// If it is none, or has not so many bytes, or they are no whole elements.
+    /// As [`shared_size`](Self::shared_size); [`ObjectError::NotFound`] beyond the end, [`ObjectError::WrongType`] if
+    /// `at` or the length is not a multiple of the element size.
     fn shared_read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError>;
 
-    /// Copies to a shared array.
+    /// Copies `bytes` to byte offset `at` of a shared array.
     ///
     /// # Errors
-    /// As [`shared_read`](Self::shared_read), or if the handle is to read only.
+    /// As [`shared_read`](Self::shared_read); [`ObjectError::NoRight`] if the handle is read-only.
     fn shared_write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError>;
 
-    /// Adds to an element of a shared array, in one step, and tells what it was.
+    /// Adds `number` to the element at byte offset `at` atomically, and returns its former value.
     ///
     /// # Errors
     /// As [`shared_write`](Self::shared_write).
     fn shared_add(&self, at: u64, number: u64) -> Result<u64, ObjectError>;
 
-    /// The time since some moment; none where there is no clock.
+    /// Returns the time since a fixed instant, or `None` on a side without a clock.
     fn now() -> Option<Duration>;
 
-    /// The same handle, which is always used as whoever calls now: what is held goes with it to another thread.
+    /// Returns the same handle bound to the calling party: calls by it are that party's, from whichever thread.
     #[must_use]
     fn bound(&self) -> Self;
 
-    /// The same handle, used as somebody of its own.
+    /// Returns the same handle bound to a new party of its own.
     #[must_use]
     fn detached(&self) -> Self;
 
-    /// The same object with no more rights than these.
+    /// Returns a handle of the same object with the rights that are also in `rights`.
     #[must_use]
     fn narrowed(&self, rights: Rights) -> Self;
 
-    /// Does something with what this thread has on its way.
-    fn luggage<T>(act: impl FnOnce(&Luggage<Self>) -> T) -> T;
+    /// Calls `act` with the handle scope of this thread.
+    fn handle_scope<T>(act: impl FnOnce(&HandleScope<Self>) -> T) -> T;
 
-    /// Puts the handle among those that travel with what is being written, and tells its place there.
+    /// Attaches the handle to the value that this thread is encoding, and returns its position there.
     ///
     /// # Errors
-    /// If nothing is being written that could carry it.
-    fn send(&self) -> Result<u32, String> {
-        Self::luggage(|luggage| luggage.send(self))
+    /// If no value that can hold handles is being encoded.
+    fn attach(&self) -> Result<u32, String> {
+        Self::handle_scope(|scope| scope.attach(self))
     }
 
-    /// The handle at a place among those that came with what is being read.
+    /// Returns the handle at a position of the value that this thread is decoding.
     ///
     /// # Errors
-    /// If there is none.
-    fn receive(place: u32) -> Result<Self, String> {
-        Self::luggage(|luggage| luggage.receive(place))
+    /// If the value has no handle at this position.
+    fn resolve(position: u32) -> Result<Self, String> {
+        Self::handle_scope(|scope| scope.resolve(position))
     }
 
-    /// Does something, and gathers the handles that it sends.
-    fn sending<T>(act: impl FnOnce() -> T) -> (T, Vec<Self>) {
-        let before = Self::luggage(Luggage::begin_sending);
+    /// Calls `act`, which encodes a value, and returns its result and the handles that were attached meanwhile.
+    fn attaching<T>(act: impl FnOnce() -> T) -> (T, Vec<Self>) {
+        let before = Self::handle_scope(|scope| scope.replace_attached(Some(Vec::new())));
         let value = act();
-        (value, Self::luggage(|luggage| luggage.end_sending(before)))
+        let attached = Self::handle_scope(|scope| scope.replace_attached(before));
+        (value, attached.unwrap_or_default())
     }
 
-    /// Does something that receives these handles.
-    fn receiving<T>(handles: Vec<Self>, act: impl FnOnce() -> T) -> T {
-        let before = Self::luggage(|luggage| luggage.unpack(handles));
+    /// Calls `act`, which decodes a value that came with these handles.
+    fn resolving<T>(handles: Vec<Self>, act: impl FnOnce() -> T) -> T {
+        let before = Self::handle_scope(|scope| scope.replace_received(handles));
         let value = act();
-        // Whatever dropping a handle does, it finds the luggage as it was.
-        drop(Self::luggage(|luggage| luggage.unpack(before)));
+        // Dropping a handle may run code that uses the scope, so the scope is restored first.
+        drop(Self::handle_scope(|scope| scope.replace_received(before)));
         value
     }
 }
 
-/// Writes a value, with the handles in it.
+/// Encodes a value and the handles in it.
 pub(crate) fn pack<H: Handle>(value: &(impl Serialize + ?Sized)) -> Result<Item<H>, ObjectError> {
-    let (bytes, handles) = H::sending(|| postcard::to_allocvec(value));
+    let (bytes, handles) = H::attaching(|| postcard::to_allocvec(value));
     let bytes = bytes.map_err(|error| ObjectError::BadValue(error.to_string()))?;
     Ok(Item { bytes, handles })
 }
 
-/// Reads a value, with the handles in it.
+/// Decodes a value and the handles in it.
 pub(crate) fn unpack<T: DeserializeOwned, H: Handle>(item: Item<H>) -> Result<T, ObjectError> {
     let Item { bytes, handles } = item;
-    H::receiving(handles, || from_bytes(&bytes))
+    H::resolving(handles, || from_bytes(&bytes))
 }
 
-/// A key, which carries no handles.
+/// Encodes a key, which cannot hold handles.
 pub(crate) fn key(key: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, ObjectError> {
     postcard::to_allocvec(key).map_err(|error| ObjectError::BadValue(error.to_string()))
 }
@@ -134,66 +134,75 @@ pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ObjectE
     }
 }
 
-/// A reply of a kind that its call does not have.
+/// Makes a call whose reply is yes or no.
+pub(crate) fn flag<H: Handle>(handle: &H, call: Call<Item<H>>, wait: Wait) -> Result<bool, ObjectError> {
+    match handle.call(call, wait)? {
+        Reply::Flag(flag) => Ok(flag),
+        _ => unexpected(),
+    }
+}
+
+/// The error for a reply that is not one of its call.
 pub(crate) fn unexpected<T>() -> Result<T, ObjectError> {
     Err(ObjectError::BadValue("the answer is to another question".to_owned()))
 }
 
-pub(crate) fn wait(time: Duration) -> Wait {
-    Wait::Timeout(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+/// A wait of at most `timeout`. More nanoseconds than a `u64` holds count as its maximum.
+pub(crate) fn at_most(timeout: Duration) -> Wait {
+    Wait::Timeout(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// The typed objects of one side, over its handle.
+/// Defines the typed objects of one side, over its type of handle.
 #[macro_export]
 #[doc(hidden)]
 macro_rules! aliases {
     ($handle:ty) => {
         /// A queue of values of type `T`.
         pub type Queue<T> = $crate::Queue<T, $handle>;
-        /// A queue whose values are worked off: every [`Queue`] is one.
+        /// A queue whose values can be marked as processed, as Python names it: every [`Queue`] is one.
         pub type JoinableQueue<T> = Queue<T>;
-        /// A queue without an end.
+        /// A queue without a capacity, as Python names it.
         pub type SimpleQueue<T> = Queue<T>;
-        /// The end of a queue that values are put in.
+        /// The end of a [`Queue`] that values are put into.
         pub type Sender<T> = $crate::Sender<T, $handle>;
-        /// The end of a queue that values are taken from.
+        /// The end of a [`Queue`] that values are taken from.
         pub type Receiver<T> = $crate::Receiver<T, $handle>;
         /// One end of a pipe.
         pub type Connection<T> = $crate::Connection<T, $handle>;
-        /// Held by one at a time.
+        /// A mutual exclusion lock.
         pub type Lock = $crate::Lock<$handle>;
-        /// Held by one at a time, several times over.
+        /// A reentrant lock: its holder may acquire it again.
         pub type RLock = $crate::RLock<$handle>;
-        /// A lock that is held.
+        /// A held [`Lock`] or [`RLock`]. Dropping it releases the lock.
         pub type LockGuard = $crate::Guard<$handle>;
-        /// Held by so many at a time.
+        /// A semaphore: a number of permits.
         pub type Semaphore = $crate::Semaphore<$handle>;
-        /// A semaphore that is never released more often than it was acquired.
+        /// A semaphore that never has more permits than at the start, as Python names it.
         pub type BoundedSemaphore = Semaphore;
-        /// A lock, and waiting for news.
+        /// A condition variable with its lock.
         pub type Condition = $crate::Condition<$handle>;
-        /// A flag that can be waited for.
+        /// A flag that parties wait for.
         pub type Event = $crate::Event<$handle>;
-        /// Passed by so many together.
+        /// A barrier: it releases a fixed number of waiting parties together.
         pub type Barrier = $crate::Barrier<$handle>;
-        /// Values by keys.
+        /// A dictionary: values of type `V` by keys of type `K`.
         pub type Dict<K, V> = $crate::Dict<K, V, $handle>;
-        /// Values of any types by names.
+        /// Values of any types by name.
         pub type Namespace = $crate::Namespace<$handle>;
-        /// Values by their places; it grows and shrinks.
+        /// Values by index, of variable length.
         pub type List<T> = $crate::List<T, $handle>;
-        /// Values by their places, always as many.
+        /// Values by index, of fixed length.
         pub type Array<T> = $crate::Array<T, $handle>;
         /// One value.
         pub type Value<T> = $crate::Value<T, $handle>;
-        /// Plain numbers in memory that all who have a handle share.
+        /// Plain numbers in memory that all holders of a handle share.
         pub type SharedArray<T> = $crate::SharedArray<T, $handle>;
-        /// The same, to be read only.
+        /// A read-only [`SharedArray`].
         pub type SharedSlice<T> = $crate::SharedSlice<T, $handle>;
     };
 }
 
-/// Defines a typed handle: cloned, compared by nobody, written and read as a handle of its kind and rights.
+/// Defines a typed object over a handle: cloned like the handle, encoded as a handle of its kind and rights.
 macro_rules! object {
     ($(#[$docs:meta])* $name:ident<$($item:ident),*>: $kind:ident, $rights:expr) => {
         $(#[$docs])*
@@ -203,7 +212,7 @@ macro_rules! object {
         }
 
         impl<$($item,)* H: $crate::Handle> $name<$($item,)* H> {
-            /// The typed form of a handle. Whoever makes it vouches for its kind and type.
+            /// Returns the typed form of a handle. Its kind and the types of its values are not checked.
             #[doc(hidden)]
             pub fn from_handle(handle: H) -> Self {
                 Self { handle, types: std::marker::PhantomData }
@@ -224,23 +233,23 @@ macro_rules! object {
 
         impl<$($item,)* H: $crate::Handle> serde::Serialize for $name<$($item,)* H> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let place = self.handle.send().map_err(serde::ser::Error::custom)?;
-                serializer.serialize_u32(place)
+                let position = self.handle.attach().map_err(serde::ser::Error::custom)?;
+                serializer.serialize_u32(position)
             }
         }
 
         impl<'de, $($item,)* H: $crate::Handle> serde::Deserialize<'de> for $name<$($item,)* H> {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let place = u32::deserialize(deserializer)?;
-                // Whoever sent it may have had more rights than its type has.
-                let handle = H::receive(place).map_err(serde::de::Error::custom)?;
+                let position = u32::deserialize(deserializer)?;
+                // The handle may have more rights than this type, so those of the type are the limit.
+                let handle = H::resolve(position).map_err(serde::de::Error::custom)?;
                 Ok(Self::from_handle(handle.narrowed($rights)))
             }
         }
 
         impl<$($item: wpool_schema::Schema,)* H> wpool_schema::Schema for $name<$($item,)* H> {
             fn describe(types: &mut wpool_schema::TypeTable) -> wpool_abi::TypeIndex {
-                // A handle may be part of what it carries.
+                // By name, as an object may hold handles of its own type.
                 types.named::<Self>(|types| {
                     let items = vec![$(<$item as wpool_schema::Schema>::describe(types)),*];
                     let _ = &types;

@@ -1,23 +1,27 @@
-//! Queues, locks, dictionaries and the rest, typed: the same for the host and for its guests.
+//! Queues, locks, dictionaries and the other shared objects, typed: the same for the host and for its guests.
 //!
-//! Everything here is written over a [`Handle`], of which each side has its own. Who embeds a pool finds these types in
-//! `wpool`, who writes a guest in `wpool_guest`; what a method promises is the same in both.
+//! Every object is written over a [`Handle`], of which each side has its own. A program that embeds a pool finds these
+//! types in `wpool`, a guest in `wpool_guest`; a method promises the same in both.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod containers;
+#[cfg(test)]
+mod encoding;
 mod handle;
 mod locks;
-mod luggage;
 mod pipe;
 mod queue;
+mod scope;
 mod shared;
+mod signals;
 
 pub use containers::{Array, Dict, List, Namespace, Value};
-pub use handle::{Handle, HandleItem};
-pub use locks::{Barrier, Condition, ConditionGuard, Event, Guard, Lock, RLock, Semaphore, SemaphoreGuard};
-pub use luggage::Luggage;
+pub use handle::Handle;
+pub use locks::{Condition, ConditionGuard, Guard, Lock, RLock, Semaphore, SemaphoreGuard};
 pub use pipe::Connection;
 pub use queue::{Delivery, Queue, Receiver, Sender};
+pub use scope::HandleScope;
 pub use shared::{Number, SharedArray, SharedSlice};
+pub use signals::{Barrier, Event};
 pub use wpool_abi::object::{ObjectError, Rights, Wait};

@@ -1,44 +1,35 @@
-//! What is held and waited with: locks, semaphores, conditions, events, barriers. What Python has context managers for
-//! are guards here: dropping one releases.
+//! Locks, semaphores and conditions. Acquiring returns a guard, and dropping the guard releases, as the end of Python's
+//! `with` does.
 
 use std::time::Duration;
 
 use wpool_abi::object::{Call, ObjectError, Reply, Rights, Wait};
 
 use crate::Handle;
-use crate::handle::{object, unexpected, wait};
+use crate::handle::{at_most, flag, object, unexpected};
 
 object! {
-    /// Held by one at a time. A task that ends while it holds it has released it.
+    /// A mutual exclusion lock. Its holder is a task, a thread of the host, or an `.await` of the host. The lock of a
+    /// task that ends is released; if the task failed, the lock is [poisoned](Guard::poisoned).
     Lock<>: Lock, Rights::ALL
 }
 
 object! {
-    /// Held by one at a time, who may take it several times over.
+    /// A reentrant lock: its holder may acquire it again, and holds it until every guard is dropped.
     RLock<>: RLock, Rights::ALL
 }
 
 object! {
-    /// Held by so many at a time.
+    /// A semaphore: a number of permits. Permits of a task that ends are released.
     Semaphore<>: Semaphore, Rights::ALL
 }
 
 object! {
-    /// A lock that can be taken several times over, and waiting for news while somebody else holds it.
+    /// A condition variable with a reentrant lock: its holder releases the lock while it waits to be notified.
     Condition<>: Condition, Rights::ALL
 }
 
-object! {
-    /// A flag that can be waited for.
-    Event<>: Event, Rights::ALL
-}
-
-object! {
-    /// Passed by so many together, again and again.
-    Barrier<>: Barrier, Rights::ALL
-}
-
-/// A lock that is held. Dropping it releases it.
+/// A held lock. Dropping it releases the lock.
 #[derive(Debug)]
 #[must_use = "dropped at once, it releases the lock"]
 pub struct Guard<H: Handle> {
@@ -47,16 +38,16 @@ pub struct Guard<H: Handle> {
 }
 
 impl<H: Handle> Guard<H> {
-    /// Whether somebody who held the lock has failed since it was [tidied up](Self::clear_poison) last: what it
-    /// guards may be in disorder.
+    /// Returns whether a holder has failed since [`clear_poison`](Self::clear_poison) was last called: the lock's data
+    /// may be inconsistent.
     pub fn poisoned(&self) -> bool {
         self.poisoned
     }
 
-    /// What the lock guards is in order again.
+    /// Clears the poison: the lock's data is consistent again.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn clear_poison(&mut self) -> Result<(), ObjectError> {
         self.handle.call(Call::ClearPoison, Wait::NonBlocking)?;
         self.poisoned = false;
@@ -66,65 +57,41 @@ impl<H: Handle> Guard<H> {
 
 impl<H: Handle> Drop for Guard<H> {
     fn drop(&mut self) {
-        // It fails only where nobody can hold it any more.
+        // It fails only if the pool is gone, and the lock with it.
         let _gone = self.handle.post(Call::Release(1));
-    }
-}
-
-fn acquire<H: Handle>(handle: &H, wait: Wait) -> Result<bool, ObjectError> {
-    match handle.call(Call::Acquire, wait)? {
-        Reply::Flag(poisoned) => Ok(poisoned),
-        _ => unexpected(),
-    }
-}
-
-async fn acquire_async<H: Handle>(handle: &H) -> Result<bool, ObjectError> {
-    match handle.call_async(Call::Acquire, Wait::Forever).await? {
-        Reply::Flag(poisoned) => Ok(poisoned),
-        _ => unexpected(),
-    }
-}
-
-fn flag<H: Handle>(
-    handle: &H,
-    call: Call<wpool_abi::object::Item<H>>,
-    wait: Wait,
-) -> Result<bool, ObjectError> {
-    match handle.call(call, wait)? {
-        Reply::Flag(flag) => Ok(flag),
-        _ => unexpected(),
     }
 }
 
 macro_rules! locking {
     ($($name:ident),*) => { $(
         impl<H: Handle> $name<H> {
-            /// Waits until it can be held.
+            /// Acquires the lock, and waits while another party holds it.
             ///
             /// # Errors
-            /// [`ObjectError::Deadlock`] if its holder waits for who calls, and this one is the youngest of the ring.
+            /// [`ObjectError::Deadlock`] if waiting closes a cycle of parties that wait for each other, and the caller
+            /// is the youngest of them.
             pub fn acquire(&self) -> Result<Guard<H>, ObjectError> {
                 self.guard(acquire(&self.handle, Wait::Forever))
             }
 
-            /// Waits until it can be held, at most so long.
+            /// Acquires the lock, and waits for at most `timeout` while another party holds it.
             ///
             /// # Errors
-            /// [`ObjectError::TimedOut`], and as [`acquire`](Self::acquire).
+            /// [`ObjectError::TimedOut`] if another party still holds it, and as [`acquire`](Self::acquire).
             pub fn acquire_timeout(&self, timeout: Duration) -> Result<Guard<H>, ObjectError> {
-                self.guard(acquire(&self.handle, wait(timeout)))
+                self.guard(acquire(&self.handle, at_most(timeout)))
             }
 
-            /// Takes it if nobody else holds it.
+            /// Acquires the lock if no other party holds it.
             ///
             /// # Errors
-            /// [`ObjectError::Held`] if somebody does.
+            /// [`ObjectError::Held`] if another party holds it.
             pub fn try_acquire(&self) -> Result<Guard<H>, ObjectError> {
                 self.guard(acquire(&self.handle, Wait::NonBlocking))
             }
 
-            /// Waits until it can be held, for an `.await`, which is somebody of its own: to a thread that holds it
-            /// this is somebody else.
+            /// Acquires the lock, for an `.await`. The holder is then the guard and not the thread, which cannot
+            /// acquire the lock until the guard is dropped.
             ///
             /// # Errors
             /// As [`acquire`](Self::acquire).
@@ -133,10 +100,10 @@ macro_rules! locking {
                 acquire_async(&handle).await.map(|poisoned| Guard { handle, poisoned })
             }
 
-            /// Whether somebody holds it. It may be otherwise the next moment.
+            /// Returns whether any party holds the lock. The answer may be outdated when it arrives.
             ///
             /// # Errors
-            /// If the pool is gone.
+            /// [`ObjectError::PoolClosed`].
             pub fn locked(&self) -> Result<bool, ObjectError> {
                 flag(&self.handle, Call::State, Wait::NonBlocking)
             }
@@ -150,7 +117,7 @@ macro_rules! locking {
 
 locking!(Lock, RLock);
 
-/// A semaphore that is held. Dropping it releases it.
+/// One acquired permit of a semaphore. Dropping it releases the permit.
 #[derive(Debug)]
 #[must_use = "dropped at once, it releases the semaphore"]
 pub struct SemaphoreGuard<H: Handle> {
@@ -158,67 +125,67 @@ pub struct SemaphoreGuard<H: Handle> {
 }
 
 impl<H: Handle> SemaphoreGuard<H> {
-    /// Does not release it: somebody else will, by [`Semaphore::release`].
+    /// Gives up the permit without releasing it: another party releases it by [`Semaphore::release`].
     pub fn forget(mut self) {
-        // It fails only where nobody can hold it any more.
+        // It fails only if the pool is gone, and the semaphore with it.
         let _gone = self.handle.take().map(|handle| handle.post(Call::Disown));
     }
 }
 
 impl<H: Handle> Drop for SemaphoreGuard<H> {
     fn drop(&mut self) {
-        // It fails only where nobody can hold it any more.
+        // It fails only if the pool is gone, and the semaphore with it.
         let _gone = self.handle.as_ref().map(|handle| handle.post(Call::Release(1)));
     }
 }
 
 impl<H: Handle> Semaphore<H> {
-    /// Waits until it can be held.
+    /// Acquires a permit, and waits while there is none.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn acquire(&self) -> Result<SemaphoreGuard<H>, ObjectError> {
         self.guard(acquire(&self.handle, Wait::Forever))
     }
 
-    /// Waits until it can be held, at most so long.
+    /// Acquires a permit, and waits for at most `timeout` while there is none.
     ///
     /// # Errors
-    /// [`ObjectError::TimedOut`].
+    /// [`ObjectError::TimedOut`] if there is still none.
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<SemaphoreGuard<H>, ObjectError> {
-        self.guard(acquire(&self.handle, wait(timeout)))
+        self.guard(acquire(&self.handle, at_most(timeout)))
     }
 
-    /// Waits until it can be held, for an `.await`.
+    /// Acquires a permit, for an `.await`.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub async fn acquire_async(&self) -> Result<SemaphoreGuard<H>, ObjectError> {
         let handle = self.handle.detached();
         acquire_async(&handle).await?;
         Ok(SemaphoreGuard { handle: Some(handle) })
     }
 
-    /// Takes it if it can be held.
+    /// Acquires a permit if there is one.
     ///
     /// # Errors
-    /// [`ObjectError::Held`] if it cannot.
+    /// [`ObjectError::Held`] if there is none.
     pub fn try_acquire(&self) -> Result<SemaphoreGuard<H>, ObjectError> {
         self.guard(acquire(&self.handle, Wait::NonBlocking))
     }
 
-    /// So many more can hold it, whoever held it before.
+    /// Adds `times` permits, whichever party acquired them.
     ///
     /// # Errors
-    /// [`ObjectError::TooOften`] if it is bounded and that would be more than at the start.
+    /// [`ObjectError::TooOften`] if the semaphore is bounded and would have more permits than at the start.
     pub fn release(&self, times: u32) -> Result<(), ObjectError> {
         self.handle.call(Call::Release(times), Wait::NonBlocking).map(drop)
     }
 
-    /// How many could hold it now.
+    /// Returns the number of free permits.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn get_value(&self) -> Result<u64, ObjectError> {
         match self.handle.call(Call::Size, Wait::NonBlocking)? {
             Reply::Size(count, _) => Ok(count),
@@ -232,7 +199,7 @@ impl<H: Handle> Semaphore<H> {
 }
 
 impl<H: Handle> Condition<H> {
-    /// Waits until its lock can be held.
+    /// Acquires the condition's lock, and waits while another party holds it.
     ///
     /// # Errors
     /// As [`Lock::acquire`].
@@ -241,7 +208,7 @@ impl<H: Handle> Condition<H> {
         Ok(ConditionGuard { guard: Guard { handle: self.handle.bound(), poisoned } })
     }
 
-    /// Waits until its lock can be held, for an `.await`, which is somebody of its own.
+    /// Acquires the condition's lock, for an `.await`. The holder is then the guard and not the thread.
     ///
     /// # Errors
     /// As [`Lock::acquire`].
@@ -252,7 +219,7 @@ impl<H: Handle> Condition<H> {
     }
 }
 
-/// A condition whose lock is held. Dropping it releases that.
+/// The held lock of a condition. Dropping it releases the lock.
 #[derive(Debug)]
 #[must_use = "dropped at once, it releases the condition's lock"]
 pub struct ConditionGuard<H: Handle> {
@@ -260,35 +227,36 @@ pub struct ConditionGuard<H: Handle> {
 }
 
 impl<H: Handle> ConditionGuard<H> {
-    /// Lets go of the lock, waits to be notified, and takes the lock again.
+    /// Releases the lock, waits to be notified, and acquires the lock again.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn wait(&self) -> Result<(), ObjectError> {
         flag(&self.guard.handle, Call::Wait, Wait::Forever).map(drop)
     }
 
-    /// Lets go of the lock, waits to be notified, and takes the lock again, for an `.await`. Given up, it does not
-    /// hold the lock.
+    /// Releases the lock, waits to be notified, and acquires the lock again, for an `.await`. Dropped early, it does
+    /// not acquire the lock again.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub async fn wait_async(&self) -> Result<(), ObjectError> {
         self.guard.handle.call_async(Call::Wait, Wait::Forever).await.map(drop)
     }
 
-    /// Lets go of the lock, waits to be notified, at most so long, and takes the lock again. False if the time was over.
+    /// Releases the lock, waits to be notified for at most `timeout`, and acquires the lock again. Returns false if it
+    /// was not notified in that time.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ObjectError> {
-        flag(&self.guard.handle, Call::Wait, wait(timeout))
+        flag(&self.guard.handle, Call::Wait, at_most(timeout))
     }
 
-    /// Waits until it is so, as it looks at first and whenever it is notified.
+    /// Waits until `so` returns true. It is called at first and after each notification, with the lock held.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn wait_for(&self, mut so: impl FnMut() -> bool) -> Result<(), ObjectError> {
         while !so() {
             self.wait()?;
@@ -296,11 +264,11 @@ impl<H: Handle> ConditionGuard<H> {
         Ok(())
     }
 
-    /// Waits until it is so, at most so long, and returns whether it is. A guest has no clock of its own: there the time
-    /// begins anew with each notification.
+    /// Waits for at most `timeout` until `so` returns true, and returns its last result. A guest has no clock: in a
+    /// task the timeout starts anew with each notification.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn wait_for_timeout(
         &self,
         mut so: impl FnMut() -> bool,
@@ -318,10 +286,10 @@ impl<H: Handle> ConditionGuard<H> {
         Ok(true)
     }
 
-    /// Wakes so many who wait, and tells how many did.
+    /// Wakes at most `most` waiting parties, and returns the number of them.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn notify(&self, most: u32) -> Result<u64, ObjectError> {
         match self.guard.handle.call(Call::Notify(most), Wait::NonBlocking)? {
             Reply::Number(woken) => Ok(woken),
@@ -329,137 +297,23 @@ impl<H: Handle> ConditionGuard<H> {
         }
     }
 
-    /// Wakes all who wait, and tells how many did.
+    /// Wakes all waiting parties, and returns the number of them.
     ///
     /// # Errors
-    /// If the pool is gone.
+    /// [`ObjectError::PoolClosed`].
     pub fn notify_all(&self) -> Result<u64, ObjectError> {
         self.notify(u32::MAX)
     }
 }
 
-impl<H: Handle> Event<H> {
-    /// Sets the flag: whoever waits goes on.
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub fn set(&self) -> Result<(), ObjectError> {
-        self.handle.post(Call::Flag(true))
-    }
-
-    /// Clears the flag.
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub fn clear(&self) -> Result<(), ObjectError> {
-        self.handle.post(Call::Flag(false))
-    }
-
-    /// Whether the flag is set.
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub fn is_set(&self) -> Result<bool, ObjectError> {
-        flag(&self.handle, Call::State, Wait::NonBlocking)
-    }
-
-    /// Waits until the flag is set.
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub fn wait(&self) -> Result<(), ObjectError> {
-        self.handle.call(Call::Wait, Wait::Forever).map(drop)
-    }
-
-    /// Waits until the flag is set, at most so long. False if it was not by then.
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ObjectError> {
-        match self.handle.call(Call::Wait, wait(timeout)) {
-            Ok(_) => Ok(true),
-            Err(ObjectError::TimedOut) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Waits until the flag is set, for an `.await`.
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub async fn wait_async(&self) -> Result<(), ObjectError> {
-        self.handle.call_async(Call::Wait, Wait::Forever).await.map(drop)
-    }
+/// Acquires, and returns whether the lock is poisoned.
+fn acquire<H: Handle>(handle: &H, wait: Wait) -> Result<bool, ObjectError> {
+    flag(handle, Call::Acquire, wait)
 }
 
-fn place<I>(reply: Reply<I>) -> Result<u64, ObjectError> {
-    match reply {
-        Reply::Number(place) => Ok(place),
+async fn acquire_async<H: Handle>(handle: &H) -> Result<bool, ObjectError> {
+    match handle.call_async(Call::Acquire, Wait::Forever).await? {
+        Reply::Flag(poisoned) => Ok(poisoned),
         _ => unexpected(),
-    }
-}
-
-impl<H: Handle> Barrier<H> {
-    /// Waits for the others. Returns the place in which it came, from zero: exactly one has place zero.
-    ///
-    /// # Errors
-    /// [`ObjectError::Broken`] if the barrier is broken, or somebody breaks it meanwhile.
-    pub fn wait(&self) -> Result<u64, ObjectError> {
-        self.pass(Wait::Forever)
-    }
-
-    /// Waits for the others, at most so long; then the barrier is broken for all.
-    ///
-    /// # Errors
-    /// [`ObjectError::TimedOut`], and as [`wait`](Self::wait).
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<u64, ObjectError> {
-        self.pass(wait(timeout))
-    }
-
-    fn pass(&self, wait: Wait) -> Result<u64, ObjectError> {
-        place(self.handle.call(Call::Wait, wait)?)
-    }
-
-    /// Waits for the others, for an `.await`. Given up, the barrier is broken for all.
-    ///
-    /// # Errors
-    /// As [`wait`](Self::wait).
-    pub async fn wait_async(&self) -> Result<u64, ObjectError> {
-        place(self.handle.call_async(Call::Wait, Wait::Forever).await?)
-    }
-
-    /// Breaks the barrier: whoever waits, and whoever comes, gets [`ObjectError::Broken`].
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub fn abort(&self) -> Result<(), ObjectError> {
-        self.handle.post(Call::Abort)
-    }
-
-    /// Makes the barrier as new. Whoever waits gets [`ObjectError::Broken`].
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub fn reset(&self) -> Result<(), ObjectError> {
-        self.handle.post(Call::Reset)
-    }
-
-    /// Whether it is broken.
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub fn broken(&self) -> Result<bool, ObjectError> {
-        flag(&self.handle, Call::State, Wait::NonBlocking)
-    }
-
-    /// How many wait, and how many pass together.
-    ///
-    /// # Errors
-    /// If the pool is gone.
-    pub fn n_waiting(&self) -> Result<(u64, u64), ObjectError> {
-        match self.handle.call(Call::Size, Wait::NonBlocking)? {
-            Reply::Size(waiting, parties) => Ok((waiting, parties.unwrap_or(0))),
-            _ => unexpected(),
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Queues: values in the order in which they were put, each taken once.
+//! Queues: first in, first out, each value taken once.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use serde::de::DeserializeOwned;
 use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
 
 use crate::Handle;
-use crate::handle::{object, pack, unexpected, unpack, wait};
+use crate::handle::{at_most, object, pack, unexpected, unpack};
 
 object! {
-    /// A queue of values of type `T`: put in at one end, taken out at the other, by one each. A task that waits for
-    /// room or for a value is in nobody's way.
+    /// A first-in-first-out queue of values of type `T`. Each value is taken once. A task that waits for room or for a
+    /// value is suspended, and its worker runs others meanwhile.
     ///
-    /// What a task has taken is gone, also if the task fails then; a queue that was made to *requeue* takes it back, and
-    /// delivers it again, marked.
+    /// A value that a task has taken is gone, also if the task fails later. A queue made by `Manager::requeue` puts it
+    /// back at the front, and delivers it again, marked.
     Queue<T>: Queue, Rights::ALL
 }
 
 object! {
-    /// The end of a [`Queue`] that values are put in.
+    /// The end of a [`Queue`] that values are put into.
     Sender<T>: Queue, Rights::WRITE
 }
 
@@ -33,23 +33,23 @@ object! {
 pub struct Delivery<T> {
     /// The value.
     pub value: T,
-    /// Whether somebody had it before.
+    /// Whether it was delivered before.
     pub again: bool,
 }
 
 impl<T, H: Handle> Queue<T, H> {
-    /// The end that values are put in, for somebody who is to do nothing else.
+    /// Returns the end that can only put values.
     pub fn sender(&self) -> Sender<T, H> {
         Sender::from_handle(self.handle.narrowed(Rights::WRITE))
     }
 
-    /// The end that values are taken from, for somebody who is to do nothing else.
+    /// Returns the end that can only take values.
     pub fn receiver(&self) -> Receiver<T, H> {
         Receiver::from_handle(self.handle.narrowed(Rights::READ))
     }
 
-    /// Whether as many values wait as there may be. There may be room the next moment, and with fewer there may be none, if
-    /// they are large.
+    /// Returns whether the queue holds as many values as its capacity; false without a capacity. The answer may be
+    /// outdated when it arrives, and large values can fill the queue below its capacity.
     ///
     /// # Errors
     /// As [`qsize`](Self::qsize).
@@ -58,6 +58,181 @@ impl<T, H: Handle> Queue<T, H> {
         Ok(capacity.is_some_and(|capacity| len >= capacity))
     }
 }
+
+macro_rules! putting {
+    ($($name:ident),*) => { $(
+        impl<T: Serialize, H: Handle> $name<T, H> {
+            /// Puts a value, and waits for room. In a task it does not wait for the reply: an error is then returned by
+            /// the next call that does, as [`ObjectError::Earlier`].
+            ///
+            /// # Errors
+            /// [`ObjectError::Closed`] if the queue is closed, [`ObjectError::BadValue`] if the value cannot be
+            /// encoded.
+            pub fn put(&self, value: &T) -> Result<(), ObjectError> {
+                self.handle.post(pack_all([value])?)
+            }
+
+            /// Puts a value, and waits for room for at most `timeout`.
+            ///
+            /// # Errors
+            /// [`ObjectError::TimedOut`] if there is still no room, and as [`put`](Self::put).
+            pub fn put_timeout(&self, value: &T, timeout: Duration) -> Result<(), ObjectError> {
+                self.handle.call(pack_all([value])?, at_most(timeout)).map(drop)
+            }
+
+            /// Puts a value if there is room.
+            ///
+            /// # Errors
+            /// [`ObjectError::Full`] if there is no room, and as [`put`](Self::put).
+            pub fn put_nowait(&self, value: &T) -> Result<(), ObjectError> {
+                self.handle.call(pack_all([value])?, Wait::NonBlocking).map(drop)
+            }
+
+            /// Puts at most 100,000 values in their order, with one message, and waits until all of them are in.
+            ///
+            /// # Errors
+            /// As [`put`](Self::put); some of the values may be in the queue then.
+            pub fn put_many<'v>(&self, values: impl IntoIterator<Item = &'v T>) -> Result<(), ObjectError>
+            where
+                T: 'v,
+            {
+                self.handle.call(pack_all(values)?, Wait::Forever).map(drop)
+            }
+
+            /// Puts a value, for an `.await` that waits for room.
+            ///
+            /// # Errors
+            /// As [`put`](Self::put).
+            pub async fn put_async(&self, value: &T) -> Result<(), ObjectError> {
+                self.handle.call_async(pack_all([value])?, Wait::Forever).await.map(drop)
+            }
+        }
+
+        impl<T, H: Handle> $name<T, H> {
+            /// Closes the queue: no more values can be put. Its values can still be taken.
+            ///
+            /// # Errors
+            /// [`ObjectError::PoolClosed`].
+            pub fn close(&self) -> Result<(), ObjectError> {
+                self.handle.post(Call::Close)
+            }
+        }
+    )* };
+}
+
+putting!(Queue, Sender);
+
+macro_rules! getting {
+    ($($name:ident),*) => { $(
+        impl<T: DeserializeOwned, H: Handle> $name<T, H> {
+            /// Takes a value, and waits for one.
+            ///
+            /// # Errors
+            /// [`ObjectError::Closed`] if the queue is closed and empty, [`ObjectError::BadValue`] if the value cannot
+            /// be decoded.
+            pub fn get(&self) -> Result<T, ObjectError> {
+                self.get_marked().map(|delivery| delivery.value)
+            }
+
+            /// Takes a value, waits for one, and returns with it whether it was delivered before to a task that failed.
+            ///
+            /// # Errors
+            /// As [`get`](Self::get).
+            pub fn get_marked(&self) -> Result<Delivery<T>, ObjectError> {
+                first(self.handle.call(Call::Get(1), Wait::Forever)?)
+            }
+
+            /// Takes a value, and waits for one for at most `timeout`.
+            ///
+            /// # Errors
+            /// [`ObjectError::TimedOut`] if there is still none, and as [`get`](Self::get).
+            pub fn get_timeout(&self, timeout: Duration) -> Result<T, ObjectError> {
+                first(self.handle.call(Call::Get(1), at_most(timeout))?).map(|delivery| delivery.value)
+            }
+
+            /// Takes a value if there is one.
+            ///
+            /// # Errors
+            /// [`ObjectError::Empty`] if there is none, and as [`get`](Self::get).
+            pub fn get_nowait(&self) -> Result<T, ObjectError> {
+                first(self.handle.call(Call::Get(1), Wait::NonBlocking)?).map(|delivery| delivery.value)
+            }
+
+            /// Takes the values that are in the queue, at most `most`, with one message; waits for the first. Zero
+            /// counts as one.
+            ///
+            /// # Errors
+            /// As [`get`](Self::get).
+            pub fn get_many(&self, most: u32) -> Result<Vec<T>, ObjectError> {
+                match self.handle.call(Call::Get(most), Wait::Forever)? {
+                    Reply::Items(items, _) => items.into_iter().map(unpack).collect(),
+                    _ => unexpected(),
+                }
+            }
+
+            /// Takes a value, for an `.await` that waits for one. Dropped early, it takes none.
+            ///
+            /// # Errors
+            /// As [`get`](Self::get).
+            pub async fn get_async(&self) -> Result<T, ObjectError> {
+                let reply = self.handle.call_async(Call::Get(1), Wait::Forever).await?;
+                first(reply).map(|delivery| delivery.value)
+            }
+        }
+
+        impl<T, H: Handle> $name<T, H> {
+            /// Returns the number of values in the queue. It may be outdated when it arrives.
+            ///
+            /// # Errors
+            /// [`ObjectError::Closed`] if the queue is closed and empty.
+            pub fn qsize(&self) -> Result<u64, ObjectError> {
+                size(&self.handle).map(|(len, _)| len)
+            }
+
+            /// Returns whether the queue holds no value. The answer may be outdated when it arrives.
+            ///
+            /// # Errors
+            /// As [`qsize`](Self::qsize).
+            pub fn empty(&self) -> Result<bool, ObjectError> {
+                self.qsize().map(|len| len == 0)
+            }
+
+            /// Waits until the queue holds a value or is closed, for an `.await`.
+            ///
+            /// # Errors
+            /// [`ObjectError::PoolClosed`].
+            pub async fn ready(&self) -> Result<(), ObjectError> {
+                self.handle.call_async(Call::Poll, Wait::Forever).await.map(drop)
+            }
+
+            /// Marks one taken value as processed, see [`join`](Self::join).
+            ///
+            /// # Errors
+            /// [`ObjectError::TooOften`] if more values were marked than put.
+            pub fn task_done(&self) -> Result<(), ObjectError> {
+                self.handle.call(Call::TaskDone(1), Wait::NonBlocking).map(drop)
+            }
+
+            /// Waits until every value that was put is marked as processed.
+            ///
+            /// # Errors
+            /// [`ObjectError::PoolClosed`].
+            pub fn join(&self) -> Result<(), ObjectError> {
+                self.handle.call(Call::Join, Wait::Forever).map(drop)
+            }
+
+            /// Waits for at most `timeout` until every value that was put is marked as processed.
+            ///
+            /// # Errors
+            /// [`ObjectError::TimedOut`] if some are still not.
+            pub fn join_timeout(&self, timeout: Duration) -> Result<(), ObjectError> {
+                self.handle.call(Call::Join, at_most(timeout)).map(drop)
+            }
+        }
+    )* };
+}
+
+getting!(Queue, Receiver);
 
 fn size<H: Handle>(handle: &H) -> Result<(u64, Option<u64>), ObjectError> {
     match handle.call(Call::Size, Wait::NonBlocking)? {
@@ -81,177 +256,3 @@ fn first<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<Delive
         _ => unexpected(),
     }
 }
-
-macro_rules! putting {
-    ($($name:ident),*) => { $(
-        impl<T: Serialize, H: Handle> $name<T, H> {
-            /// Puts a value in, and waits for room. In a task it returns at once, and what is wrong with it comes
-            /// with the next call that has an answer.
-            ///
-            /// # Errors
-            /// [`ObjectError::Closed`], or that the value cannot be written.
-            pub fn put(&self, value: &T) -> Result<(), ObjectError> {
-                self.handle.post(pack_all([value])?)
-            }
-
-            /// Puts a value in, and waits for room, at most so long.
-            ///
-            /// # Errors
-            /// [`ObjectError::TimedOut`] if there is none by then, and as [`put`](Self::put).
-            pub fn put_timeout(&self, value: &T, timeout: Duration) -> Result<(), ObjectError> {
-                self.handle.call(pack_all([value])?, wait(timeout)).map(drop)
-            }
-
-            /// Puts a value in if there is room.
-            ///
-            /// # Errors
-            /// [`ObjectError::Full`] if there is none, and as [`put`](Self::put).
-            pub fn put_nowait(&self, value: &T) -> Result<(), ObjectError> {
-                self.handle.call(pack_all([value])?, Wait::NonBlocking).map(drop)
-            }
-
-            /// Puts several values in, at most 100,000, one after the other, with one message for all. Waits until all
-            /// of them are in.
-            ///
-            /// # Errors
-            /// As [`put`](Self::put); then some of them may be in.
-            pub fn put_many<'v>(&self, values: impl IntoIterator<Item = &'v T>) -> Result<(), ObjectError>
-            where
-                T: 'v,
-            {
-                self.handle.call(pack_all(values)?, Wait::Forever).map(drop)
-            }
-
-            /// Puts a value in, for an `.await` that waits for room.
-            ///
-            /// # Errors
-            /// As [`put`](Self::put).
-            pub async fn put_async(&self, value: &T) -> Result<(), ObjectError> {
-                self.handle.call_async(pack_all([value])?, Wait::Forever).await.map(drop)
-            }
-        }
-
-        impl<T, H: Handle> $name<T, H> {
-            /// From now on nothing more can be put in. What is in it can still be taken.
-            ///
-            /// # Errors
-            /// If the pool is gone.
-            pub fn close(&self) -> Result<(), ObjectError> {
-                self.handle.post(Call::Close)
-            }
-        }
-    )* };
-}
-
-putting!(Queue, Sender);
-
-macro_rules! getting {
-    ($($name:ident),*) => { $(
-        impl<T: DeserializeOwned, H: Handle> $name<T, H> {
-            /// Takes a value, and waits for one.
-            ///
-            /// # Errors
-            /// [`ObjectError::Closed`] if there is none and never will be.
-            pub fn get(&self) -> Result<T, ObjectError> {
-                self.get_marked().map(|delivery| delivery.value)
-            }
-
-            /// Takes a value, waits for one, and tells whether it was delivered before to a task that failed.
-            ///
-            /// # Errors
-            /// As [`get`](Self::get).
-            pub fn get_marked(&self) -> Result<Delivery<T>, ObjectError> {
-                first(self.handle.call(Call::Get(1), Wait::Forever)?)
-            }
-
-            /// Takes a value, and waits for one, at most so long.
-            ///
-            /// # Errors
-            /// [`ObjectError::TimedOut`] if there is none by then, and as [`get`](Self::get).
-            pub fn get_timeout(&self, timeout: Duration) -> Result<T, ObjectError> {
-                first(self.handle.call(Call::Get(1), wait(timeout))?).map(|delivery| delivery.value)
-            }
-
-            /// Takes a value if there is one.
-            ///
-            /// # Errors
-            /// [`ObjectError::Empty`] if there is none, and as [`get`](Self::get).
-            pub fn get_nowait(&self) -> Result<T, ObjectError> {
-                first(self.handle.call(Call::Get(1), Wait::NonBlocking)?).map(|delivery| delivery.value)
-            }
-
-            /// Takes all values that are there, at most so many, with one message; waits for the first. Zero counts
-            /// as one.
-            ///
-            /// # Errors
-            /// As [`get`](Self::get).
-            pub fn get_many(&self, most: u32) -> Result<Vec<T>, ObjectError> {
-                match self.handle.call(Call::Get(most), Wait::Forever)? {
-                    Reply::Items(items, _) => items.into_iter().map(unpack).collect(),
-                    _ => unexpected(),
-                }
-            }
-
-            /// Takes a value, for an `.await` that waits for one. Given up, it takes nothing.
-            ///
-            /// # Errors
-            /// As [`get`](Self::get).
-            pub async fn get_async(&self) -> Result<T, ObjectError> {
-                let reply = self.handle.call_async(Call::Get(1), Wait::Forever).await?;
-                first(reply).map(|delivery| delivery.value)
-            }
-        }
-
-        impl<T, H: Handle> $name<T, H> {
-            /// How many values are in it. It may be another number the next moment.
-            ///
-            /// # Errors
-            /// [`ObjectError::Closed`] if it is closed and empty.
-            pub fn qsize(&self) -> Result<u64, ObjectError> {
-                size(&self.handle).map(|(len, _)| len)
-            }
-
-            /// Whether there is nothing in it. There may be something the next moment.
-            ///
-            /// # Errors
-            /// As [`qsize`](Self::qsize).
-            pub fn empty(&self) -> Result<bool, ObjectError> {
-                self.qsize().map(|len| len == 0)
-            }
-
-            /// Waits until there is something in it, for an `.await`; its end is something.
-            ///
-            /// # Errors
-            /// If the pool is gone.
-            pub async fn ready(&self) -> Result<(), ObjectError> {
-                self.handle.call_async(Call::Poll, Wait::Forever).await.map(drop)
-            }
-
-            /// A value that was taken has been worked off.
-            ///
-            /// # Errors
-            /// [`ObjectError::TooOften`] if more have been than were put.
-            pub fn task_done(&self) -> Result<(), ObjectError> {
-                self.handle.call(Call::TaskDone(1), Wait::NonBlocking).map(drop)
-            }
-
-            /// Waits until all values that were put have been worked off.
-            ///
-            /// # Errors
-            /// If the pool is gone.
-            pub fn join(&self) -> Result<(), ObjectError> {
-                self.handle.call(Call::Join, Wait::Forever).map(drop)
-            }
-
-            /// Waits until all values that were put have been worked off, at most so long.
-            ///
-            /// # Errors
-            /// [`ObjectError::TimedOut`] if they have not by then.
-            pub fn join_timeout(&self, timeout: Duration) -> Result<(), ObjectError> {
-                self.handle.call(Call::Join, wait(timeout)).map(drop)
-            }
-        }
-    )* };
-}
-
-getting!(Queue, Receiver);

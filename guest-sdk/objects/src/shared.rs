@@ -1,4 +1,4 @@
-//! Plain numbers in memory that the host and all workers map: no message is sent to read or change them.
+//! Shared arrays: plain numbers in memory that the host and all workers map, read and changed without a message.
 
 use wpool_abi::object::{Number as Form, ObjectError, Rights};
 use wpool_schema::Schema;
@@ -7,21 +7,22 @@ use crate::Handle;
 use crate::handle::object;
 
 object! {
-    /// Numbers of type `T` in memory that all who have a handle share, as many as at the start.
+    /// Numbers of type `T` in memory that all holders of a handle share. Its length is fixed.
     ///
-    /// Each element is read and written whole. Of several, some may be as they were before another's write and some as
-    /// they are after it: where that matters a [`Lock`](crate::Lock) goes with it, or [`fetch_add`](SharedArray::fetch_add).
+    /// Each element is read and written atomically, a range of elements is not: during a write by another party, some
+    /// of them may be old and some new. Use a [`Lock`](crate::Lock) where that matters, or
+    /// [`fetch_add`](SharedArray::fetch_add) for one element.
     SharedArray<T>: SharedArray, Rights::ALL
 }
 
 object! {
-    /// Numbers of type `T` in shared memory, to be read only.
+    /// A read-only [`SharedArray`].
     SharedSlice<T>: SharedArray, Rights::READ
 }
 
-/// The plain numbers: integers of 8 to 64 bits, and floating-point numbers.
+/// The element types of shared arrays: integers of 8 to 64 bits, and floating-point numbers.
 pub trait Number: bytemuck::Pod + Schema + sealed::Sealed {
-    /// How they lie in memory.
+    /// The type's form in memory.
     #[doc(hidden)]
     const FORM: Form;
 
@@ -40,7 +41,7 @@ macro_rules! integers {
     ($($ty:ident $form:ident),*) => { $(
         impl sealed::Sealed for $ty {}
 
-        #[expect(clippy::allow_attributes, reason = "not all of them need each")]
+        #[expect(clippy::allow_attributes, reason = "each type needs some of them")]
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -48,7 +49,7 @@ macro_rules! integers {
             clippy::cast_lossless,
             clippy::unnecessary_cast,
             trivial_numeric_casts,
-            reason = "the lowest bits are the number"
+            reason = "a number is in the lowest bits"
         )]
         impl Number for $ty {
             const FORM: Form = Form::$form;
@@ -75,7 +76,7 @@ impl Number for f32 {
         Self::to_bits(self).into()
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the lowest bits are the number")]
+    #[expect(clippy::cast_possible_truncation, reason = "a number is in the lowest bits")]
     fn from_bits(bits: u64) -> Self {
         Self::from_bits(bits as u32)
     }
@@ -95,7 +96,7 @@ impl Number for f64 {
     }
 }
 
-/// Where an element lies, in bytes.
+/// The byte offset of the element at an index.
 fn offset<T>(at: usize) -> Result<u64, ObjectError> {
     at.checked_mul(size_of::<T>()).and_then(|at| u64::try_from(at).ok()).ok_or(ObjectError::NotFound)
 }
@@ -103,16 +104,16 @@ fn offset<T>(at: usize) -> Result<u64, ObjectError> {
 macro_rules! readable {
     ($($name:ident),*) => { $(
         impl<T: Number, H: Handle> $name<T, H> {
-            /// How many elements there are.
+            /// Returns the number of elements.
             ///
             /// # Errors
-            /// If the handle is not good any more.
+            /// [`ObjectError::BadHandle`] if the handle is no longer valid.
             pub fn len(&self) -> Result<usize, ObjectError> {
                 let bytes = usize::try_from(self.handle.shared_size()?).map_err(|_| ObjectError::WrongType)?;
                 Ok(bytes / size_of::<T>())
             }
 
-            /// Whether there is none.
+            /// Returns whether there are no elements.
             ///
             /// # Errors
             /// As [`len`](Self::len).
@@ -120,25 +121,25 @@ macro_rules! readable {
                 self.len().map(|len| len == 0)
             }
 
-            /// One element.
+            /// Returns the element at an index.
             ///
             /// # Errors
-            /// [`ObjectError::NotFound`] if there is no such place.
+            /// [`ObjectError::NotFound`] beyond the end.
             pub fn get(&self, at: usize) -> Result<T, ObjectError> {
                 let mut element = T::zeroed();
                 self.read(at, std::slice::from_mut(&mut element))?;
                 Ok(element)
             }
 
-            /// Copies the elements from a place on, as many as fit in `into`.
+            /// Fills `into` with the elements from index `at` on.
             ///
             /// # Errors
-            /// [`ObjectError::NotFound`] if there are not so many; `into` is as it was.
+            /// [`ObjectError::NotFound`] if there are fewer than `into` holds; `into` is then unchanged.
             pub fn read(&self, at: usize, into: &mut [T]) -> Result<(), ObjectError> {
                 self.handle.shared_read(offset::<T>(at)?, bytemuck::cast_slice_mut(into))
             }
 
-            /// A copy of all elements.
+            /// Returns a copy of all elements.
             ///
             /// # Errors
             /// As [`len`](Self::len).
@@ -154,32 +155,31 @@ macro_rules! readable {
 readable!(SharedArray, SharedSlice);
 
 impl<T: Number, H: Handle> SharedArray<T, H> {
-    /// Puts a number in a place.
+    /// Sets the element at an index.
     ///
     /// # Errors
-    /// [`ObjectError::NotFound`] if there is no such place.
+    /// [`ObjectError::NotFound`] beyond the end.
     pub fn set(&self, at: usize, element: T) -> Result<(), ObjectError> {
         self.write(at, &[element])
     }
 
-    /// Copies these elements to a place and those behind it.
+    /// Copies `elements` to the array from index `at` on.
     ///
     /// # Errors
-    /// [`ObjectError::NotFound`] if there are not so many; then nothing was written.
+    /// [`ObjectError::NotFound`] if they reach beyond the end; nothing is written then.
     pub fn write(&self, at: usize, elements: &[T]) -> Result<(), ObjectError> {
         self.handle.shared_write(offset::<T>(at)?, bytemuck::cast_slice(elements))
     }
 
-    /// Adds to an element, in one step, and returns what it was before. Integers wrap around, floats
-    /// round as ever.
+    /// Adds `number` to the element at an index atomically, and returns its former value. Integers wrap around.
     ///
     /// # Errors
-    /// [`ObjectError::NotFound`] if there is no such place.
+    /// [`ObjectError::NotFound`] beyond the end.
     pub fn fetch_add(&self, at: usize, number: T) -> Result<T, ObjectError> {
         self.handle.shared_add(offset::<T>(at)?, number.to_bits()).map(T::from_bits)
     }
 
-    /// The same numbers, to be read only.
+    /// Returns a read-only handle of the same array.
     #[must_use]
     pub fn read_only(&self) -> SharedSlice<T, H> {
         SharedSlice::from_handle(self.handle.narrowed(Rights::READ))

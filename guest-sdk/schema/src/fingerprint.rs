@@ -1,13 +1,14 @@
-//! A number for a type's form, so that both ends of a wire can tell whether they mean the same.
+//! The fingerprint of a type: a hash of its form, by which the two ends of a wire compare their types.
 
 use wpool_abi::{Field, Type, TypeIndex, VariantData};
 
-/// Types nested deeper than this, or larger, are told apart only as far as this: a table may come from anywhere.
-const DEEPEST: usize = 64;
-const LARGEST: usize = 10_000;
+/// The limits of what is hashed, as a table may come from an untrusted guest. Types that differ only beyond this depth
+/// or this number of parts have one fingerprint.
+const MAX_DEPTH: usize = 64;
+const MAX_PARTS: usize = 10_000;
 
-/// The fingerprint of one type of a table, or of the tuple of several. A place that the table does not have counts
-/// as one that is too deep.
+/// Returns the fingerprint of one type of a table, or of the tuple of several. An index beyond the table's end is
+/// hashed like a type that is too deep.
 pub fn of(types: &[Type], roots: &[TypeIndex]) -> u64 {
     let mut walk = Walk { types, path: Vec::new(), seen: 0, hash: Fnv::default() };
     match roots {
@@ -43,27 +44,27 @@ impl Fnv {
     }
 }
 
-/// A walk over a type, the parts of a part before the next.
+/// A depth-first walk over a type and its parts.
 struct Walk<'t> {
     types: &'t [Type],
-    /// Where the walk is: a type that contains itself is a step back, by so many.
+    /// The types from the root to the present one. A type that contains itself is hashed as the distance back to it.
     path: Vec<TypeIndex>,
     seen: usize,
     hash: Fnv,
 }
 
 impl Walk<'_> {
-    fn visit(&mut self, place: TypeIndex) {
-        if let Some(back) = self.path.iter().rev().position(|above| *above == place) {
+    fn visit(&mut self, index: TypeIndex) {
+        if let Some(back) = self.path.iter().rev().position(|above| *above == index) {
             self.hash.bytes(&[tag::BACK]);
             self.hash.number(back);
             return;
         }
         self.seen += 1;
         let types = self.types;
-        let ty = types.get(place as usize).filter(|_| self.path.len() < DEEPEST && self.seen < LARGEST);
+        let ty = types.get(index as usize).filter(|_| self.path.len() < MAX_DEPTH && self.seen < MAX_PARTS);
         let Some(ty) = ty else { return self.hash.bytes(&[tag::TOO_MUCH]) };
-        self.path.push(place);
+        self.path.push(index);
         self.parts(ty);
         self.path.pop();
     }
@@ -132,7 +133,7 @@ impl Walk<'_> {
     }
 }
 
-/// What stands before the parts of a type. These numbers are part of the interface between host and guest.
+/// The tags that are hashed before a type's parts. They are part of the interface between host and guest.
 mod tag {
     use wpool_abi::Type;
 
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn types_of_one_form_have_one_number_and_others_have_others() {
+    fn types_of_one_form_have_one_fingerprint_and_others_have_others() {
         assert_eq!(fingerprint::<Number>(), fingerprint::<Renamed>(), "neither names nor docs count");
         let all = [
             fingerprint::<()>(),
@@ -236,8 +237,8 @@ mod tests {
             fingerprint::<Tree>(),
             fingerprint::<Vec<Tree>>(),
         ];
-        for (place, number) in all.iter().enumerate() {
-            assert!(!all[..place].contains(number), "the {place}th is one of those before");
+        for (index, fingerprint) in all.iter().enumerate() {
+            assert!(!all[..index].contains(fingerprint), "the fingerprint {index} is one of those before");
         }
     }
 
@@ -250,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn a_table_from_anywhere_has_a_number_soon() {
-        // Each type is twice the one behind it: without a bound that is 2^200 steps.
+    fn a_malicious_table_has_a_fingerprint_in_bounded_time() {
+        // Each type is a pair of the next one: without a limit the walk takes 2^200 steps.
         let doubled = (1..200).map(|next| Type::Tuple(vec![next, next])).chain([Type::Unit]);
-        let _number = of(&doubled.collect::<Vec<_>>(), &[0]);
+        let _fingerprint = of(&doubled.collect::<Vec<_>>(), &[0]);
         let chain = (1..100_000).map(Type::Option).chain([Type::Option(7), Type::Option(1 << 31)]);
-        let _number = of(&chain.collect::<Vec<_>>(), &[0]);
+        let _fingerprint = of(&chain.collect::<Vec<_>>(), &[0]);
         let enums =
             Type::Enum { name: String::new(), variants: vec![variant("A", "", VariantData::Newtype(0))] };
-        let _number = of(&[enums], &[0]);
+        let _fingerprint = of(&[enums], &[0]);
     }
 }

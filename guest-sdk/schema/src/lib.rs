@@ -1,5 +1,5 @@
-//! [`Schema`]: how a type is written in postcard, so that a host can read JSON as that type, and compare a
-//! guest's types with its own.
+//! [`Schema`]: the form of a type in postcard, so that a host can read JSON as that type, and compare a guest's types
+//! with its own.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -8,6 +8,7 @@ mod fingerprint;
 pub use self::fingerprint::of as fingerprint_of;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::num::{
     NonZeroI8, NonZeroI16, NonZeroI32, NonZeroI64, NonZeroU8, NonZeroU16, NonZeroU32, NonZeroU64, Wrapping,
@@ -18,11 +19,11 @@ use std::time::Duration;
 
 use wpool_abi::{Field, Type, TypeIndex, Variant, VariantData};
 
-/// A type that the guest's description can express.
+/// A type that a guest's description can express.
 ///
-/// Derive it beside serde's traits. The derive reads the `#[serde(…)]` attributes too: it follows
-/// `rename` and `rename_all`, and refuses those that would make the JSON differ from the description
-/// (`flatten`, `tag`, `untagged`, `skip` …), so that a value is never read as something else.
+/// Derive it beside serde's traits. The derive reads the `#[serde(…)]` attributes too: it follows `rename` and
+/// `rename_all`, and refuses the attributes that would make the JSON differ from the description (`flatten`, `tag`,
+/// `untagged`, `skip` …), so that a value is never read as one of another type.
 ///
 /// ```ignore
 /// use serde::{Deserialize, Serialize};
@@ -43,7 +44,8 @@ use wpool_abi::{Field, Type, TypeIndex, Variant, VariantData};
     note = "for any JSON value use `wpool_guest::Json`; for bytes use `Vec<u8>` or `&[u8]`"
 )]
 pub trait Schema {
-    /// Adds this type, and those that it consists of, to the table, and returns its place there.
+    /// Adds this type and the types of its parts to the table, and returns its index there. The description depends on
+    /// the type alone: each call describes it alike.
     fn describe(types: &mut TypeTable) -> TypeIndex;
 }
 
@@ -55,45 +57,47 @@ pub struct TypeTable {
 }
 
 impl TypeTable {
-    /// Adds a type that refers to no other.
+    /// Adds a type that does not contain itself, unless the table has it already, and returns its index.
     pub fn leaf(&mut self, ty: Type) -> TypeIndex {
         match self.types.iter().position(|known| *known == ty) {
-            Some(place) => index(place),
+            Some(known) => to_index(known),
             None => self.push(ty),
         }
     }
 
-    /// Adds the type `T` once: `build` describes it, and may refer to `T` itself.
+    /// Adds the type `T`, unless the table has it already, and returns its index. `build` describes the type, and may
+    /// describe `T` itself as one of its parts.
     pub fn named<T: ?Sized>(&mut self, build: impl FnOnce(&mut Self) -> Type) -> TypeIndex {
         let name = std::any::type_name::<T>();
         if let Some(&known) = self.by_name.get(name) {
             return known;
         }
-        // The place is taken before the parts are described, so that a type may contain itself.
-        let place = self.push(Type::Unit);
-        self.by_name.insert(name, place);
-        self.types[place as usize] = build(self);
-        place
+        // The entry is added before the parts are described, so that a type may contain itself.
+        let index = self.push(Type::Unit);
+        self.by_name.insert(name, index);
+        self.types[index as usize] = build(self);
+        index
     }
 
-    /// The type at a place in the table.
-    pub fn get(&self, place: TypeIndex) -> Option<&Type> {
-        self.types.get(place as usize)
+    /// Returns the type at an index, or `None` beyond the end of the table.
+    pub fn get(&self, index: TypeIndex) -> Option<&Type> {
+        self.types.get(index as usize)
     }
 
-    /// All types, by their places.
+    /// Returns all types in the order of their indices.
     pub fn into_types(self) -> Vec<Type> {
         self.types
     }
 
     fn push(&mut self, ty: Type) -> TypeIndex {
         self.types.push(ty);
-        index(self.types.len() - 1)
+        to_index(self.types.len() - 1)
     }
 }
 
-/// A number that stands for a type's form: two types that are written alike, with the same names of fields and
-/// variants, have the same. What the types themselves are called does not count.
+/// Returns a hash of a type's form. Two types that are encoded alike, and have the same names of fields and variants,
+/// have the same fingerprint; the names of the types themselves do not matter. It is computed once per type and thread,
+/// unless a thread uses many types.
 ///
 /// ```
 /// use wpool_schema::fingerprint;
@@ -101,34 +105,56 @@ impl TypeTable {
 /// assert_ne!(fingerprint::<u32>(), fingerprint::<i32>());
 /// ```
 pub fn fingerprint<T: Schema + ?Sized>() -> u64 {
+    let describe: Describe = T::describe;
+    // Types that share a function have one description, so its address identifies the fingerprint. It is never zero.
+    let address = describe as usize;
+    FINGERPRINTS.with(|entries| {
+        // A guest numbers its functions one by one, a native program aligns them to 16.
+        let entry = &entries[(address ^ (address >> 4)) % entries.len()];
+        let (known, fingerprint) = entry.get();
+        if known == address {
+            return fingerprint;
+        }
+        let fingerprint = compute_fingerprint(describe);
+        entry.set((address, fingerprint));
+        fingerprint
+    })
+}
+
+thread_local! {
+    /// The fingerprints computed last, each with the address of the function that describes its type.
+    static FINGERPRINTS: [Cell<(usize, u64)>; 16] = const { [const { Cell::new((0, 0)) }; 16] };
+}
+
+fn compute_fingerprint(describe: Describe) -> u64 {
     let mut types = TypeTable::default();
-    let root = T::describe(&mut types);
+    let root = describe(&mut types);
     fingerprint::of(&types.into_types(), &[root])
 }
 
-fn index(place: usize) -> TypeIndex {
-    TypeIndex::try_from(place).expect("a program has fewer than 2^32 types")
+fn to_index(len: usize) -> TypeIndex {
+    TypeIndex::try_from(len).expect("a program has fewer than 2^32 types")
 }
 
-/// One field, as the derive macro makes it.
+/// Returns a field, for the derive macro.
 pub fn field<T: Schema>(types: &mut TypeTable, name: &str, docs: &str) -> Field {
     Field { name: name.to_owned(), docs: docs.to_owned(), ty: T::describe(types) }
 }
 
-/// One variant, as the derive macro makes it.
+/// Returns a variant, for the derive macro.
 pub fn variant(name: &str, docs: &str, data: VariantData) -> Variant {
     Variant { name: name.to_owned(), docs: docs.to_owned(), data }
 }
 
-/// One variant that carries nothing.
+/// Returns a variant without fields, for the derive macro.
 pub fn unit_variant(name: &str, docs: &str) -> Variant {
     variant(name, docs, VariantData::Unit)
 }
 
-/// What describes one type.
+/// A function that describes one type: [`Schema::describe`].
 type Describe = fn(&mut TypeTable) -> TypeIndex;
 
-/// The parameters of a task, from the functions that describe one each.
+/// Returns the parameters of a task, from the name of each and the function that describes its type.
 pub fn describe_params(types: &mut TypeTable, params: &[(&str, Describe)]) -> Vec<Field> {
     params
         .iter()
@@ -155,14 +181,14 @@ leaves! {
     NonZeroI8 => I8, NonZeroI16 => I16, NonZeroI32 => I32, NonZeroI64 => I64,
 }
 
-/// A guest's `usize` has 32 bits, whatever it is where the guest is tested.
+/// A guest's `usize` has 32 bits, also where it is tested natively.
 impl Schema for usize {
     fn describe(types: &mut TypeTable) -> TypeIndex {
         types.leaf(Type::U32)
     }
 }
 
-/// A guest's `isize` has 32 bits, whatever it is where the guest is tested.
+/// A guest's `isize` has 32 bits, also where it is tested natively.
 impl Schema for isize {
     fn describe(types: &mut TypeTable) -> TypeIndex {
         types.leaf(Type::I32)
@@ -199,7 +225,7 @@ impl<T: Schema> Schema for Option<T> {
     }
 }
 
-/// A sequence. One of `u8` is bytes: postcard writes both alike, and bytes are what is meant.
+/// A sequence; one of `u8` is bytes, as postcard encodes both alike.
 fn describe_seq<T: Schema>(types: &mut TypeTable) -> TypeIndex {
     let item = T::describe(types);
     if types.get(item) == Some(&Type::U8) {
@@ -229,7 +255,7 @@ impl<T: Schema, S> Schema for HashSet<T, S> {
 impl<T: Schema, const N: usize> Schema for [T; N] {
     fn describe(types: &mut TypeTable) -> TypeIndex {
         let item = T::describe(types);
-        types.leaf(Type::Array(item, index(N)))
+        types.leaf(Type::Array(item, to_index(N)))
     }
 }
 
@@ -250,7 +276,7 @@ impl<K: Schema, V: Schema, S> Schema for HashMap<K, V, S> {
     }
 }
 
-/// As serde has it: an enum of `Ok` and `Err`.
+/// As serde encodes it: an enum of `Ok` and `Err`.
 impl<T: Schema, E: Schema> Schema for Result<T, E> {
     fn describe(types: &mut TypeTable) -> TypeIndex {
         types.named::<Self>(|types| Type::Enum {
@@ -263,7 +289,7 @@ impl<T: Schema, E: Schema> Schema for Result<T, E> {
     }
 }
 
-/// As serde has it: seconds and nanoseconds.
+/// As serde encodes it: seconds and nanoseconds.
 impl Schema for Duration {
     fn describe(types: &mut TypeTable) -> TypeIndex {
         types.named::<Self>(|types| Type::Struct {
@@ -314,7 +340,22 @@ mod tests {
     }
 
     #[test]
-    fn a_type_stands_in_the_table_once() {
+    fn a_fingerprint_from_the_cache_is_the_computed_one() {
+        // More types than the cache has entries, each asked for twice in a row and again after the others.
+        for _ in 0..2 {
+            macro_rules! check {
+                ($($ty:ty),*) => { $(
+                    let computed = compute_fingerprint(<$ty>::describe);
+                    assert_eq!((fingerprint::<$ty>(), fingerprint::<$ty>()), (computed, computed));
+                )* };
+            }
+            check!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64, bool, char, String, ());
+            check!(Vec<u8>, Vec<u16>, Vec<u32>, [u8; 1], [u8; 2], [u8; 3], Option<u8>, (u8,), (u8, u8));
+        }
+    }
+
+    #[test]
+    fn a_type_is_in_the_table_once() {
         let (_, types) = table_of::<(Option<u32>, Vec<Option<u32>>, Option<u32>)>();
         assert_eq!(types.iter().filter(|ty| matches!(ty, Type::Option(_))).count(), 1);
     }

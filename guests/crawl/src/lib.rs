@@ -1,10 +1,10 @@
-//! A crawler of many hands: they share a frontier of pages to visit, a dictionary of those that were seen, and a queue
-//! for what they find. The web is made up, so that it is always the same.
+//! A crawler of many tasks: they share a frontier of pages to visit, a dictionary of the pages already seen, and a
+//! queue for the visited pages. The web is generated, so it is always the same.
 
 use serde::{Deserialize, Serialize};
 use wpool_guest::{Dict, ObjectError, Queue, Sender};
 
-/// How many pages this web has.
+/// The number of pages of this web.
 const PAGES: u32 = 1000;
 
 /// A page that was visited.
@@ -14,8 +14,8 @@ struct Page {
     links: Vec<String>,
 }
 
-/// Visits pages until there are no more, and says how many this hand has visited. One hand gets the first page: it puts
-/// that on the frontier, waits until all pages are worked off, and sends the others home.
+/// Visits pages until the frontier is closed, and returns how many it has visited. One task gets the first page: it
+/// puts that page on the frontier, waits until all pages are processed, and closes the frontier.
 #[wpool_guest::task]
 fn crawl(
     start: Option<String>,
@@ -40,7 +40,7 @@ fn crawl(
         let links = links(&url);
         let depth = seen.get(&url)?.unwrap_or_default() + 1;
         for link in &links {
-            // Whoever sees a page first puts it on the frontier.
+            // Only the task that adds the page to the dictionary puts it on the frontier.
             if seen.set_default(link, &depth)?.is_none() {
                 frontier.put(link)?;
             }

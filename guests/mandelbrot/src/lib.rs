@@ -13,7 +13,7 @@ struct Tile {
     height: u32,
     /// The width of the whole picture; its height is two thirds of it.
     picture_width: u32,
-    /// After so many steps a point counts as inside.
+    /// The number of steps after which a point counts as inside.
     max_steps: u32,
 }
 
@@ -31,7 +31,7 @@ fn mandelbrot(tile: Tile) -> Vec<u8> {
     pixels
 }
 
-/// How many steps a point takes to leave the circle of radius two.
+/// The number of steps after which a point leaves the circle of radius two, at most `max_steps`.
 fn steps((real, imaginary): (f64, f64), max_steps: u32) -> u32 {
     let (mut x, mut y) = (0.0f64, 0.0f64);
     for step in 0..max_steps {

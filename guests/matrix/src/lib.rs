@@ -2,7 +2,7 @@
 
 use wpool_guest::{ObjectError, SharedArray, SharedSlice};
 
-/// Computes the rows from one up to another of the product of two square matrices, each stored row by row.
+/// Computes the rows from `first` up to `end` of the product of two square matrices, each stored row by row.
 #[wpool_guest::task]
 fn rows(
     first: u32,

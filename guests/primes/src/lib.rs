@@ -11,7 +11,7 @@ fn primes(limit: u32) -> u32 {
             continue;
         }
         count += 1;
-        // A guest's addresses have 32 bits, and the square of a large prime more.
+        // A guest's `usize` has 32 bits, and the square of a large prime has more.
         for multiple in (number.saturating_mul(number)..limit).step_by(number) {
             composite[multiple] = true;
         }

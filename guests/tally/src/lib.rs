@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wpool_guest::{Dict, Lock, ObjectError};
 
-/// Adds the words of a text to the counts, and says how many words it has.
+/// Adds the words of a text to the counts, and returns the number of its words.
 #[wpool_guest::task]
 fn tally(text: &str, counts: Dict<String, u64>, lock: Lock) -> Result<u64, ObjectError> {
     let mut own: BTreeMap<String, u64> = BTreeMap::new();

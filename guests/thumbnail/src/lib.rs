@@ -1,4 +1,4 @@
-//! Makes pictures small: decodes PNG and JPEG files that nobody vouches for, inside the sandbox.
+//! Makes thumbnails: decodes untrusted PNG and JPEG files inside the sandbox.
 
 use std::io::Cursor;
 
@@ -11,7 +11,7 @@ const SIDE: u32 = 64;
 /// A small version of a picture.
 #[derive(Serialize, wpool_guest::Schema)]
 struct Thumbnail {
-    /// The size of the picture that was given.
+    /// The width and height of the original picture, in pixels.
     original: (u32, u32),
     width: u32,
     height: u32,

@@ -1,4 +1,4 @@
-//! The functions of the tour: what every tutorial on processes begins with.
+//! The functions of the tour, which follows the common tutorials on processes.
 
 use std::sync::Mutex;
 
@@ -21,7 +21,7 @@ fn cube(number: i64) -> i64 {
     number * number * number
 }
 
-/// The square of a number, after a while of computing.
+/// The square of a number, after `rounds` rounds of computation.
 #[wpool_guest::task]
 fn slow_square(number: i64, rounds: u64) -> i64 {
     (0..rounds).for_each(|round| {
@@ -30,7 +30,7 @@ fn slow_square(number: i64, rounds: u64) -> i64 {
     number * number
 }
 
-/// Puts messages into the list of this process, and says how many it holds now.
+/// Adds messages to this process's list, and returns the number of messages in it.
 #[wpool_guest::task]
 fn fill(messages: Vec<String>) -> usize {
     let mut list = MESSAGES.lock().expect("one task at a time");
@@ -38,26 +38,26 @@ fn fill(messages: Vec<String>) -> usize {
     list.len()
 }
 
-/// How many letters a message has.
+/// The number of characters of a message.
 #[wpool_guest::task]
 fn measure(message: &str) -> usize {
     message.chars().count()
 }
 
-/// Dies of a division.
+/// Divides, and traps if `by` is zero.
 #[wpool_guest::task]
 fn divide(number: i64, by: i64) -> i64 {
     number / by
 }
 
-/// Counts to a number, and emits each that it reaches.
+/// Counts to a number, and emits each number on the way.
 #[wpool_guest::task]
 fn count(to: u32) -> u32 {
     (1..=to).for_each(|reached| wpool_guest::emit(&reached));
     to
 }
 
-/// A Fibonacci number, by two tasks of its own for each but the first two.
+/// A Fibonacci number, by two sub-tasks for each but the first two.
 #[wpool_guest::task]
 fn fibonacci(n: u32) -> Result<u64, SubTaskError> {
     if n < 2 {
@@ -75,7 +75,7 @@ fn squares_and_sum(numbers: Vec<i64>, squares: SharedArray<i64>, sum: Value<i64>
     sum.set(&own.iter().sum())
 }
 
-/// Puts one more record behind the others.
+/// Appends a record.
 #[wpool_guest::task]
 fn add_record(record: (String, u32), records: List<(String, u32)>) -> Result<(), ObjectError> {
     records.append(&record)
@@ -93,7 +93,7 @@ fn put_squares(numbers: Vec<i64>, into: Sender<i64>) -> Result<(), ObjectError> 
     numbers.iter().try_for_each(|number| into.put(&(number * number)))
 }
 
-/// Takes numbers out of a queue until that is closed.
+/// Takes numbers from a queue until it is closed.
 #[wpool_guest::task]
 fn take_all(from: Receiver<i64>) -> Result<Vec<i64>, ObjectError> {
     let mut taken = Vec::new();
@@ -106,7 +106,7 @@ fn take_all(from: Receiver<i64>) -> Result<Vec<i64>, ObjectError> {
     }
 }
 
-/// Sends back what it receives, until END.
+/// Sends back each message, until END.
 #[wpool_guest::task]
 fn echo_until_end(pipe: Connection<String>) -> Result<u32, ObjectError> {
     let mut count = 0;
@@ -120,7 +120,7 @@ fn echo_until_end(pipe: Connection<String>) -> Result<u32, ObjectError> {
     }
 }
 
-/// Adds to a balance, many times, with a lock or without.
+/// Adds `amount` to a balance `times` times, with a lock or without.
 #[wpool_guest::task]
 fn deposit(times: u32, amount: i64, balance: Value<i64>, lock: Option<Lock>) -> Result<(), ObjectError> {
     for _ in 0..times {
@@ -149,7 +149,7 @@ struct Everything {
     shared: SharedArray<u32>,
 }
 
-/// Does one thing with each object, together with the program that has started it.
+/// Does one thing with each object, together with the program that submitted it.
 #[wpool_guest::task]
 fn use_everything(all: Everything) -> Result<(), ObjectError> {
     all.event.wait()?;

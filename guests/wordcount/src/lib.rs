@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-/// What was counted in one text.
+/// The counts of one text.
 #[derive(Serialize, wpool_guest::Schema)]
 struct Count {
     lines: u64,

@@ -24,5 +24,5 @@ pub(super) fn decode<R: DeserializeOwned>(
         return read();
     }
     let handles = grants.iter().map(|grant| Handle::new(grant.clone(), runtime)).collect();
-    <Handle as wpool_objects::Handle>::receiving(handles, read)
+    <Handle as wpool_objects::Handle>::resolving(handles, read)
 }

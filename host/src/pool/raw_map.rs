@@ -149,7 +149,7 @@ impl<I: Iterator> RawMap<I> {
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         let (encoded, handles) = if self.carries_handles {
-            <Handle as wpool_objects::Handle>::sending(|| (self.encode)(item, &mut bytes))
+            <Handle as wpool_objects::Handle>::attaching(|| (self.encode)(item, &mut bytes))
         } else {
             ((self.encode)(item, &mut bytes), Vec::new())
         };

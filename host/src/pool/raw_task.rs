@@ -232,7 +232,7 @@ impl RawTask {
         let append = |arguments: Result<A, String>, out: &mut Vec<u8>| {
             let RawArguments { bytes, handles } = arguments?.into();
             out.extend_from_slice(&bytes);
-            handles.iter().try_for_each(|handle| wpool_objects::Handle::send(handle).map(drop))
+            handles.iter().try_for_each(|handle| wpool_objects::Handle::attach(handle).map(drop))
         };
         self.map_with(inputs.into_iter(), append, ordered)
     }

@@ -209,7 +209,7 @@ impl<A, R> fmt::Debug for Task<A, R> {
 }
 
 fn encode<A: Serialize>(arguments: &A) -> Result<Arguments, SubmitError> {
-    let (bytes, handles) = <Handle as wpool_objects::Handle>::sending(|| postcard::to_allocvec(arguments));
+    let (bytes, handles) = <Handle as wpool_objects::Handle>::attaching(|| postcard::to_allocvec(arguments));
     let bytes = bytes.map_err(|error| SubmitError::Encode { message: error.to_string() })?;
     Ok(Arguments { bytes, grants: handles.iter().map(Handle::to_grant).collect() })
 }

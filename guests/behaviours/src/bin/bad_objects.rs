@@ -1,4 +1,4 @@
-//! Uses shared objects as no SDK would: by guessing, by flooding, and out of turn.
+//! Uses shared objects without the SDK: guesses handles, floods the pool with calls, makes calls that are not allowed.
 #![no_main]
 
 use wpool_guest::{BoundedSemaphore, Event, Lock, Queue, Receiver, Sender, SharedArray, SharedSlice};
@@ -17,33 +17,33 @@ mod raw {
     }
 }
 
-/// Calls by their first bytes, as docs/protocol.md has them.
+/// Encoded calls. The first byte of each is its verb, see `wpool_abi::object::Verb`.
 const PUT: [u8; 5] = [0, 1, 1, 7, 0];
 const PUT_HANDLE_9: [u8; 6] = [0, 1, 1, 0, 1, 9];
 const GET: [u8; 2] = [1, 1];
 const ACQUIRE: [u8; 1] = [7];
 const RELEASE: [u8; 2] = [8, 1];
 
-/// The first bytes of an answer: zero is done, one and a number is an error.
+/// Makes a call, and returns the first bytes of the answer: zero for success, or one and the number of an error.
 fn call(handle: u32, question: &[u8]) -> Vec<u8> {
-    // SAFETY: the host reads the question before it returns.
+    // SAFETY: the host reads `len` bytes at the address before it returns.
     read(unsafe { raw::call(handle, 0, question.as_ptr(), question.len()) })
 }
 
 fn read(len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    // SAFETY: the host writes as many bytes as it has said.
+    // SAFETY: the host writes the `len` bytes of the answer, and `bytes` has that length.
     unsafe { raw::answer(bytes.as_mut_ptr()) };
     bytes.truncate(3);
     bytes
 }
 
 fn post(handle: u32, question: &[u8]) -> u32 {
-    // SAFETY: the host reads the question before it returns.
+    // SAFETY: the host reads `len` bytes at the address before it returns.
     unsafe { raw::post(handle, question.as_ptr(), question.len()) }
 }
 
-/// Numbers that look random.
+/// Pseudo-random numbers.
 struct Dice(u64);
 
 impl Dice {
@@ -57,7 +57,7 @@ impl Dice {
     }
 }
 
-/// Asks anything of any handle, many times, and says how often something was done by one that it does not have.
+/// Makes random calls on random handles, and returns how many calls succeeded by a handle that the task does not have.
 #[wpool_guest::task]
 fn guess(seed: u64, times: u32, _only: Event) -> u32 {
     let mut dice = Dice(seed);
@@ -69,7 +69,7 @@ fn guess(seed: u64, times: u32, _only: Event) -> u32 {
         done += u32::from(call(handle, &question).first() == Some(&0));
         done += u32::from(post(handle, &question) == 0);
         let (mut block, mut before) = ([0u8; 16], 0u64);
-        // SAFETY: the host writes within the block and the number.
+        // SAFETY: the host writes within the block and the number, which outlive the call.
         let statuses = unsafe {
             [
                 raw::shared_read(handle, dice.roll(), block.as_mut_ptr(), 16),
@@ -83,7 +83,7 @@ fn guess(seed: u64, times: u32, _only: Event) -> u32 {
     done
 }
 
-/// What each wrong call is answered.
+/// Makes wrong calls, and returns the answer to each.
 #[wpool_guest::task]
 fn wrong(_sender: Sender<u32>, _receiver: Receiver<u32>, _lock: Lock) -> Vec<Vec<u8>> {
     vec![
@@ -103,18 +103,18 @@ fn wrong(_sender: Sender<u32>, _receiver: Receiver<u32>, _lock: Lock) -> Vec<Vec
     ]
 }
 
-/// What the first handles are good for, of a task that was granted none.
+/// Makes a call on each of the first handles of a task that was granted none, and returns the answers.
 #[wpool_guest::task]
 fn without_any() -> Vec<Vec<u8>> {
     (0..3).map(|handle| call(handle, &GET)).collect()
 }
 
-/// Tries to write to what is to be read only, and to reach beyond.
+/// Writes to a read-only array, and reads and writes beyond the end.
 #[wpool_guest::task]
 fn overreach(_whole: SharedArray<u64>, _part: SharedSlice<u64>, _queue: Queue<u32>) -> Vec<u32> {
     let (mut block, mut before) = ([1u8; 64], 0u64);
     let (ptr, before) = (block.as_mut_ptr(), &raw mut before);
-    // SAFETY: the host writes within the block and the number.
+    // SAFETY: the host writes within the block and the number, which outlive the call.
     unsafe {
         vec![
             raw::shared_write(1, 0, ptr, 8),
@@ -132,38 +132,38 @@ fn overreach(_whole: SharedArray<u64>, _part: SharedSlice<u64>, _queue: Queue<u3
     }
 }
 
-/// Has the host write where there is no memory.
+/// Passes the host an address beyond the memory.
 #[wpool_guest::task]
 fn astray(_array: SharedArray<u64>, write: bool) -> u32 {
     let nowhere = std::ptr::without_provenance_mut(0xffff_fff0);
-    // SAFETY: there is none. The host looks first.
+    // SAFETY: the address is not valid. The host checks it, and accesses nothing.
     unsafe { if write { raw::shared_write(0, 0, nowhere, 16) } else { raw::shared_read(0, 0, nowhere, 16) } }
 }
 
-/// Posts more bytes than may be posted.
+/// Posts more bytes than are allowed.
 #[wpool_guest::task]
 fn post_too_much(_queue: Sender<u32>) -> u32 {
     post(0, &vec![0; (64 << 10) + 1])
 }
 
-/// Posts without end, and looks only then what came of it. What nobody waits for when the task ends is lost.
+/// Posts `times` calls, and flushes only then. Calls that are still open when the task ends are dropped.
 #[wpool_guest::task]
 fn flood(times: u32, _queue: Sender<u32>) -> u32 {
     let refused: u32 = (0..times).map(|_| post(0, &PUT)).sum();
-    // SAFETY: it takes nothing.
+    // SAFETY: it has no parameters.
     refused + u32::from(read(unsafe { raw::flush() }).first() != Some(&0))
 }
 
-/// How many of so many calls were answered, one after the other.
+/// Makes `times` calls one after the other, and returns how many succeeded.
 #[wpool_guest::task]
 fn calls(times: u32, _queue: Queue<u32>) -> u32 {
     (0..times).filter(|_| call(0, &[6]).first() == Some(&0)).count() as u32
 }
 
-/// Releases a semaphore that nobody holds, posted and then told.
+/// Releases a semaphore that is not held, by a posted call, and returns its status and the answer to a flush.
 #[wpool_guest::task]
 fn release_too_often(_semaphore: BoundedSemaphore) -> (u32, Vec<u8>) {
     let status = post(0, &RELEASE);
-    // SAFETY: it takes nothing.
+    // SAFETY: it has no parameters.
     (status, read(unsafe { raw::flush() }))
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What can be wrong with a number.
+/// Why a number has no half.
 #[derive(Serialize, Deserialize, wpool_guest::Schema)]
 enum Problem {
     Negative { by: i64 },
@@ -29,7 +29,7 @@ fn half(number: i64) -> Result<i64, Problem> {
     }
 }
 
-/// A number out of a text; the error has no schema.
+/// Parses a number; the error has no schema.
 #[wpool_guest::task]
 fn parse(text: &str) -> Result<i32, std::num::ParseIntError> {
     text.parse()

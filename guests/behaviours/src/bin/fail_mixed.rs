@@ -1,9 +1,9 @@
-//! Does as it is told, and most of that is bad.
+//! Returns, loops, panics, traps or exceeds a limit, as its argument says.
 #![no_main]
 
 use serde::{Deserialize, Serialize};
 
-/// What to do.
+/// The behaviour of one task.
 #[derive(Serialize, Deserialize, wpool_guest::Schema)]
 #[serde(rename_all = "snake_case")]
 enum Deed {
@@ -16,7 +16,7 @@ enum Deed {
     HugeResult,
 }
 
-/// Does it.
+/// Behaves as the argument says.
 #[wpool_guest::task]
 fn act(deed: Deed) -> Vec<u8> {
     match deed {
@@ -38,7 +38,7 @@ fn act(deed: Deed) -> Vec<u8> {
     }
 }
 
-/// Recurses with no array or address of its own, so that it is the engine's stack that is full in the end.
+/// Recurses without locals in linear memory, so that the engine's stack overflows and not the guest's.
 fn depth(n: u64) -> u64 {
     if n == u64::MAX {
         return 0;

@@ -1,4 +1,4 @@
-//! Fails when it is told to: while its argument is read, while it runs, or while its result is written.
+//! Fails in a given phase: while its argument is decoded, while it runs, or while its result is encoded.
 #![no_main]
 
 use serde::de::Error as _;
@@ -6,7 +6,7 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use wpool_guest::{Schema, TypeTable};
 
-/// When, and how.
+/// The phase in which to fail, and the way.
 #[derive(Clone)]
 struct Fate(String, String);
 
@@ -52,14 +52,14 @@ impl Serialize for Fate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.strike("encode").map_err(S::Error::custom)?;
         if self.0 == "lie" {
-            // Not what the description promises.
+            // A type other than the described one.
             return serializer.serialize_u8(200);
         }
         (&self.0, &self.1).serialize(serializer)
     }
 }
 
-/// Sends its argument back, unless it is struck.
+/// Returns its argument, unless it fails.
 #[wpool_guest::task]
 fn act(fate: Fate) -> Result<Fate, String> {
     fate.strike("run")?;

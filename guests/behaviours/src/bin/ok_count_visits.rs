@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 static VISITS: AtomicU32 = AtomicU32::new(0);
 
-/// How often this instance was visited, this time included.
+/// Returns the number of calls of this instance, including this one.
 #[wpool_guest::task]
 fn visit(_input: u32) -> u32 {
     VISITS.fetch_add(1, Ordering::Relaxed) + 1

@@ -1,4 +1,4 @@
-//! Values of many types, sent back as they came.
+//! Returns values of many types unchanged.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -22,25 +22,25 @@ enum Shape {
     Box { width: u32, height: u32 },
 }
 
-/// Sends any JSON back.
+/// Returns any JSON.
 #[wpool_guest::task]
 fn json(value: wpool_guest::Json) -> wpool_guest::Json {
     value
 }
 
-/// Sends a tree back.
+/// Returns a tree.
 #[wpool_guest::task]
 fn tree(tree: Tree) -> Tree {
     tree
 }
 
-/// Sends a shape back.
+/// Returns a shape.
 #[wpool_guest::task]
 fn shape(shape: Shape) -> Shape {
     shape
 }
 
-/// Sends bytes back.
+/// Returns bytes.
 #[wpool_guest::task]
 fn bytes(bytes: &[u8]) -> Vec<u8> {
     bytes.to_vec()
@@ -58,7 +58,7 @@ fn repeat(text: &str, times: u32, end: Option<char>) -> String {
 #[wpool_guest::task]
 fn nothing() {}
 
-/// A map with keys that are no strings.
+/// A map with keys that are not strings.
 #[wpool_guest::task]
 fn counts(words: Vec<String>) -> BTreeMap<u64, u64> {
     let mut counts = BTreeMap::new();

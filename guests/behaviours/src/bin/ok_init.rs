@@ -1,4 +1,4 @@
-//! Prepares something once, for all tasks; or fails to.
+//! Prepares a table once, for all tasks; or fails to.
 #![no_main]
 
 use std::cell::{Cell, RefCell};
@@ -9,7 +9,7 @@ thread_local! {
     static RUNS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Learns numbers for words, after so many million rounds of computing.
+/// Numbers the words, after `rounds` million rounds of computation.
 #[wpool_guest::init]
 fn learn(words: Vec<String>, rounds: Option<u32>) -> Result<(), String> {
     RUNS.set(RUNS.get() + 1);
@@ -26,7 +26,7 @@ fn learn(words: Vec<String>, rounds: Option<u32>) -> Result<(), String> {
     Ok(())
 }
 
-/// The number of a word, how many words are known, and how often they were learnt. Learns the word.
+/// Returns the number of a word, the number of known words, and how often the initializer ran. Adds the word.
 #[wpool_guest::task]
 fn look_up(word: String) -> (Option<u32>, usize, u32) {
     WORDS.with_borrow_mut(|known| {

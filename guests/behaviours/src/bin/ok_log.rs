@@ -1,7 +1,7 @@
 //! Writes to the task's log.
 #![no_main]
 
-/// Writes so many lines, at changing levels.
+/// Writes `lines` lines, at alternating levels.
 #[wpool_guest::task]
 fn log(lines: u32) -> u32 {
     for line in 0..lines {

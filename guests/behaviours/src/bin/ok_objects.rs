@@ -8,13 +8,13 @@ use wpool_guest::{
     Receiver, Semaphore, Sender, Value,
 };
 
-/// Puts the numbers below one into a queue.
+/// Puts the numbers below `below` into a queue.
 #[wpool_guest::task]
 fn produce(below: u32, into: Sender<u32>) -> Result<(), ObjectErrorText> {
     (0..below).try_for_each(|n| into.put(&n)).map_err(text)
 }
 
-/// Puts the numbers from one up to another into a queue, many at a time.
+/// Puts the numbers from `first` up to `end` into a queue, many at a time.
 #[wpool_guest::task]
 fn produce_many(first: u32, end: u32, into: Sender<u32>) -> Result<(), ObjectErrorText> {
     let numbers: Vec<u32> = (first..end).collect();
@@ -34,7 +34,7 @@ fn consume(from: Receiver<u32>) -> Result<Vec<u32>, ObjectErrorText> {
     }
 }
 
-/// Takes one number, and then fails, or not.
+/// Takes one number, and fails afterwards if `fails` is true.
 #[wpool_guest::task]
 fn take(from: Receiver<u32>, fails: bool) -> Result<(u32, bool), ObjectErrorText> {
     let delivery = from.get_marked().map_err(text)?;
@@ -47,7 +47,7 @@ fn text(error: ObjectError) -> ObjectErrorText {
     error.to_string()
 }
 
-/// Adds to a balance so many times, with a lock or without.
+/// Adds `amount` to a balance `times` times, with a lock or without.
 #[wpool_guest::task]
 fn deposit(times: u32, amount: i64, balance: Value<i64>, lock: Option<Lock>) -> Result<(), ObjectErrorText> {
     for _ in 0..times {
@@ -59,7 +59,7 @@ fn deposit(times: u32, amount: i64, balance: Value<i64>, lock: Option<Lock>) -> 
     Ok(())
 }
 
-/// Takes two locks one after the other, the second when somebody says so.
+/// Acquires two locks one after the other, the second when the event is set.
 #[wpool_guest::task]
 fn two_locks(first: Lock, second: Lock, held: Semaphore, go: Event) -> Result<bool, ObjectErrorText> {
     let _first = first.acquire().map_err(text)?;
@@ -68,7 +68,7 @@ fn two_locks(first: Lock, second: Lock, held: Semaphore, go: Event) -> Result<bo
     second.acquire().map(|guard| guard.poisoned()).map_err(text)
 }
 
-/// Takes a lock, says so, and keeps it for ever.
+/// Acquires a lock, sets the event, and keeps the lock without end.
 #[wpool_guest::task]
 fn hold(lock: Lock, held: Event) -> Result<(), ObjectErrorText> {
     let _guard = lock.acquire().map_err(text)?;
@@ -78,7 +78,7 @@ fn hold(lock: Lock, held: Event) -> Result<(), ObjectErrorText> {
     }
 }
 
-/// Says that it is there, and waits in some way, for ever.
+/// Releases the semaphore to signal that it runs, and waits without end for the given object.
 #[wpool_guest::task]
 #[expect(clippy::too_many_arguments, reason = "there are so many ways")]
 fn wait_in(
@@ -105,7 +105,7 @@ fn wait_in(
     .map_err(text)
 }
 
-/// Sends back what it receives, in capitals, until END.
+/// Sends back each message in upper case, until END.
 #[wpool_guest::task]
 fn echo(pipe: Connection<String>) -> Result<u32, ObjectErrorText> {
     for count in 0.. {
@@ -118,13 +118,13 @@ fn echo(pipe: Connection<String>) -> Result<u32, ObjectErrorText> {
     Ok(0)
 }
 
-/// Waits for the others, so many rounds, and returns the places that it had.
+/// Waits at a barrier `count` times, and returns its position in the order of arrival of each round.
 #[wpool_guest::task]
 fn rounds(barrier: Barrier, count: u32) -> Result<Vec<u64>, ObjectErrorText> {
     (0..count).map(|_| barrier.wait().map_err(text)).collect()
 }
 
-/// Does one thing with each object, and says what it has seen.
+/// Does one thing with each object, and returns the results.
 #[wpool_guest::task]
 fn everything(
     queue: Queue<String>,
@@ -155,15 +155,15 @@ fn everything(
     see(format!("released {:?}", rlock.locked()));
     let held = semaphore.acquire().map_err(text)?;
     see(format!("semaphore {:?}", semaphore.get_value()));
-    // It ends while it holds it.
+    // The task ends while it holds the semaphore.
     std::mem::forget(held);
-    // What is wrong with a call that has no answer comes with the next that has one.
+    // The error of a posted call is part of the answer to the next call.
     array.set(5, &1).map_err(text)?;
     see(format!("earlier {:?} {:?}", array.len(), array.len()));
     Ok(seen)
 }
 
-/// Asks for a way to answer, and answers there.
+/// Answers each question into the queue that came with it.
 #[wpool_guest::task]
 fn answer(questions: Receiver<(String, Sender<String>)>) -> Result<u32, ObjectErrorText> {
     let mut count = 0;
@@ -174,7 +174,7 @@ fn answer(questions: Receiver<(String, Sender<String>)>) -> Result<u32, ObjectEr
     Ok(count)
 }
 
-/// Puts a number and gets it back, so many times.
+/// Puts a number and gets it back, `times` times.
 #[wpool_guest::task]
 fn put_and_get(times: u32, queue: Queue<u32>) -> Result<(), ObjectErrorText> {
     for n in 0..times {
@@ -186,13 +186,13 @@ fn put_and_get(times: u32, queue: Queue<u32>) -> Result<(), ObjectErrorText> {
     Ok(())
 }
 
-/// Sets so many keys.
+/// Sets `times` keys.
 #[wpool_guest::task]
 fn set_keys(times: u32, dict: Dict<u32, u32>) -> Result<(), ObjectErrorText> {
     (0..times).try_for_each(|n| dict.set(&(n % 1000), &n)).map_err(text)
 }
 
-/// Puts a thousand numbers together and gets them together, so many times.
+/// Puts a thousand numbers together and gets them together, `times` times.
 #[wpool_guest::task]
 fn thousands(times: u32, queue: Queue<u32>) -> Result<(), ObjectErrorText> {
     let numbers: Vec<u32> = (0..1000).collect();
@@ -205,7 +205,7 @@ fn thousands(times: u32, queue: Queue<u32>) -> Result<(), ObjectErrorText> {
     Ok(())
 }
 
-/// Does something wrong that has no answer, and takes a number: first in vain, as it is told, and then not.
+/// Posts a wrong call, and takes a number twice: the first time it gets the error of the posted call, then the number.
 #[wpool_guest::task]
 fn wrong_before_taking(array: Array<u32>, from: Receiver<u32>) -> Result<(String, u32), ObjectErrorText> {
     array.set(99, &1).map_err(text)?;
@@ -219,19 +219,19 @@ fn wait_for_one(from: Receiver<u32>) -> Result<u32, ObjectError> {
     from.get()
 }
 
-/// Says goodbye, and ends.
+/// Sends one message, and ends.
 #[wpool_guest::task]
 fn send_and_go(pipe: Connection<String>) -> Result<u32, ObjectError> {
     pipe.send(&"bye".to_owned()).map(|()| 0)
 }
 
-/// Whether somebody holds a lock.
+/// Returns whether a lock is held.
 #[wpool_guest::task]
 fn sees_locked(lock: Lock) -> Result<bool, ObjectError> {
     lock.locked()
 }
 
-/// Holds a lock, says so, and lets go when somebody says so.
+/// Acquires a lock, sets `held`, and releases the lock when `go` is set.
 #[wpool_guest::task]
 fn hold_until(lock: Lock, held: Event, go: Event) -> Result<(), ObjectError> {
     let _guard = lock.acquire()?;
@@ -239,20 +239,20 @@ fn hold_until(lock: Lock, held: Event, go: Event) -> Result<(), ObjectError> {
     go.wait()
 }
 
-/// Says that it is there, and waits for an event.
+/// Releases the semaphore to signal that it runs, and waits for an event.
 #[wpool_guest::task]
 fn wait_for_event(event: Event, there: Semaphore) -> Result<(), ObjectError> {
     there.release(1)?;
     event.wait()
 }
 
-/// Adds one so many times, each in one step.
+/// Adds one `times` times, each time atomically.
 #[wpool_guest::task]
 fn update(times: u32, value: Value<i64>) -> Result<(), ObjectError> {
     (0..times).try_for_each(|_| value.update(|value| value + 1).map(drop))
 }
 
-/// What a queue of one place and a lock say that is not what was asked for.
+/// Returns the errors of a queue of capacity one and of a lock.
 #[wpool_guest::task]
 fn errors(to: Sender<u32>, from: Receiver<u32>, lock: Lock) -> Vec<String> {
     let soon = Duration::from_millis(5);
@@ -265,13 +265,13 @@ fn errors(to: Sender<u32>, from: Receiver<u32>, lock: Lock) -> Vec<String> {
     seen
 }
 
-/// Puts a text of so many bytes.
+/// Puts a text of `bytes` bytes.
 #[wpool_guest::task]
 fn put_large(bytes: u32, into: Sender<String>) -> Result<(), ObjectError> {
     into.put(&"x".repeat(bytes as usize))
 }
 
-/// Puts so many numbers, each with the producer's own.
+/// Puts the numbers below `count`, each with the producer's number.
 #[wpool_guest::task]
 fn produce_marked(own: u32, count: u32, into: Sender<(u32, u32)>) -> Result<(), ObjectError> {
     let mut next = 0;
@@ -284,7 +284,7 @@ fn produce_marked(own: u32, count: u32, into: Sender<(u32, u32)>) -> Result<(), 
     Ok(())
 }
 
-/// How many values came from each producer, if those of each came in order; an error if they did not.
+/// Returns the number of values of each producer. Fails if the values of one were not in order.
 #[wpool_guest::task]
 fn check_order(producers: u32, from: Receiver<(u32, u32)>) -> Result<Vec<u32>, String> {
     let mut next = vec![0; producers as usize];

@@ -1,22 +1,22 @@
-//! Uses shared memory, and handles that travel in results and sub-tasks.
+//! Uses shared memory, and passes handles in results and to sub-tasks.
 #![no_main]
 
 use wpool_guest::{ObjectError, Queue, Sender, SharedArray, SharedSlice, SubTaskError, submit};
 
-/// Writes squares to the places from one up to another.
+/// Writes the squares of the indices from `first` up to `end`.
 #[wpool_guest::task]
 fn fill(first: u64, end: u64, into: SharedArray<u64>) -> Result<(), ObjectError> {
     let squares: Vec<u64> = (first..end).map(|n| n * n).collect();
     into.write(usize::try_from(first).unwrap_or(usize::MAX), &squares)
 }
 
-/// Adds up what is there.
+/// Returns the sum of the elements.
 #[wpool_guest::task]
 fn sum(numbers: SharedSlice<u64>) -> Result<u64, ObjectError> {
     Ok(numbers.to_vec()?.iter().sum())
 }
 
-/// Adds one to an element, so many times.
+/// Adds one to an element, `times` times.
 #[wpool_guest::task]
 fn count(times: u32, into: SharedArray<i32>) -> Result<i32, ObjectError> {
     let mut last = 0;
@@ -26,7 +26,7 @@ fn count(times: u32, into: SharedArray<i32>) -> Result<i32, ObjectError> {
     Ok(last)
 }
 
-/// Tries what does not go.
+/// Reads and writes beyond the end of an array, and returns the results.
 #[wpool_guest::task]
 fn stray(whole: SharedArray<u64>, part: SharedSlice<u64>) -> Vec<String> {
     let mut buffer = [7; 4];
@@ -40,25 +40,25 @@ fn stray(whole: SharedArray<u64>, part: SharedSlice<u64>) -> Vec<String> {
     seen.to_vec()
 }
 
-/// The sum of all bytes, as many times as asked, each read anew.
+/// Returns the sum of all bytes.
 #[wpool_guest::task]
 fn checksum(bytes: SharedSlice<u8>) -> Result<u64, ObjectError> {
     Ok(bytes.to_vec()?.iter().map(|byte| u64::from(*byte)).sum())
 }
 
-/// Gives back what it was given, without the right to change it.
+/// Returns its array, read-only.
 #[wpool_guest::task]
 fn read_only(array: SharedArray<u64>) -> (SharedSlice<u64>, u32) {
     (array.read_only(), 7)
 }
 
-/// Gives back one end of a queue.
+/// Returns one end of a queue.
 #[wpool_guest::task]
 fn sender(queue: Queue<u32>) -> Sender<u32> {
     queue.sender()
 }
 
-/// Has a sub-task give it an end of a queue, and another fill an array.
+/// Gets one end of a queue from a sub-task, and has another one fill an array.
 #[wpool_guest::task]
 fn family(queue: Queue<u32>, array: SharedArray<u64>) -> Result<u64, SubTaskError> {
     let end = submit::<Sender<u32>>("sender", &queue).result()?;
@@ -67,13 +67,13 @@ fn family(queue: Queue<u32>, array: SharedArray<u64>) -> Result<u64, SubTaskErro
     submit::<u64>("sum", &array.read_only()).result()
 }
 
-/// Waits for an array that comes through a queue, and writes to it.
+/// Takes an array from a queue, and writes to it.
 #[wpool_guest::task]
 fn from_queue(arrays: Queue<SharedArray<u64>>) -> Result<(), ObjectError> {
     arrays.get()?.set(0, 99)
 }
 
-/// Reads and writes single elements, so many times.
+/// Reads and writes single elements, `times` times.
 #[wpool_guest::task]
 fn elements(times: u32, numbers: SharedArray<u64>) -> Result<u64, ObjectError> {
     let mut sum = 0;
@@ -85,7 +85,7 @@ fn elements(times: u32, numbers: SharedArray<u64>) -> Result<u64, ObjectError> {
     Ok(sum)
 }
 
-/// Reads and writes slices of a mebibyte, so many times.
+/// Reads and writes slices of 1 MiB, `times` times.
 #[wpool_guest::task]
 fn slices(times: u32, numbers: SharedArray<u64>) -> Result<u64, ObjectError> {
     let mut slice = vec![0; (1 << 20) / 8];
@@ -97,7 +97,7 @@ fn slices(times: u32, numbers: SharedArray<u64>) -> Result<u64, ObjectError> {
     Ok(slice[0])
 }
 
-/// What is to be read as numbers of two types, or not.
+/// Takes objects of several types, for inputs that name one object as two types.
 #[wpool_guest::task]
 fn two_types(
     _numbers: Queue<u32>,

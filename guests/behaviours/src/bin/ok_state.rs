@@ -1,4 +1,4 @@
-//! Leaves what it can for the tasks after it, and says what it found.
+//! Leaves as much state as it can for later tasks, and returns the state that it found.
 #![no_main]
 
 use std::cell::RefCell;
@@ -10,7 +10,7 @@ thread_local! {
     static SEEN: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Notes a name, and returns all names that were noted before.
+/// Stores a name, and returns all names that were stored before.
 #[wpool_guest::task]
 fn note(name: String) -> Vec<String> {
     SEEN.with_borrow_mut(|seen| {

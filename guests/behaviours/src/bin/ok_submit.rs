@@ -1,4 +1,4 @@
-//! Submits tasks of its own.
+//! Submits sub-tasks.
 #![no_main]
 
 use wpool_guest::{SubTask, SubTaskError, submit};
@@ -13,7 +13,7 @@ fn fibonacci(n: u32) -> Result<u64, SubTaskError> {
     Ok(left.result()? + right.result()?)
 }
 
-/// How many tasks there are below this one, each below the one before.
+/// Returns the depth of the chain of sub-tasks below this task.
 #[wpool_guest::task]
 fn chain(depth: u32) -> Result<u32, SubTaskError> {
     if depth == 0 { Ok(0) } else { Ok(1 + submit::<u32>("chain", &(depth - 1)).result()?) }
@@ -25,14 +25,14 @@ fn square(x: i64) -> i64 {
     x * x
 }
 
-/// The sum of the squares of the numbers below one, a task for each.
+/// Returns the sum of the squares of the numbers below `below`, with a sub-task for each.
 #[wpool_guest::task]
 fn squares(below: i64) -> Result<i64, SubTaskError> {
     let tasks: Vec<SubTask<i64>> = (0..below).map(|x| submit("square", &x)).collect();
     tasks.into_iter().map(SubTask::result).sum()
 }
 
-/// Runs until it is ended.
+/// Runs until it is killed.
 #[wpool_guest::task]
 fn endless() {
     loop {
@@ -40,7 +40,7 @@ fn endless() {
     }
 }
 
-/// Fails in a way of its own.
+/// Fails with a given error.
 #[wpool_guest::task]
 fn fail(how: String) -> Result<(), String> {
     match how.as_str() {
@@ -49,14 +49,14 @@ fn fail(how: String) -> Result<(), String> {
     }
 }
 
-/// Submits a task that never ends, and waits for it or not.
+/// Submits a sub-task that never ends, and waits for it if `waits` is true.
 #[wpool_guest::task]
 fn parent_of_endless(waits: bool) -> Result<(), SubTaskError> {
     let endless = submit::<()>("endless", &());
     if waits { endless.result() } else { Ok(()) }
 }
 
-/// What a task hears of sub-tasks that have no value: the kind of each error, and its message.
+/// Returns the kind and the message of each error of failing sub-tasks.
 #[wpool_guest::task]
 fn hear(fan_out: u32) -> Vec<(String, String)> {
     let heard = |task: SubTask<()>| {

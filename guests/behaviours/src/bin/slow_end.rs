@@ -1,13 +1,13 @@
-//! Runs until it is ended, by itself if it is asked.
+//! Runs until it is cancelled or killed.
 #![no_main]
 
-/// Computes for ever, unless the host wants it to end; then it says how far it came.
+/// Counts until the host wants it to end, and returns the count.
 #[wpool_guest::task]
 fn until_cancelled() -> u64 {
     (1..).find(|_| wpool_guest::cancelled()).unwrap_or(0)
 }
 
-/// Computes for ever.
+/// Computes without end.
 #[wpool_guest::task]
 fn forever() {
     loop {
@@ -15,7 +15,7 @@ fn forever() {
     }
 }
 
-/// Fills memory again and again, each time for longer than the engine can interrupt.
+/// Fills memory again and again. Each time takes long, and the engine cannot interrupt it.
 #[wpool_guest::task]
 fn fill() {
     let mut bytes = vec![0u8; 200 << 20];
@@ -25,7 +25,7 @@ fn fill() {
     }
 }
 
-/// Returns what it is given.
+/// Returns its argument.
 #[wpool_guest::task]
 fn echo(value: u64) -> u64 {
     value

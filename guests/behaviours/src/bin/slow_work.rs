@@ -1,7 +1,7 @@
-//! Computes for about as long as it is told.
+//! Computes for a given number of rounds.
 #![no_main]
 
-/// Runs so many thousand rounds.
+/// Computes for `thousands` thousand rounds.
 #[wpool_guest::task]
 fn work(thousands: u32) -> u64 {
     let mut state = u64::from(thousands);

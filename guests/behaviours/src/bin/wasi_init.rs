@@ -1,4 +1,4 @@
-//! Prepares something that no two runs prepare alike.
+//! Prepares a value that differs from run to run.
 #![no_main]
 
 use std::cell::Cell;
@@ -21,7 +21,7 @@ fn prepare() {
     RUNS.set(RUNS.get() + 1);
 }
 
-/// The number that was drawn, and how often that was; and draws another one.
+/// Returns the number that was drawn, and how often a number was drawn; then draws another one.
 #[wpool_guest::task]
 fn look() -> (u64, u32) {
     let seen = (DRAWN.get(), RUNS.get());

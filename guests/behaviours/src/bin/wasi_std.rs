@@ -1,4 +1,4 @@
-//! A guest with WASI: prints, sleeps, reads the clock, and looks for what is not there.
+//! A guest with WASI: prints, sleeps, reads the clock, and looks for files and arguments, of which there are none.
 #![no_main]
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ fn print(text: &str) {
     eprintln!("err: {text}");
 }
 
-/// Sleeps, and says how long it took.
+/// Sleeps, and returns the elapsed time.
 #[wpool_guest::task]
 fn sleep(milliseconds: u64) -> u64 {
     let began = Instant::now();
@@ -18,7 +18,7 @@ fn sleep(milliseconds: u64) -> u64 {
     began.elapsed().as_millis() as u64
 }
 
-/// How many files, arguments and variables it finds, and what standard input holds.
+/// Returns the number of files, arguments and environment variables, and the content of standard input.
 #[wpool_guest::task]
 fn look_around() -> (u32, u32, u32, String) {
     let files = ["/", ".", "/etc/passwd", "/proc/self/environ"];

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
-use wpool_objects::Luggage;
+use wpool_objects::HandleScope;
 
 use crate::manager::{Answer, Grant, Owner, SharedRegion, Stored, Ticket};
 use crate::runtime::cell::object_call::ObjectCall;
@@ -101,7 +101,7 @@ fn thread_owner() -> u64 {
 
 thread_local! {
     static OWNER: u64 = next_owner();
-    static LUGGAGE: Luggage<Handle> = const { Luggage::new() };
+    static HANDLE_SCOPE: HandleScope<Handle> = const { HandleScope::new() };
 }
 
 impl wpool_objects::Handle for Handle {
@@ -178,8 +178,8 @@ impl wpool_objects::Handle for Handle {
         Self::new(self.grant().narrowed(rights), &self.runtime)
     }
 
-    fn luggage<T>(act: impl FnOnce(&Luggage<Self>) -> T) -> T {
-        LUGGAGE.with(act)
+    fn handle_scope<T>(act: impl FnOnce(&HandleScope<Self>) -> T) -> T {
+        HANDLE_SCOPE.with(act)
     }
 }
 

@@ -236,7 +236,7 @@ impl Manager {
 }
 
 fn stored<T: Serialize>(value: &T) -> Result<Stored, ObjectError> {
-    let (bytes, handles) = <Handle as wpool_objects::Handle>::sending(|| postcard::to_allocvec(value));
+    let (bytes, handles) = <Handle as wpool_objects::Handle>::attaching(|| postcard::to_allocvec(value));
     let bytes = bytes.map_err(|error| ObjectError::BadValue(error.to_string()))?;
     Ok(Item { bytes, handles: handles.iter().map(Handle::to_grant).collect() })
 }
