@@ -133,7 +133,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub(crate) format: Format,
 
-    /// What happens when a task fails
+    /// Whether the run continues when a task fails
     #[arg(long, value_enum, default_value_t = OnError::Continue)]
     pub(crate) on_error: OnError,
 
