@@ -24,7 +24,8 @@ pub(crate) struct Failure {
     message: String,
     /// The error whose text is, or ends, the message.
     source: Option<Box<dyn Error + Send + Sync>>,
-    hint: Option<String>,
+    /// Printed below the causes.
+    pub(crate) hint: Option<String>,
 }
 
 impl Failure {
@@ -73,10 +74,6 @@ impl Failure {
     pub(crate) fn causes(&self) -> impl Iterator<Item = &(dyn Error + 'static)> {
         let first = self.source().and_then(Error::source);
         std::iter::successors(first, |cause: &&(dyn Error + 'static)| (*cause).source())
-    }
-
-    pub(crate) fn help(&self) -> Option<&str> {
-        self.hint.as_deref()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The journal of a run: each finished input with its value, so that an interrupted run can be resumed.
 //!
-//! The file begins with a line that names the format. Then come records: the input's index (8 bytes), its key (16), the
-//! value's length (4) and the value, all little endian, and the first 8 bytes of a hash over these. A record that is cut
-//! off or damaged ends the journal: the file is truncated before it.
+//! The file begins with a line that names the format. Then come records: the input's index (8 bytes), its key (16),
+//! the value's length (4) and the value, all little endian, and the first 8 bytes of a hash over these. A record that
+//! is cut off or damaged ends the journal: the file is truncated before it.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};

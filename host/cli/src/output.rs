@@ -103,8 +103,8 @@ impl Output {
         }
     }
 
-    /// Ends the output. If it is not `whole`, a file at the path stays as it is, and the results go to a file beside it,
-    /// whose path is returned.
+    /// Ends the output. If it is not `whole`, a file at the path stays as it is, and the results go to a file beside
+    /// it, whose path is returned.
     pub(crate) fn finish(mut self, whole: bool) -> io::Result<Option<PathBuf>> {
         if self.format == Format::Json {
             let end: &[u8] = if self.written == 0 { b"[]\n" } else { b"\n]\n" };

@@ -54,7 +54,7 @@ pub(crate) struct MapPlan {
     pub(crate) early_end: EarlyEnd,
 }
 
-/// What an interrupt, or an error that stops the run, does to the tasks that run.
+/// The effect of an early end of the run, by an interrupt or an error, on the tasks that are running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EarlyEnd {
     /// They finish, and their results are written.

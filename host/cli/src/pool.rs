@@ -55,9 +55,8 @@ impl PoolSettings {
     /// text is part of the journal's format: a journal with another one has no results for this run.
     pub(crate) fn journal_context(&self, guest: &str, task: &str) -> String {
         let Self { timeout, memory, fuel, max_result, isolation, sub_task_depth, .. } = self;
-        format!(
-            "{guest} {task} (Limit({timeout:?}), Limit({memory:?}), {fuel:?}, {max_result}, {isolation:?}, {sub_task_depth})"
-        )
+        let limits = format!("Limit({timeout:?}), Limit({memory:?}), {fuel:?}, {max_result}");
+        format!("{guest} {task} ({limits}, {isolation:?}, {sub_task_depth})")
     }
 }
 

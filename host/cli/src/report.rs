@@ -29,7 +29,7 @@ pub(crate) fn start_logging() {
 
 /// Prints a message of clap. Help and version are no errors; all others are bad usage.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    // If the stream is closed, there is no other place for the message.
+    // If the stream is closed, the message cannot be shown elsewhere.
     let _unread = error.print();
     ExitCode::from(if error.use_stderr() { BAD_INPUT } else { SUCCESS })
 }
@@ -41,7 +41,7 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
     for cause in failure.causes() {
         eprintln!("  caused by: {}", escaped(&cause.to_string()));
     }
-    if let Some(hint) = failure.help() {
+    if let Some(hint) = &failure.hint {
         eprintln!("  hint: {hint}");
     }
     ExitCode::from(failure.code)
@@ -281,7 +281,7 @@ impl<'a> ReportFile<'a> {
         write!(self.file, "{before}{line}").map_err(|error| Failure::cannot_write(self.path, error))
     }
 
-    /// Ends the file with the totals, and puts it in its place.
+    /// Ends the file with the totals, and renames it to its path.
     pub(crate) fn finish(self, progress: &Progress) -> Result<(), Failure> {
         let Self { path, mut file, .. } = self;
         let end = || {

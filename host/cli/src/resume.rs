@@ -13,7 +13,7 @@ use crate::source::Input;
 /// The index of an input, and its value in postcard.
 pub(crate) type Resumed = (u64, Vec<u8>);
 
-/// Counts the inputs, and tells which of them the map has to run; all of them without a journal.
+/// Counts the inputs, and decides which of them the map has to run; all of them without a journal.
 #[derive(Debug, Default)]
 pub(crate) struct Resume {
     journal: Option<(Journal, PathBuf)>,

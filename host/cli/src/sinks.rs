@@ -45,8 +45,8 @@ pub(crate) struct Sinks<'a> {
 }
 
 impl<'a> Sinks<'a> {
-    /// Opens everything. `total` is the number of inputs; if it is unknown, they come from a stream, and results in lines
-    /// are flushed one by one.
+    /// Opens everything. `total` is the number of inputs; if it is unknown, they come from a stream, and results in
+    /// lines are flushed one by one.
     pub(crate) fn open(
         plan: &'a SinkPlan,
         logs: &'a LogSink,

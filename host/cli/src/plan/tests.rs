@@ -139,7 +139,7 @@ fn sinks_are_the_output_the_report_and_the_logs() {
     let map = map_plan(&["--map", "-", "--output", "o", "--format", "jsonl", "--report", "r"]);
     let expected = SinkPlan { output: Some("o".into()), format: Format::Jsonl, report: Some("r".into()) };
     assert_eq!(map.sinks, expected);
-    let logs = |place: &str| log_sink(&typed(&["--map", "-", "--logs", place]).logs);
+    let logs = |sink: &str| log_sink(&typed(&["--map", "-", "--logs", sink]).logs);
     assert_eq!(
         ["stderr", "off", "log.txt"].map(logs),
         [LogSink::Stderr, LogSink::Off, LogSink::File("log.txt".into())]
