@@ -307,6 +307,34 @@ fn bad_usage_says_what_is_wrong() {
     });
 }
 
+/// Exit code 2 does not mean that nothing ran: the README's list of codes says when tasks may have run.
+#[test]
+fn a_file_that_cannot_be_written_is_reported_after_the_tasks_have_run() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("in.json", "[2]");
+        let run = |flags: &[&str]| {
+            let said = desk.run(&[&["run", wpool_tests::OK_LOG, "--map", "in.json"], flags].concat());
+            assert_eq!(said.code, Some(2), "{}", said.err);
+            assert!(
+                said.err.contains("error: cannot write `/dev/full`: No space left on device"),
+                "{}",
+                said.err
+            );
+            assert!(said.err.contains("[0] info: line 0"), "the task has run: {}", said.err);
+            said.out
+        };
+        assert_eq!(run(&["--output", "/dev/full"]), "");
+        assert_eq!(run(&["--report", "/dev/full"]), "[\n2\n]\n");
+        assert_eq!(run(&["--list", "list", "--dump", "list=/dev/full"]), "[\n2\n]\n");
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains("tasks may have run if a stream turns bad midway"), "of code 2");
+        // Before any task runs, the same code leaves no trace of one.
+        let said = desk.run(&["run", wpool_tests::OK_LOG, "--map", "in.json", "--output", "none/out.json"]);
+        assert!(said.code == Some(2) && !said.err.contains("line 0"), "{}", said.err);
+    });
+}
+
 #[test]
 fn a_reader_that_leaves_is_no_failure() {
     bounded(|| {

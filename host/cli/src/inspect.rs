@@ -1,4 +1,4 @@
-//! `wpool inspect` and `wpool cache`: what is there to be seen without running a task.
+//! `wpool inspect` and `wpool cache`: shows a guest, and the compiled guests, without running a task.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -6,14 +6,14 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use wpool::{Cache, Guest, Signature};
 
-use crate::args::InspectArgs;
 use crate::exit_code::{Failure, SUCCESS};
-use crate::{Done, build, report};
+use crate::guest::{GuestSource, signature};
+use crate::{Done, report};
 
 /// Shows a guest's tasks, types, imports, memory and size.
-pub(crate) fn inspect(args: &InspectArgs) -> Done {
-    let guest = build::load(&args.guest)?;
-    let text = if args.json { format!("{:#}\n", as_json(&guest)) } else { as_text(&guest) };
+pub(crate) fn inspect(guest: &GuestSource, json: bool) -> Done {
+    let guest = guest.load()?;
+    let text = if json { format!("{:#}\n", as_json(&guest)) } else { as_text(&guest) };
     report::print(&text);
     Ok(ExitCode::from(SUCCESS))
 }
@@ -78,14 +78,7 @@ fn as_text(guest: &Guest) -> String {
     report::escaped(&(text + &report::table(&rows)))
 }
 
-/// A task as its author wrote it: `square(x: i64) -> i64`.
-pub(crate) fn signature(task: &Signature) -> String {
-    let parameters: Vec<String> = task.parameters().map(|(name, ty)| format!("{name}: {ty}")).collect();
-    let error = task.error().map(|error| format!(" or {error}")).unwrap_or_default();
-    format!("{}({}) -> {}{error}", task.name(), parameters.join(", "), task.returns())
-}
-
-/// A size for people.
+/// Formats a size for people.
 fn size(bytes: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a size for people")]
     let bytes_f = bytes as f64;
@@ -105,7 +98,7 @@ pub(crate) fn cache() -> Done {
     };
     let entries = cache
         .entries()
-        .map_err(|error| Failure::input(format!("cannot list `{}`: {error}", path.display())))?;
+        .map_err(|error| Failure::input(format!("cannot list `{}`", path.display())).because(error))?;
     let total: u64 = entries.iter().map(|entry| entry.size).sum();
     let mut rows: Vec<Vec<String>> = entries
         .iter()
@@ -123,6 +116,7 @@ pub(crate) fn cache() -> Done {
     Ok(ExitCode::from(SUCCESS))
 }
 
+/// Formats the time since `then` for people.
 fn age(then: SystemTime) -> String {
     let age = SystemTime::now().duration_since(then).unwrap_or(Duration::ZERO).as_secs();
     match age {
@@ -135,9 +129,8 @@ fn age(then: SystemTime) -> String {
 
 /// Removes all compiled guests.
 pub(crate) fn clear_cache() -> Done {
-    let removed = Cache::default()
-        .clear()
-        .map_err(|error| Failure::input(format!("cannot clear the cache: {error}")))?;
+    let removed =
+        Cache::default().clear().map_err(|error| Failure::input("cannot clear the cache").because(error))?;
     report::print(&format!("removed {removed} compiled guests\n"));
     Ok(ExitCode::from(SUCCESS))
 }

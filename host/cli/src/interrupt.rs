@@ -1,54 +1,107 @@
-//! Ctrl-C: once finishes what runs, twice ends at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first signal ends the run early, the second ends the process at once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::convert::Infallible;
+use std::io;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
 use crate::exit_code::INTERRUPTED;
 
-static INTERRUPTED_ONCE: AtomicBool = AtomicBool::new(false);
-/// What is to be stopped at the first signal.
-static STOP: Mutex<Option<Stop>> = Mutex::new(None);
-
-type Stop = Box<dyn Fn() + Send>;
-
-/// Whether somebody wants the run to end.
-pub(crate) fn requested() -> bool {
-    INTERRUPTED_ONCE.load(Ordering::SeqCst)
+/// Whether the process was interrupted, and what happens when it is.
+#[derive(Debug)]
+pub(crate) struct Interrupt {
+    /// Never carries a message: the first signal disconnects it, which every later look at it sees too.
+    first: Receiver<Infallible>,
 }
 
-/// Starts to listen for Ctrl-C, SIGTERM and SIGHUP.
-pub(crate) fn listen() -> Result<(), ctrlc::Error> {
-    ctrlc::set_handler(|| {
-        if INTERRUPTED_ONCE.swap(true, Ordering::SeqCst) {
-            // The workers die with this process.
-            end_now();
-        }
-        if let Some(stop) = &*STOP.lock().unwrap_or_else(PoisonError::into_inner) {
-            stop();
-        }
-    })
-}
-
-/// Names what stops the map at the first signal.
-pub(crate) fn stops(stop: impl Fn() + Send + 'static) {
-    at_first(Box::new(stop));
-}
-
-/// Names the task that the first signal ends.
-pub(crate) fn ends(future: wpool::TaskFuture<wpool::Undecoded>) {
-    at_first(Box::new(move || future.kill()));
-}
-
-/// If the signal has come already, it is done now.
-fn at_first(stop: Stop) {
-    let mut place = STOP.lock().unwrap_or_else(PoisonError::into_inner);
-    if requested() {
-        stop();
+impl Interrupt {
+    /// Begins to listen for signals. Possible once in a process.
+    pub(crate) fn listen() -> Result<Self, ctrlc::Error> {
+        let (connected, interrupt) = Self::pair();
+        let mut connected = Some(connected);
+        ctrlc::set_handler(move || {
+            if connected.take().is_none() {
+                // The workers die with this process.
+                end_now();
+            }
+        })?;
+        Ok(interrupt)
     }
-    *place = Some(stop);
+
+    /// An interrupt, and what is dropped at the first signal.
+    fn pair() -> (Sender<Infallible>, Self) {
+        let (connected, first) = bounded(1);
+        (connected, Self { first })
+    }
+
+    /// Whether a signal has come.
+    pub(crate) fn requested(&self) -> bool {
+        matches!(self.first.try_recv(), Err(TryRecvError::Disconnected))
+    }
+
+    /// Has `stop` called at the first signal, at once if it has come already, until the watch is dropped.
+    pub(crate) fn on_first(&self, stop: impl FnOnce() + Send + 'static) -> io::Result<Watch> {
+        let (connected, dropped) = bounded::<Infallible>(1);
+        let first = self.first.clone();
+        let thread = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
+            select! {
+                recv(first) -> _ => stop(),
+                recv(dropped) -> _ => {}
+            }
+        })?;
+        Ok(Watch { connected: Some(connected), thread: Some(thread) })
+    }
 }
 
-#[expect(clippy::exit, reason = "somebody has asked twice for this process to end")]
+/// Waits for the first signal; dropping it ends the wait.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    connected: Option<Sender<Infallible>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.connected.take());
+        // A panic of the thread was printed when it happened.
+        let _ended = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+#[expect(clippy::exit, reason = "the second signal asks for the end of this process")]
 fn end_now() -> ! {
     std::process::exit(i32::from(INTERRUPTED));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_signal_calls_stop_whether_it_comes_before_or_after() {
+        for before in [true, false] {
+            let (connected, interrupt) = Interrupt::pair();
+            let (stopped, stops) = bounded(1);
+            let mut connected = Some(connected);
+            if before {
+                drop(connected.take());
+            }
+            let watch = interrupt.on_first(move || stopped.send(()).unwrap()).unwrap();
+            assert_eq!(interrupt.requested(), before);
+            drop(connected);
+            assert_eq!(stops.recv(), Ok(()));
+            assert!(interrupt.requested());
+            drop(watch);
+        }
+    }
+
+    #[test]
+    fn a_watch_that_is_dropped_stops_nothing() {
+        let (connected, interrupt) = Interrupt::pair();
+        let (stopped, stops) = bounded(1);
+        drop(interrupt.on_first(move || stopped.send(()).unwrap()).unwrap());
+        drop(connected);
+        assert!(stops.recv().is_err() && interrupt.requested());
+    }
 }

@@ -1,28 +1,29 @@
-//! The journal of a run: each finished input with its value, so that a run that was ended goes on where it was.
+//! The journal of a run: each finished input with its value, so that an interrupted run can be resumed.
 //!
-//! The file begins with a line that says what it is. Then come records: the input's place (8 bytes), the key of what
-//! it was (16), the value's length (4) and the value, all little endian, and the first 8 bytes of a hash over these.
-//! A record that a kill has cut off, or that anything has damaged, ends the file, and what comes after it is cut.
+//! The file begins with a line that names the format. Then come records: the input's index (8 bytes), its key (16),
+//! the value's length (4) and the value, all little endian, and the first 8 bytes of a hash over these. A record that
+//! is cut off or damaged ends the journal: the file is truncated before it.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 const MAGIC: &[u8] = b"wpool journal 1\n";
-/// Place, key and length.
+/// The size of index, key and length.
 const HEADER: usize = 28;
+/// The size of the hash behind a record.
 const CHECK: usize = 8;
-/// What was finished longer ago than this is not lost by a kill.
+/// The age at which a record is flushed, so that a kill of this process does not lose it.
 const FLUSH: Duration = Duration::from_millis(50);
 
-/// What an input was: its arguments, the task, the guest and the limits, as a hash.
+/// A hash of everything that a result depends on: the arguments, the task, the guest and the limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Key([u8; 16]);
 
-/// Where a value lies in the file.
+/// The location of a value in the file.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     key: Key,
@@ -30,7 +31,7 @@ struct Entry {
     len: u32,
 }
 
-/// A journal that is open for this run alone.
+/// A journal that is open for writing, and locked against other runs.
 #[derive(Debug)]
 pub(crate) struct Journal {
     entries: HashMap<u64, Entry>,
@@ -41,10 +42,13 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens a journal, or makes one. `context` is what all inputs have in common.
+    /// Opens a journal, or makes one. `context` is the part of the keys that all inputs have in common.
     pub(crate) fn open(path: &Path, context: &[u8]) -> io::Result<Self> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        file.try_lock().map_err(|_| io::Error::other("another run writes to it"))?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another run writes to it"),
+            TryLockError::Error(error) => error,
+        })?;
         let mut magic = Vec::new();
         Read::by_ref(&mut file).take(MAGIC.len() as u64).read_to_end(&mut magic)?;
         if !MAGIC.starts_with(&magic) {
@@ -69,19 +73,19 @@ impl Journal {
         })
     }
 
-    /// The key of an input with these arguments.
+    /// Returns the key of an input with these arguments.
     pub(crate) fn key(&self, arguments: &[u8]) -> Key {
         let hash = blake3::keyed_hash(&self.context, arguments);
         let (first, _) = hash.as_bytes().split_first_chunk().expect("a hash has 32 bytes");
         Key(*first)
     }
 
-    /// Whether this input has a value from an earlier run.
+    /// Whether the input has a value from an earlier run.
     pub(crate) fn has(&self, index: u64, key: Key) -> bool {
         self.entries.get(&index).is_some_and(|entry| entry.key == key)
     }
 
-    /// The value of an input that the journal has.
+    /// Reads the value of an input that the journal has.
     pub(crate) fn read(&self, index: u64) -> io::Result<Vec<u8>> {
         let entry = self.entries.get(&index).ok_or(io::ErrorKind::NotFound)?;
         let mut value = vec![0; entry.len as usize];
@@ -102,7 +106,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Hands everything to the system; then a kill of this process does not lose it.
+    /// Passes all records to the kernel, so that a kill of this process does not lose them.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.flushed = Instant::now();
         self.out.flush()
@@ -125,7 +129,7 @@ fn check(header: &[u8; HEADER], value: &[u8]) -> [u8; CHECK] {
     *first
 }
 
-/// Reads all whole records, and says where they end.
+/// Reads all intact records. Returns them, and the offset of their end.
 fn read_entries(file: &File) -> io::Result<(HashMap<u64, Entry>, u64)> {
     let size = file.metadata()?.len();
     let mut reader = BufReader::with_capacity(1 << 16, file.try_clone()?);
@@ -140,7 +144,7 @@ fn read_entries(file: &File) -> io::Result<(HashMap<u64, Entry>, u64)> {
         let (key, len) = rest.split_first_chunk::<16>().expect("a header has 28 bytes");
         let len = u32::from_le_bytes(len.try_into().expect("four bytes are left"));
         let offset = end + HEADER as u64;
-        // A length that the file does not have is damage, and nothing is allocated for it.
+        // A length beyond the end of the file is damage, and must not be allocated.
         if offset + u64::from(len) + CHECK as u64 > size {
             return Ok((entries, end));
         }
@@ -155,7 +159,7 @@ fn read_entries(file: &File) -> io::Result<(HashMap<u64, Entry>, u64)> {
     }
 }
 
-/// False if the file ends before the buffer is full.
+/// Fills the buffer. Returns false if the file ends before that.
 fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match reader.read_exact(buffer) {
         Ok(()) => Ok(true),
@@ -169,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_written_is_found_again_whatever_the_file_ends_with() {
+    fn intact_records_are_found_again_wherever_the_file_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         let mut journal = Journal::open(&path, b"context").unwrap();
@@ -198,13 +202,13 @@ mod tests {
         drop(journal);
         std::fs::write(&path, whole).unwrap();
         let other = Journal::open(&path, b"another guest").unwrap();
-        assert!(!other.has(0, other.key(&[0])), "a value is worth nothing for another guest, task or limit");
+        assert!(!other.has(0, other.key(&[0])), "a value is of no use for another guest, task or limit");
         let same = Journal { context: *blake3::hash(b"context").as_bytes(), ..other };
         assert!(same.has(0, same.key(&[0])) && !same.has(0, same.key(&[7])) && !same.has(1, same.key(&[0])));
     }
 
     #[test]
-    fn a_file_of_something_else_is_left_alone() {
+    fn a_file_of_another_format_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("letter");
         std::fs::write(&path, "Dear reader").unwrap();

@@ -1,21 +1,27 @@
-//! The command line of wpool: reads inputs, has them run, writes results. It uses the public API alone.
+//! The command line of wpool: maps a task over inputs, and writes the results. It uses the public API alone.
 #![forbid(unsafe_code)]
 
 mod args;
 mod build;
+mod call;
 mod exit_code;
-mod inputs;
+mod guest;
 mod inspect;
 mod interrupt;
+mod items;
 mod journal;
 mod new;
 mod objects;
 mod output;
+mod plan;
+mod pool;
 mod report;
 mod resume;
 mod run;
+mod sinks;
 mod source;
 mod target;
+mod values;
 
 use std::process::ExitCode;
 
@@ -23,10 +29,11 @@ use clap::Parser as _;
 
 use crate::args::{CacheCommand, Command};
 use crate::exit_code::Failure;
+use crate::guest::GuestSource;
 
-/// Runs the command that the process was started with, and says how it went.
+/// Runs the command that the process was started with. Returns its exit code.
 pub fn main_impl() -> ExitCode {
-    // A child process of a pool goes no further than this.
+    // In a child process of a pool this does not return.
     wpool::init();
     report::start_logging();
     let args = match args::Args::try_parse() {
@@ -35,8 +42,8 @@ pub fn main_impl() -> ExitCode {
     };
     let done = match args.command {
         Command::Run(args) => run::run(&args),
-        Command::Inspect(args) => inspect::inspect(&args),
-        Command::New(args) => new::new(&args),
+        Command::Inspect(args) => inspect::inspect(&GuestSource::from(&args.guest), args.json),
+        Command::New(args) => new::new(&args.path),
         Command::Cache(args) => match args.command {
             None => inspect::cache(),
             Some(CacheCommand::Clear) => inspect::clear_cache(),
@@ -48,5 +55,5 @@ pub fn main_impl() -> ExitCode {
     }
 }
 
-/// What a command gives back: an exit code, or why it could not do its work.
+/// The outcome of a command: an exit code, or the reason why it could not do its work.
 type Done = Result<ExitCode, Failure>;

@@ -1,4 +1,4 @@
-//! The `wpool` command; everything is in the library, so that tests can be it too.
+//! The `wpool` command; all of it is in the library, so that the tests can build it as a program of their own.
 
 use std::process::ExitCode;
 

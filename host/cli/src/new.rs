@@ -1,19 +1,17 @@
-//! `wpool new`: a guest package that builds, with a task and inputs to try it on.
+//! `wpool new`: makes a guest package that builds, with a task and inputs to try it on.
 
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::args::NewArgs;
 use crate::exit_code::{Failure, SUCCESS};
 use crate::{Done, report};
 
-/// Where this program was built from; a package made there uses the crate as it is there.
+/// The guest crate in the source tree of this build. If it is there, a new package depends on it by path.
 const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest-sdk");
 
-/// Makes the package.
-pub(crate) fn new(args: &NewArgs) -> Done {
-    let path = &args.path;
+/// Makes the package in the folder `path`, whose last part is its name.
+pub(crate) fn new(path: &Path) -> Done {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let valid = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
@@ -25,7 +23,7 @@ pub(crate) fn new(args: &NewArgs) -> Done {
         return Err(Failure::input(format!("`{}` exists already", path.display())));
     }
     write_package(path, name)
-        .map_err(|error| Failure::input(format!("cannot make `{}`: {error}", path.display())))?;
+        .map_err(|error| Failure::input(format!("cannot make `{}`", path.display())).because(error))?;
     let shown = path.display();
     report::print(&format!("made {shown}\ntry: wpool run {shown} --map {shown}/inputs.json\n"));
     Ok(ExitCode::from(SUCCESS))

@@ -1,4 +1,4 @@
-//! Shared objects that flags declare, and what is written of them: a queue as it fills, others at the end.
+//! The shared objects of a run, and the files that they are written to: a queue as it fills, others at the end.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -7,92 +7,125 @@ use std::thread::JoinHandle;
 
 use wpool::{Manager, NamedError, NamedObjects, ObjectSpec};
 
-use crate::args::{Assigned, Counted, ObjectArgs, RunArgs};
-use crate::exit_code::Failure;
-use crate::target::{Target, is_own_stream};
+use crate::exit_code::{BAD_INPUT, Failure};
+use crate::target::Target;
 
-/// What was declared, and what is to be written where.
+/// The declared objects, and the files to write them to.
 #[derive(Debug)]
 pub(crate) struct Objects {
     pub(crate) named: NamedObjects,
-    drains: Vec<Assigned>,
-    dumps: Vec<Assigned>,
+    drains: Vec<ObjectFile>,
+    dumps: Vec<ObjectFile>,
+}
+
+/// An object, and the file that it is written to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ObjectFile {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
 }
 
 impl Objects {
-    /// Takes what was typed, and looks whether it makes sense.
-    pub(crate) fn declare(args: &ObjectArgs) -> Result<Self, Failure> {
+    /// Declares the objects, and checks that those with a file can be written to it: queues are drained, others dumped.
+    pub(crate) fn declare(
+        specs: impl Iterator<Item = Result<(String, ObjectSpec), Failure>>,
+        drains: Vec<ObjectFile>,
+        dumps: Vec<ObjectFile>,
+    ) -> Result<Self, Failure> {
         let named = NamedObjects::default();
-        let declare = |name: &str, spec| named.declare(name, spec).map_err(Failure::input);
-        for Counted(name, capacity) in &args.queue {
-            declare(name, ObjectSpec::Queue(*capacity))?;
+        for spec in specs {
+            let (name, spec) = spec?;
+            named.declare(&name, spec).map_err(Failure::input)?;
         }
-        for (names, spec) in [
-            (&args.dict, ObjectSpec::Dict),
-            (&args.list, ObjectSpec::List),
-            (&args.event, ObjectSpec::Event),
-            (&args.lock, ObjectSpec::Lock),
-        ] {
-            names.iter().try_for_each(|name| declare(name, spec.clone()))?;
-        }
-        for Assigned(name, text) in &args.value {
-            if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
-                return Err(Failure::input(format!("the first value of `{name}` is no JSON: {error}")));
-            }
-            declare(name, ObjectSpec::Value(text.clone()))?;
-        }
-        for Counted(name, count) in &args.semaphore {
-            declare(name, ObjectSpec::Semaphore(count.unwrap_or(1)))?;
-        }
-        for Counted(name, parties) in &args.barrier {
-            let parties = u32::try_from(parties.unwrap_or(1)).map_err(Failure::input)?;
-            declare(name, ObjectSpec::Barrier(parties))?;
-        }
-        for Counted(name, len) in &args.shared_array {
-            let len = usize::try_from(len.unwrap_or(1)).map_err(Failure::input)?;
-            declare(name, ObjectSpec::SharedArray(len))?;
-        }
-        for Assigned(name, path) in &args.broadcast {
-            let bytes = std::fs::read(path)
-                .map_err(|error| Failure::input(format!("cannot read `{path}`: {error}")))?;
-            declare(name, ObjectSpec::Broadcast(bytes))?;
-        }
-        for (nth, Assigned(name, _)) in args.drain.iter().enumerate() {
-            named.check_queue(name).map_err(Failure::input)?;
-            let again = args.drain[..nth].iter().chain(&args.dump).any(|Assigned(other, _)| other == name);
-            if again {
+        for (nth, drain) in drains.iter().enumerate() {
+            named.check_queue(&drain.name).map_err(Failure::input)?;
+            if drains[..nth].iter().chain(&dumps).any(|other| other.name == drain.name) {
                 return Err(Failure::input(format!(
-                    "`{name}` can be drained once, and then holds nothing to dump"
+                    "`{}` can be drained once, and then holds nothing to dump",
+                    drain.name
                 )));
             }
         }
-        for Assigned(name, _) in &args.dump {
-            named.check_holds(name).map_err(Failure::input)?;
+        for dump in &dumps {
+            named.check_holds(&dump.name).map_err(Failure::input)?;
         }
-        Ok(Self { named, drains: args.drain.clone(), dumps: args.dump.clone() })
+        Ok(Self { named, drains, dumps })
     }
 
-    /// Makes the objects, and begins to write what comes out of the queues.
-    pub(crate) fn start(self, manager: &Manager) -> Result<Started, Failure> {
+    /// Makes the objects, and begins to drain the queues.
+    pub(crate) fn start(&self, manager: &Manager) -> Result<StartedObjects<'_>, Failure> {
         self.named.attach(manager);
-        let mut drains = Vec::new();
-        for Assigned(name, path) in self.drains {
-            let path = PathBuf::from(path);
-            let file = Target::open_direct(&path).map_err(|error| Failure::cannot_write(&path, &error))?;
-            let named = self.named.clone();
-            let queue = name.clone();
-            let thread = std::thread::Builder::new().name(format!("drain {name}")).spawn(move || {
-                let drained = drain(&named, &queue, file);
-                // Whoever still puts something in has to hear that nobody takes it.
-                named.close(&queue).map_err(DrainError::Object).and(drained)
-            });
-            let thread = thread.map_err(|error| Failure::start(&error))?;
-            drains.push(Drain { queue: name, path, thread });
-        }
-        Ok(Started { named: self.named, drains, dumps: self.dumps })
+        let drains = self.drains.iter().map(|drain| Drain::start(&self.named, drain));
+        Ok(StartedObjects {
+            drains: drains.collect::<Result<_, _>>()?,
+            named: &self.named,
+            dumps: &self.dumps,
+        })
     }
 }
 
+/// The objects of a run that has begun.
+pub(crate) struct StartedObjects<'a> {
+    named: &'a NamedObjects,
+    drains: Vec<Drain<'a>>,
+    dumps: &'a [ObjectFile],
+}
+
+impl StartedObjects<'_> {
+    /// Writes what is left, as far as possible. To be called when no task runs any more. Returns the first error.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        for drain in self.drains {
+            let drained = drain.finish(self.named);
+            outcome = outcome.and(drained);
+        }
+        for dump in self.dumps {
+            let dumped = write_dump(self.named, dump);
+            outcome = outcome.and(dumped);
+        }
+        outcome
+    }
+}
+
+/// A queue that is written to a file as it fills.
+struct Drain<'a> {
+    file: &'a ObjectFile,
+    thread: JoinHandle<Result<(), DrainError>>,
+}
+
+#[derive(Debug)]
+enum DrainError {
+    Object(NamedError),
+    File(io::Error),
+}
+
+impl<'a> Drain<'a> {
+    fn start(named: &NamedObjects, file: &'a ObjectFile) -> Result<Self, Failure> {
+        let out =
+            Target::open_direct(&file.path).map_err(|error| Failure::cannot_write(&file.path, error))?;
+        let (named, queue) = (named.clone(), file.name.clone());
+        let thread = std::thread::Builder::new().name(format!("drain {queue}")).spawn(move || {
+            let drained = drain(&named, &queue, out);
+            // A task that puts a value must fail now, as nothing takes it out any more.
+            named.close(&queue).map_err(DrainError::Object).and(drained)
+        });
+        Ok(Self { file, thread: thread.map_err(Failure::start)? })
+    }
+
+    /// Closes the queue, and waits until its last value is written.
+    fn finish(self, named: &NamedObjects) -> Result<(), Failure> {
+        let ObjectFile { name, path } = self.file;
+        named.close(name).map_err(failed)?;
+        match self.thread.join() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(DrainError::Object(error))) => Err(failed(error)),
+            Ok(Err(DrainError::File(error))) => Err(Failure::cannot_write(path, error)),
+            Err(_) => Err(Failure::input(format!("`{name}` could not be drained"))),
+        }
+    }
+}
+
+/// Writes the values of a queue to a file until the queue is closed and empty.
 fn drain(named: &NamedObjects, queue: &str, mut file: File) -> Result<(), DrainError> {
     let mut lines = Vec::new();
     loop {
@@ -105,101 +138,18 @@ fn drain(named: &NamedObjects, queue: &str, mut file: File) -> Result<(), DrainE
     }
 }
 
-#[derive(Debug)]
-enum DrainError {
-    Object(NamedError),
-    File(io::Error),
-}
-
-/// A queue that is written to a file as it fills.
-struct Drain {
-    queue: String,
-    path: PathBuf,
-    thread: JoinHandle<Result<(), DrainError>>,
-}
-
-/// A run's objects.
-pub(crate) struct Started {
-    pub(crate) named: NamedObjects,
-    drains: Vec<Drain>,
-    dumps: Vec<Assigned>,
-}
-
-impl Started {
-    /// Nothing runs any more: writes what is left, all that can be. The first error is told.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
-        let mut outcome = Ok(());
-        for Drain { queue, path, thread } in self.drains {
-            let drained = self.named.close(&queue).map_err(failed).and_then(|()| match thread.join() {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(DrainError::Object(error))) => Err(failed(error)),
-                Ok(Err(DrainError::File(error))) => Err(Failure::cannot_write(&path, &error)),
-                Err(_) => Err(Failure::input(format!("`{queue}` could not be drained"))),
-            });
-            outcome = outcome.and(drained);
-        }
-        for Assigned(name, path) in &self.dumps {
-            let dumped = dump(&self.named, name, Path::new(path));
-            outcome = outcome.and(dumped);
-        }
-        outcome
-    }
-}
-
-fn dump(named: &NamedObjects, name: &str, path: &Path) -> Result<(), Failure> {
-    let mut text = named.to_json(name).map_err(failed)?;
+fn write_dump(named: &NamedObjects, dump: &ObjectFile) -> Result<(), Failure> {
+    let mut text = named.to_json(&dump.name).map_err(failed)?;
     text.push('\n');
-    let write = || {
-        let mut target = Target::open(path)?;
-        target.write_all(text.as_bytes())?;
-        target.finish()
-    };
-    write().map_err(|error| Failure::cannot_write(path, &error))
+    write_file(&dump.path, &text).map_err(|error| Failure::cannot_write(&dump.path, error))
 }
 
-/// Checks that no two files of a run are one: the later would overwrite the other.
-pub(crate) fn check_files(args: &RunArgs) -> Result<(), Failure> {
-    let input = args.map.as_deref().map(|path| ("--map", path));
-    let written = [("--output", &args.output), ("--report", &args.report), ("--resume", &args.resume)];
-    let written = written.into_iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?)));
-    let objects = &args.objects;
-    let drains = objects.drain.iter().map(|Assigned(_, path)| ("--drain", Path::new(path)));
-    let dumps = objects.dump.iter().map(|Assigned(_, path)| ("--dump", Path::new(path)));
-    let read = objects.broadcast.iter().map(|Assigned(_, path)| ("--broadcast", Path::new(path)));
-    let mut files: Vec<(&str, PathBuf)> = Vec::new();
-    for (flag, path) in input.into_iter().chain(read).chain(written).chain(drains).chain(dumps) {
-        if !is_plain(path) {
-            continue;
-        }
-        let real = real(path);
-        let reads = |flag| matches!(flag, "--map" | "--broadcast");
-        let other = files.iter().find(|(other, known)| *known == real && !(reads(flag) && reads(other)));
-        if let Some((other, _)) = other {
-            return Err(Failure::input(format!(
-                "`{}` is the file of both {other} and {flag}",
-                path.display()
-            )));
-        }
-        files.push((flag, real));
-    }
-    Ok(())
-}
-
-/// Whether a path leads to a regular file of its own, or will.
-fn is_plain(path: &Path) -> bool {
-    path != Path::new("-")
-        && !is_own_stream(path)
-        && std::fs::metadata(path).map_or(true, |metadata| metadata.is_file())
-}
-
-/// A path without links, whether its file is there or not.
-fn real(path: &Path) -> PathBuf {
-    let folder =
-        path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let beside = || Some(std::fs::canonicalize(folder).ok()?.join(path.file_name()?));
-    std::fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_owned())
+fn write_file(path: &Path, text: &str) -> io::Result<()> {
+    let mut target = Target::open(path)?;
+    target.write_all(text.as_bytes())?;
+    target.finish()
 }
 
 fn failed(error: NamedError) -> Failure {
-    Failure::input(&error).caused_by(std::error::Error::source(&error))
+    Failure::of(BAD_INPUT, error)
 }

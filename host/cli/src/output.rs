@@ -1,4 +1,4 @@
-//! How results are written: an array with failed results in their places, or a line per result.
+//! Writes results: as an array with errors at the indices of their inputs, or as a line per result.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -7,10 +7,18 @@ use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 use wpool::{Signature, TaskError};
 
-use crate::args::Format;
 use crate::target::Target;
 
-/// Where results go.
+/// The notation of results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// One array.
+    Json,
+    /// One line per result.
+    Jsonl,
+}
+
+/// The open output of a run.
 pub(crate) struct Output {
     sink: Sink,
     format: Format,
@@ -24,7 +32,7 @@ enum Sink {
 }
 
 impl Output {
-    /// Standard output, or a file that nobody sees before it is whole.
+    /// Opens a file, which appears at `path` when it is whole, or standard output without a path.
     pub(crate) fn open(path: Option<&Path>, format: Format) -> io::Result<Self> {
         let sink = match path {
             None => Sink::Stdout(BufWriter::with_capacity(1 << 16, io::stdout())),
@@ -33,8 +41,7 @@ impl Output {
         Ok(Self { sink, format, written: 0, text: Vec::new() })
     }
 
-    /// Writes one result. The error is what the task's owner is told; it differs from the task's own if its
-    /// value is not what the description promises.
+    /// Writes one result. Returns it as it is shown: a value that does not match the task's description is an error.
     pub(crate) fn write(
         &mut self,
         index: u64,
@@ -87,7 +94,7 @@ impl Output {
         }
     }
 
-    /// Hands on what was written so far, for somebody who looks at a stream.
+    /// Passes on what was written, unless it goes to a file that appears only when it is whole.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match &mut self.sink {
             Sink::Stdout(out) => out.flush(),
@@ -96,8 +103,8 @@ impl Output {
         }
     }
 
-    /// Ends the output. If the run was cut short, a file keeps what it had, and what is done lies beside it;
-    /// that file is returned.
+    /// Ends the output. If it is not `whole`, a file at the path stays as it is, and the results go to a file beside
+    /// it, whose path is returned.
     pub(crate) fn finish(mut self, whole: bool) -> io::Result<Option<PathBuf>> {
         if self.format == Format::Json {
             let end: &[u8] = if self.written == 0 { b"[]\n" } else { b"\n]\n" };
@@ -113,7 +120,7 @@ impl Output {
     }
 }
 
-/// A value that has the key of an error is told from one by one more `$`.
+/// Escapes a value's own key `$error` with one more `$`, so that it cannot be taken for a failed result.
 fn escape_error_key(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     let is_error_key = |key: &str| key.starts_with('$') && key.trim_start_matches('$') == "error";
     let contains = |needle: &[u8]| text.windows(needle.len()).any(|window| window == needle);
@@ -126,12 +133,12 @@ fn escape_error_key(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
         .map(|(key, value)| if is_error_key(&key) { (format!("${key}"), value) } else { (key, value) })
         .collect();
     let mut out = Vec::new();
-    // Values that were just read can be written.
+    // Values that have just been parsed can be written to a buffer.
     let _written = renamed.serialize(&mut serde_json::Serializer::new(&mut out));
     out.into()
 }
 
-/// What a failed result says: its kind, a message, and the values that matter.
+/// Returns what is written for a failed result: its kind, a message, and the values that belong to the kind.
 pub(crate) fn error_object(error: &TaskError, signature: &Signature) -> Value {
     let mut object = json!({"kind": error.kind(), "message": error.to_string()});
     let extra = match error {

@@ -1,13 +1,9 @@
-//! Everything that the command says to a person or writes for one: the only place that prints.
-#![allow(
-    clippy::print_stderr,
-    clippy::print_stdout,
-    reason = "this is what the other files leave printing to"
-)]
+//! Messages, progress, logs and reports: the only file of the command that prints.
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "the other files print through this one")]
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -18,7 +14,7 @@ use wpool::{Completed, TaskError};
 use crate::exit_code::{BAD_INPUT, Failure, SUCCESS};
 use crate::target::Target;
 
-/// Warnings of the library go to standard error; `WPOOL_LOG` says which more.
+/// Sends the warnings of the library to standard error; `WPOOL_LOG` is a filter that replaces this default.
 pub(crate) fn start_logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WPOOL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
@@ -31,19 +27,19 @@ pub(crate) fn start_logging() {
         .init();
 }
 
-/// Help and version are no errors; anything else that clap says is bad usage.
+/// Prints a message of clap. Help and version are no errors; all others are bad usage.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    // If nobody listens there is nobody to tell.
-    let _unheard = error.print();
+    // If the stream is closed, the message cannot be shown elsewhere.
+    let _unread = error.print();
     ExitCode::from(if error.use_stderr() { BAD_INPUT } else { SUCCESS })
 }
 
-/// Says why a command could not do its work.
+/// Prints a failure with its causes and its hint. Returns its exit code.
 pub(crate) fn failure(failure: &Failure) -> ExitCode {
     let (red, plain) = if io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    eprintln!("{red}error:{plain} {}", escaped(&failure.message));
-    for cause in &failure.causes {
-        eprintln!("  caused by: {}", escaped(cause));
+    eprintln!("{red}error:{plain} {}", escaped(&failure.to_string()));
+    for cause in failure.causes() {
+        eprintln!("  caused by: {}", escaped(&cause.to_string()));
     }
     if let Some(hint) = &failure.hint {
         eprintln!("  hint: {hint}");
@@ -51,17 +47,17 @@ pub(crate) fn failure(failure: &Failure) -> ExitCode {
     ExitCode::from(failure.code)
 }
 
-/// Says something beside the results.
+/// Prints a line to standard error.
 pub(crate) fn note(message: &str) {
     eprintln!("{}", escaped(message));
 }
 
-/// Prints what was asked for. False if nobody listens any more.
-pub(crate) fn print(text: &str) -> bool {
-    io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()).is_ok()
+/// Prints the text that a command was asked for. A reader that has left is no error.
+pub(crate) fn print(text: &str) {
+    let _unread = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
 }
 
-/// A text that somebody else wrote, without the power to move a terminal's cursor.
+/// Escapes control characters in a text from outside, so that it cannot move a terminal's cursor.
 pub(crate) fn escaped(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
@@ -72,7 +68,7 @@ pub(crate) fn escaped(text: &str) -> String {
         .collect()
 }
 
-/// What happened to the tasks of a run, while it goes on and when it is over.
+/// The progress bar of a run, and how many of its tasks have ended in which way.
 pub(crate) struct Progress {
     bar: ProgressBar,
     began: Instant,
@@ -82,7 +78,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// With the number of tasks, if it is known. Only a terminal shows a bar.
+    /// Starts with the number of tasks, `None` if it is unknown. Only a terminal shows a bar.
     pub(crate) fn start(total: Option<u64>) -> Self {
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr_with_hz(10)
@@ -96,14 +92,15 @@ impl Progress {
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             let rate = |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-                // A line that cannot be written is one that nobody sees.
-                let _unseen = write!(out, "{:.0}/s", state.per_sec());
+                // This writes to a buffer, which does not fail.
+                let _written = write!(out, "{:.0}/s", state.per_sec());
             };
             bar.set_style(style.with_key("rate", rate));
         }
         Self { bar, began: Instant::now(), succeeded: 0, failed: 0, cancelled: 0 }
     }
 
+    /// Counts a task that has ended.
     pub(crate) fn ended(&mut self, outcome: &Result<(), TaskError>) {
         match outcome {
             Ok(()) => self.succeeded += 1,
@@ -116,6 +113,7 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    /// Returns the number of tasks that have failed.
     pub(crate) fn failed(&self) -> u64 {
         self.failed
     }
@@ -125,7 +123,7 @@ impl Progress {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 
-    /// The totals, for the report.
+    /// Returns the totals for the report.
     fn totals(&self) -> serde_json::Value {
         json!({
             "succeeded": self.succeeded,
@@ -135,7 +133,7 @@ impl Progress {
         })
     }
 
-    /// One line on what happened.
+    /// Returns the line that is printed at the end.
     pub(crate) fn summary(&self) -> String {
         let (seconds, ended) = (self.began.elapsed().as_secs_f64(), self.succeeded + self.failed);
         #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
@@ -161,85 +159,110 @@ fn time(seconds: f64) -> String {
 }
 
 /// Where the logs of tasks go.
-pub(crate) enum Logs {
+#[derive(Debug, PartialEq)]
+pub(crate) enum LogSink {
     Stderr,
-    File(BufWriter<File>),
+    File(PathBuf),
     Off,
 }
 
-impl Logs {
-    pub(crate) fn open(place: &Path) -> io::Result<Self> {
-        match place.to_str() {
-            Some("stderr") => Ok(Self::Stderr),
-            Some("off") => Ok(Self::Off),
-            _ => File::create(place).map(|file| Self::File(BufWriter::new(file))),
+/// The open logs.
+pub(crate) enum Logs<'a> {
+    Stderr,
+    File(BufWriter<File>, &'a Path),
+    Off,
+}
+
+impl<'a> Logs<'a> {
+    pub(crate) fn open(sink: &'a LogSink) -> Result<Self, Failure> {
+        match sink {
+            LogSink::Stderr => Ok(Self::Stderr),
+            LogSink::Off => Ok(Self::Off),
+            LogSink::File(path) => match File::create(path) {
+                Ok(file) => Ok(Self::File(BufWriter::new(file), path)),
+                Err(error) => Err(Failure::cannot_write(path, error)),
+            },
         }
     }
 
-    /// Writes one task's log, each line with the place of its input.
-    pub(crate) fn write(&mut self, index: u64, completed: &Completed, progress: &Progress) -> io::Result<()> {
+    /// Writes one task's log, each line with the index of the task's input.
+    pub(crate) fn write(
+        &mut self,
+        index: u64,
+        completed: &Completed,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
         if completed.log.is_empty() {
             return Ok(());
-        }
-        let text = completed.log.text();
-        let mut lines: Vec<String> =
-            text.lines().map(|line| format!("[{index}] {}", escaped(line))).collect();
-        if completed.log.dropped() > 0 {
-            lines.push(format!("[{index}] … {} bytes of log were dropped", completed.log.dropped()));
         }
         match self {
             Self::Off => Ok(()),
             Self::Stderr => {
-                progress.above(&lines.join("\n"));
+                progress.above(&log_lines(index, completed).join("\n"));
                 Ok(())
             }
-            Self::File(file) => lines.iter().try_for_each(|line| writeln!(file, "{line}")),
+            Self::File(file, path) => log_lines(index, completed)
+                .iter()
+                .try_for_each(|line| writeln!(file, "{line}"))
+                .map_err(|error| Failure::cannot_write(path, error)),
         }
     }
 
-    /// Writes the log of the only task there is.
-    pub(crate) fn write_plain(&mut self, completed: &Completed) -> io::Result<()> {
+    /// Writes the log of the only task of a run.
+    pub(crate) fn write_plain(&mut self, completed: &Completed) -> Result<(), Failure> {
         match self {
             Self::Off => Ok(()),
             Self::Stderr => {
                 completed.log.text().lines().for_each(note);
                 Ok(())
             }
-            Self::File(file) => {
-                writeln!(file, "{}", escaped(completed.log.text().trim_end()))?;
-                file.flush()
-            }
+            Self::File(file, path) => writeln!(file, "{}", escaped(completed.log.text().trim_end()))
+                .and_then(|()| file.flush())
+                .map_err(|error| Failure::cannot_write(path, error)),
         }
     }
 
-    pub(crate) fn finish(self) -> io::Result<()> {
+    pub(crate) fn finish(self) -> Result<(), Failure> {
         match self {
-            Self::File(mut file) => file.flush(),
+            Self::File(mut file, path) => file.flush().map_err(|error| Failure::cannot_write(path, error)),
             Self::Stderr | Self::Off => Ok(()),
         }
     }
 }
 
+fn log_lines(index: u64, completed: &Completed) -> Vec<String> {
+    let text = completed.log.text();
+    let mut lines: Vec<String> = text.lines().map(|line| format!("[{index}] {}", escaped(line))).collect();
+    if completed.log.dropped() > 0 {
+        lines.push(format!("[{index}] … {} bytes of log were dropped", completed.log.dropped()));
+    }
+    lines
+}
+
 /// The file with each task's figures.
-pub(crate) struct ReportFile {
+pub(crate) struct ReportFile<'a> {
+    path: &'a Path,
     file: BufWriter<Target>,
     written: u64,
 }
 
-impl ReportFile {
-    pub(crate) fn open(path: &Path, guest: &wpool::Guest, task: &str) -> io::Result<Self> {
-        let mut file = BufWriter::new(Target::open(path)?);
+impl<'a> ReportFile<'a> {
+    pub(crate) fn open(path: &'a Path, guest: &wpool::Guest, task: &str) -> Result<Self, Failure> {
+        let unwritable = |error| Failure::cannot_write(path, error);
+        let mut file = BufWriter::new(Target::open(path).map_err(unwritable)?);
         let identity = guest.identity().to_string();
-        write!(file, "{{\"guest\":{},\"task\":{},\"tasks\":[", json!(identity), json!(task))?;
-        Ok(Self { file, written: 0 })
+        write!(file, "{{\"guest\":{},\"task\":{},\"tasks\":[", json!(identity), json!(task))
+            .map_err(unwritable)?;
+        Ok(Self { path, file, written: 0 })
     }
 
+    /// Writes the figures of the task of one input.
     pub(crate) fn write(
         &mut self,
         index: u64,
         completed: &Completed,
         outcome: &Result<(), TaskError>,
-    ) -> io::Result<()> {
+    ) -> Result<(), Failure> {
         let figures = &completed.figures;
         let line = json!({
             "index": index,
@@ -255,12 +278,17 @@ impl ReportFile {
         });
         let before = if self.written == 0 { "\n" } else { ",\n" };
         self.written += 1;
-        write!(self.file, "{before}{line}")
+        write!(self.file, "{before}{line}").map_err(|error| Failure::cannot_write(self.path, error))
     }
 
-    pub(crate) fn finish(mut self, progress: &Progress) -> io::Result<()> {
-        writeln!(self.file, "\n],\"totals\":{}}}", progress.totals())?;
-        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
+    /// Ends the file with the totals, and renames it to its path.
+    pub(crate) fn finish(self, progress: &Progress) -> Result<(), Failure> {
+        let Self { path, mut file, .. } = self;
+        let end = || {
+            writeln!(file, "\n],\"totals\":{}}}", progress.totals())?;
+            file.into_inner().map_err(io::IntoInnerError::into_error)?.finish()
+        };
+        end().map_err(|error| Failure::cannot_write(path, error))
     }
 }
 
@@ -268,7 +296,7 @@ fn micros(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e7).round() / 10.0
 }
 
-/// Columns of text, each as wide as its widest cell.
+/// Formats rows as columns, each as wide as its widest cell.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)

@@ -1,37 +1,44 @@
-//! A map that goes on where an earlier run of it was ended: which inputs are run, and which have their results.
+//! Resumes a map: the inputs that the journal has a result for are kept away from the pool.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::path::{Path, PathBuf};
 
 use wpool::{Completed, RawArguments};
 
+use crate::exit_code::Failure;
 use crate::journal::{Journal, Key};
 use crate::source::Input;
 
-/// The place of an input, and its value in postcard.
+/// The index of an input, and its value in postcard.
 pub(crate) type Resumed = (u64, Vec<u8>);
 
-/// Numbers the inputs, and keeps those away from the map whose results the journal has.
+/// Counts the inputs, and decides which of them the map has to run; all of them without a journal.
+#[derive(Debug, Default)]
 pub(crate) struct Resume {
-    journal: Option<Journal>,
-    /// The place of the next input.
+    journal: Option<(Journal, PathBuf)>,
+    /// The index of the next input.
     next: u64,
-    /// The place of the next task of the map.
+    /// The index of the next task of the map.
     started: u64,
-    /// The inputs that run: the place of each by the place of its task.
+    /// The inputs that run, by the indices of their tasks.
     running: HashMap<u64, (u64, Key)>,
-    /// Inputs that were found in the journal and not written yet.
+    /// The indices of inputs that the journal has, and whose values are not written yet.
     found: VecDeque<u64>,
 }
 
 impl Resume {
-    pub(crate) fn new(journal: Option<Journal>) -> Self {
-        Self { journal, next: 0, started: 0, running: HashMap::new(), found: VecDeque::new() }
+    /// Opens the journal at `path`. `context` is the part of its keys that all inputs have in common.
+    pub(crate) fn open(path: &Path, context: &str) -> Result<Self, Failure> {
+        let journal = Journal::open(path, context.as_bytes()).map_err(|error| {
+            Failure::input(format!("cannot resume from `{}`", path.display())).because(error)
+        })?;
+        Ok(Self { journal: Some((journal, path.to_owned())), ..Self::default() })
     }
 
     /// Whether the next input has to be run.
     pub(crate) fn is_to_run(&mut self, input: &Input) -> bool {
-        let Some(journal) = &self.journal else { return true };
+        let Some((journal, _)) = &self.journal else { return true };
         let index = self.next;
         self.next += 1;
         let key = journal.key(input.as_ref().map_or(&[], RawArguments::bytes));
@@ -44,24 +51,28 @@ impl Resume {
         true
     }
 
-    /// The task at this place of the map has ended: the place of its input, and the results that come before it.
-    pub(crate) fn ended(&mut self, nth: u64, completed: &Completed) -> io::Result<(u64, Vec<Resumed>)> {
-        let Some(journal) = &mut self.journal else { return Ok((nth, Vec::new())) };
+    /// Records the result of the map's task `nth`. Returns the index of its input, and the results to write before it.
+    pub(crate) fn ended(&mut self, nth: u64, completed: &Completed) -> Result<(u64, Vec<Resumed>), Failure> {
+        let Some((journal, path)) = &mut self.journal else { return Ok((nth, Vec::new())) };
         let (index, key) = self.running.remove(&nth).unwrap_or_default();
-        if let Ok(value) = &completed.result {
-            journal.write(index, key, value)?;
-        }
-        let mut before = Vec::new();
-        while let Some(found) = self.found.pop_front_if(|found| *found < index) {
-            before.push((found, journal.read(found)?));
-        }
-        Ok((index, before))
+        let found = &mut self.found;
+        let mut update = || -> io::Result<Vec<Resumed>> {
+            if let Ok(value) = &completed.result {
+                journal.write(index, key, value)?;
+            }
+            let before = std::iter::from_fn(|| found.pop_front_if(|found| *found < index));
+            before.map(|found| Ok((found, journal.read(found)?))).collect()
+        };
+        update().map(|before| (index, before)).map_err(|error| Failure::cannot_write(path, error))
     }
 
-    /// The results that come after all others.
-    pub(crate) fn finish(mut self) -> io::Result<Vec<Resumed>> {
-        let Some(journal) = &mut self.journal else { return Ok(Vec::new()) };
-        journal.flush()?;
-        self.found.iter().map(|found| Ok((*found, journal.read(*found)?))).collect()
+    /// Flushes the journal. Returns the results that come after all others.
+    pub(crate) fn finish(self) -> Result<Vec<Resumed>, Failure> {
+        let Some((mut journal, path)) = self.journal else { return Ok(Vec::new()) };
+        let mut rest = || -> io::Result<_> {
+            journal.flush()?;
+            self.found.iter().map(|found| Ok((*found, journal.read(*found)?))).collect()
+        };
+        rest().map_err(|error| Failure::cannot_write(&path, error))
     }
 }

@@ -1,5 +1,6 @@
-//! Where the inputs of a map come from, and how each becomes the arguments of a call.
+//! The source of a map's inputs, and how each of them becomes the arguments of a call.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt as _;
@@ -7,27 +8,136 @@ use std::path::{Path, PathBuf};
 
 use wpool::{JsonError, NamedObjects, RawArguments, Signature};
 
-use crate::args::{InputFormat, RunArgs};
 use crate::exit_code::Failure;
-use crate::inputs::{Item, Items, Layout};
-use crate::inspect;
+use crate::guest;
+use crate::items::{Item, ItemError, Items, Layout};
 
-/// JSON is longer than what it says: base64, escapes, spaces.
+/// JSON text is longer than the value that it stands for: base64, escapes, spaces.
 const TEXT_PER_BYTE: usize = 8;
 
+/// The hint of an error that names an unknown object.
+pub(crate) const DECLARE: &str = "declare shared objects with --queue NAME, --dict NAME and the like";
+
 /// Where inputs come from.
+#[derive(Debug, PartialEq)]
 pub(crate) enum Source {
-    /// A regular file: it is read twice, the first time to check it whole.
+    /// A regular file. It is read twice, the first time to check it whole.
     File { path: PathBuf, layout: Layout, state: FileState },
-    /// Standard input, or another file that can be read only once.
-    Stream { path: Option<PathBuf>, format: InputFormat },
+    /// Standard input, or another file that can be read only once. Without a layout, its first byte decides.
+    Stream { path: Option<PathBuf>, layout: Option<Layout> },
     /// Files whose contents are the inputs.
     Contents(Vec<PathBuf>),
 }
 
-/// What tells a file from a changed one.
+/// Inode, length and time of change: a file that was changed has another state.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FileState(u64, u64, i64, i64);
+
+/// An input for the pool: its arguments, or the reason why it has none.
+pub(crate) type Input = Result<RawArguments, String>;
+
+/// The terms under which inputs are read: the task's types, and the objects that inputs can name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading<'a> {
+    pub(crate) signature: &'a Signature,
+    pub(crate) objects: &'a NamedObjects,
+}
+
+/// The reason why the inputs ended early.
+#[derive(Debug)]
+pub(crate) enum Defect {
+    /// The text that follows is malformed, or cannot be read.
+    Items(ItemError),
+    /// The item fitted when the file was checked, and does not any more, though the file is the same.
+    Misfit(String),
+    /// The file is not the one that was checked.
+    Changed,
+}
+
+impl Source {
+    /// Standard input.
+    pub(crate) fn stdin(layout: Option<Layout>) -> Self {
+        Self::Stream { path: None, layout }
+    }
+
+    /// A file with inputs in JSON. Without a layout, the file's name and first byte decide.
+    pub(crate) fn json_file(path: &Path, layout: Option<Layout>) -> Result<Self, Failure> {
+        let unreadable = |error| Failure::cannot_read(path, error);
+        let file = File::open(path).map_err(unreadable)?;
+        let metadata = file.metadata().map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(Failure::input(format!("`{}` is a folder", path.display()))
+                .hint("to use files as inputs: --map-files 'FOLDER/*'"));
+        }
+        if !metadata.is_file() {
+            return Ok(Self::Stream { path: Some(path.to_owned()), layout });
+        }
+        let state = FileState::of(&file).map_err(unreadable)?;
+        let layout = layout_of(path, layout, &mut BufReader::new(file)).map_err(unreadable)?;
+        Ok(Self::File { path: path.to_owned(), layout, state })
+    }
+
+    /// The files that match the patterns, each pattern at least one.
+    pub(crate) fn contents(patterns: &[String]) -> Result<Self, Failure> {
+        let mut files = Vec::new();
+        for pattern in patterns {
+            let matches =
+                glob::glob(pattern).map_err(|error| Failure::input(format!("`{pattern}`: {error}")))?;
+            let before = files.len();
+            files.extend(matches.filter_map(Result::ok).filter(|path| path.is_file()));
+            if files.len() == before {
+                return Err(Failure::input(format!("no file matches `{pattern}`")));
+            }
+        }
+        Ok(Self::Contents(files))
+    }
+
+    /// Checks the inputs as far as that is possible before a task runs: a regular file whole, a stream not at all.
+    /// Returns their number, `None` for a stream.
+    pub(crate) fn check(&self, reading: Reading<'_>) -> Result<Option<u64>, Failure> {
+        match self {
+            Self::Stream { .. } => Ok(None),
+            Self::Contents(files) => takes_content(reading.signature).map(|()| Some(files.len() as u64)),
+            Self::File { path, layout, .. } => check_file(path, *layout, reading).map(Some),
+        }
+    }
+
+    /// Returns the inputs one after the other. If they end early, `defect` gets the reason.
+    pub(crate) fn inputs<'a>(
+        &'a self,
+        reading: Reading<'a>,
+        defect: &'a RefCell<Option<Defect>>,
+    ) -> Result<Box<dyn Iterator<Item = Input> + 'a>, Failure> {
+        Ok(match self {
+            Self::Contents(files) => Box::new(files.iter().map(|path| content(path, reading.signature))),
+            Self::File { path, layout, state } => {
+                let file = File::open(path).map_err(|error| Failure::cannot_read(path, error))?;
+                if FileState::of(&file).ok().as_ref() != Some(state) {
+                    return Err(changed(path));
+                }
+                let inputs = json_inputs(items(BufReader::new(file), *layout), reading, defect);
+                Box::new(inputs.map_while(move |input| still_fits(input, path, state, defect)))
+            }
+            Self::Stream { path, layout } => {
+                let (reader, layout) = open_stream(path.as_deref(), *layout)?;
+                Box::new(json_inputs(items(reader, layout), reading, defect))
+            }
+        })
+    }
+
+    /// Returns the failure of a run whose inputs have ended early.
+    pub(crate) fn failure(&self, defect: Defect) -> Failure {
+        let name = match self {
+            Self::File { path, .. } | Self::Stream { path: Some(path), .. } => path,
+            Self::Stream { path: None, .. } | Self::Contents(_) => Path::new("standard input"),
+        };
+        match defect {
+            Defect::Items(error) => error.in_file(name),
+            Defect::Misfit(message) => Failure::input(format!("{}:{message}", name.display())),
+            Defect::Changed => changed(name),
+        }
+    }
+}
 
 impl FileState {
     fn of(file: &File) -> io::Result<Self> {
@@ -36,93 +146,56 @@ impl FileState {
     }
 }
 
-/// One input, ready for the pool: its arguments, or why it has none.
-pub(crate) type Input = Result<RawArguments, String>;
-
-/// What inputs are read by: the task's types, and the objects that they can name.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reading<'a> {
-    pub(crate) signature: &'a Signature,
-    pub(crate) objects: &'a NamedObjects,
+fn changed(path: &Path) -> Failure {
+    Failure::input(format!("`{}` changed while it was read", path.display()))
 }
 
-impl Source {
-    pub(crate) fn find(args: &RunArgs) -> Result<Self, Failure> {
-        let Some(path) = &args.map else { return contents(&args.map_files) };
-        if path == Path::new("-") {
-            return Ok(Self::Stream { path: None, format: args.input_format });
-        }
-        if args.output.as_deref() == Some(path) {
-            return Err(Failure::input("the output would replace the input").hint("choose another --output"));
-        }
-        let unreadable = |error| Failure::input(format!("cannot read `{}`: {error}", path.display()));
-        let file = File::open(path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
-        if metadata.is_dir() {
-            return Err(Failure::input(format!("`{}` is a folder", path.display()))
-                .hint("to use files as inputs: --map-files 'FOLDER/*'"));
-        }
-        if !metadata.is_file() {
-            return Ok(Self::Stream { path: Some(path.clone()), format: args.input_format });
-        }
-        let state = FileState::of(&file).map_err(unreadable)?;
-        let layout = layout_of(path, args.input_format, &mut BufReader::new(file)).map_err(unreadable)?;
-        Ok(Self::File { path: path.clone(), layout, state })
+/// Checks that the task takes a file's content as its one argument.
+fn takes_content(signature: &Signature) -> Result<(), Failure> {
+    if signature.arguments_from_content(b"").is_some() {
+        return Ok(());
     }
-
-    /// Reads a regular file whole against the description, and counts its items. Nothing has run yet.
-    pub(crate) fn check(&self, reading: Reading<'_>) -> Result<Option<u64>, Failure> {
-        let Reading { signature, objects } = reading;
-        match self {
-            Self::Stream { .. } => Ok(None),
-            Self::Contents(files) => {
-                if signature.arguments_from_content(b"").is_none() {
-                    let shown = inspect::signature(signature);
-                    return Err(Failure::input(format!("`{shown}` does not take one string or bytes")).hint(
-                        "--map-files gives each file's content as the one argument; use --map for others",
-                    ));
-                }
-                Ok(Some(files.len() as u64))
-            }
-            Self::File { path, layout, .. } => {
-                let file = File::open(path)
-                    .map_err(|error| Failure::input(format!("cannot read `{}`: {error}", path.display())))?;
-                let mut count = 0;
-                for item in items(BufReader::new(file), *layout) {
-                    let item = item.map_err(|error| Failure::input(format!("{}:{error}", path.display())))?;
-                    if let Err(error) = objects.check(signature, &item.text) {
-                        let unknown = error.unknown_object;
-                        let message = with_place(&item, count, error);
-                        let failure = Failure::input(format!("{}:{message}", path.display()));
-                        return Err(if unknown { failure.hint(DECLARE) } else { failure });
-                    }
-                    count += 1;
-                }
-                Ok(Some(count))
-            }
-        }
-    }
+    let shown = guest::signature(signature);
+    Err(Failure::input(format!("`{shown}` does not take one string or bytes"))
+        .hint("--map-files gives each file's content as the one argument; use --map for others"))
 }
 
-fn contents(patterns: &[String]) -> Result<Source, Failure> {
-    let mut files = Vec::new();
-    for pattern in patterns {
-        let matches = glob::glob(pattern).map_err(|error| Failure::input(format!("`{pattern}`: {error}")))?;
-        let before = files.len();
-        files.extend(matches.filter_map(Result::ok).filter(|path| path.is_file()));
-        if files.len() == before {
-            return Err(Failure::input(format!("no file matches `{pattern}`")));
+/// Checks every item of a file against the task's types. Returns the number of items.
+fn check_file(path: &Path, layout: Layout, reading: Reading<'_>) -> Result<u64, Failure> {
+    let file = File::open(path).map_err(|error| Failure::cannot_read(path, error))?;
+    let mut count = 0;
+    for item in items(BufReader::new(file), layout) {
+        let item = item.map_err(|error| error.in_file(path))?;
+        if let Err(error) = reading.objects.check(reading.signature, &item.text) {
+            let unknown = error.unknown_object;
+            let failure = Failure::input(format!("{}:{}", path.display(), misfit(&item, count, error)));
+            return Err(if unknown { failure.hint(DECLARE) } else { failure });
         }
+        count += 1;
     }
-    Ok(Source::Contents(files))
+    Ok(count)
 }
 
-/// Whether the items are an array or lines: as the user says, as the name says, as the first byte says.
-fn layout_of(path: &Path, format: InputFormat, reader: &mut impl BufRead) -> io::Result<Layout> {
-    Ok(match (format, path.extension().and_then(|extension| extension.to_str())) {
-        (InputFormat::Json, _) | (InputFormat::Auto, Some("json")) => Layout::Array,
-        (InputFormat::Jsonl, _) | (InputFormat::Auto, Some("jsonl" | "ndjson")) => Layout::Lines,
-        (InputFormat::Auto, _) => {
+fn open_stream(path: Option<&Path>, layout: Option<Layout>) -> Result<(Box<dyn BufRead>, Layout), Failure> {
+    let name = path.unwrap_or_else(|| Path::new("-"));
+    let open = || {
+        let mut reader: Box<dyn BufRead> = match path {
+            None => Box::new(io::stdin().lock()),
+            Some(path) => Box::new(BufReader::new(File::open(path)?)),
+        };
+        let layout = layout_of(name, layout, &mut reader)?;
+        Ok((reader, layout))
+    };
+    open().map_err(|error| Failure::cannot_read(name, error))
+}
+
+/// Returns the layout that the user names, else that of the file's name, else that of the first byte.
+fn layout_of(path: &Path, named: Option<Layout>, reader: &mut impl BufRead) -> io::Result<Layout> {
+    Ok(match (named, path.extension().and_then(|extension| extension.to_str())) {
+        (Some(layout), _) => layout,
+        (None, Some("json")) => Layout::Array,
+        (None, Some("jsonl" | "ndjson")) => Layout::Lines,
+        (None, _) => {
             let first = reader.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
             if first == Some(b'[') { Layout::Array } else { Layout::Lines }
         }
@@ -133,95 +206,38 @@ fn items<R: BufRead>(reader: R, layout: Layout) -> Items<R> {
     Items::new(reader, layout, wpool::Limits::default().arguments as usize * TEXT_PER_BYTE)
 }
 
-/// What helps if a name is unknown.
-pub(crate) const DECLARE: &str = "declare shared objects with --queue NAME, --dict NAME and the like";
-
-/// What is wrong with an item, with the place in the file and in the item.
-fn with_place(item: &Item, index: u64, error: JsonError) -> String {
-    let (line, column) = match (error.line, error.syntax || !error.path.is_empty()) {
-        // The item as a whole does not fit.
-        (_, false) => (item.line, item.column),
-        (0 | 1, true) => (item.line, item.column + error.column.saturating_sub(1)),
-        (line, true) => (item.line + line - 1, error.column),
-    };
-    let place = if error.path.is_empty() || error.path.starts_with(['.', '[']) { "" } else { "." };
-    format!("{line}:{column}: inputs[{index}]{place}{}: {}", error.path, error.message)
-}
-
-/// What ended the input before its end.
-#[derive(Default)]
-pub(crate) struct InputEnd {
-    /// The input is damaged from here on.
-    pub(crate) damaged: Option<String>,
-    /// The file is not the one that was checked.
-    pub(crate) changed: bool,
-}
-
-/// The inputs, one after the other. What ends them early is left in `end`.
-pub(crate) fn inputs<'a>(
-    source: &'a Source,
-    reading: Reading<'a>,
-    end: &'a std::cell::RefCell<InputEnd>,
-) -> Result<Box<dyn Iterator<Item = Input> + 'a>, Failure> {
-    let unreadable =
-        |path: &Path, error| Failure::input(format!("cannot read `{}`: {error}", path.display()));
-    Ok(match source {
-        Source::Contents(files) => Box::new(files.iter().map(|path| content(path, reading.signature))),
-        Source::File { path, layout, state } => {
-            let file = File::open(path).map_err(|error| unreadable(path, error))?;
-            if FileState::of(&file).ok().as_ref() != Some(state) {
-                return Err(Failure::input(format!("`{}` changed while it was read", path.display())));
-            }
-            let read = json_inputs(items(BufReader::new(file), *layout), reading, end);
-            // Every item was checked, so a misfit now is a file that changed, or an object that cannot be made.
-            Box::new(read.map_while(move |input| match input {
-                Ok(input) => Some(Ok(input)),
-                Err(message) => {
-                    let same =
-                        File::open(path).and_then(|file| FileState::of(&file)).ok().as_ref() == Some(state);
-                    let mut end = end.borrow_mut();
-                    if same {
-                        end.damaged = Some(message);
-                    } else {
-                        end.changed = true;
-                    }
-                    None
-                }
-            }))
-        }
-        Source::Stream { path, format } => {
-            let reader: Box<dyn BufRead> = match path {
-                None => Box::new(io::stdin().lock()),
-                Some(path) => {
-                    Box::new(BufReader::new(File::open(path).map_err(|error| unreadable(path, error))?))
-                }
-            };
-            let mut reader = reader;
-            let name = path.as_deref().unwrap_or_else(|| Path::new("-"));
-            let layout = layout_of(name, *format, &mut reader).map_err(|error| unreadable(name, error))?;
-            Box::new(json_inputs(items(reader, layout), reading, end))
-        }
-    })
-}
-
 fn json_inputs<'a, R: BufRead + 'a>(
     items: Items<R>,
     reading: Reading<'a>,
-    end: &'a std::cell::RefCell<InputEnd>,
+    defect: &'a RefCell<Option<Defect>>,
 ) -> impl Iterator<Item = Input> + 'a {
     let mut index = 0;
     items.map_while(move |item| match item {
         Ok(item) => {
             let input = reading.objects.arguments(reading.signature, &item.text);
-            let input = input.map_err(|error| with_place(&item, index, error));
+            let input = input.map_err(|error| misfit(&item, index, error));
             index += 1;
             Some(input)
         }
         Err(error) => {
-            end.borrow_mut().damaged = Some(error.to_string());
+            defect.replace(Some(Defect::Items(error)));
             None
         }
     })
+}
+
+/// Every item was checked, so one that does not fit now ends the inputs: the file has changed, or an object that the
+/// item names cannot be made.
+fn still_fits(
+    input: Input,
+    path: &Path,
+    state: &FileState,
+    defect: &RefCell<Option<Defect>>,
+) -> Option<Input> {
+    let Err(message) = input else { return Some(input) };
+    let same = File::open(path).and_then(|file| FileState::of(&file)).is_ok_and(|now| now == *state);
+    defect.replace(Some(if same { Defect::Misfit(message) } else { Defect::Changed }));
+    None
 }
 
 fn content(path: &Path, signature: &Signature) -> Input {
@@ -232,4 +248,16 @@ fn content(path: &Path, signature: &Signature) -> Input {
         }
         None => Err("the task does not take a file's content".to_owned()),
     }
+}
+
+/// Returns why an item does not fit, with its line and column in the file and the path within the item.
+fn misfit(item: &Item, index: u64, error: JsonError) -> String {
+    let (line, column) = match (error.line, error.syntax || !error.path.is_empty()) {
+        // The item as a whole does not fit.
+        (_, false) => (item.line, item.column),
+        (0 | 1, true) => (item.line, item.column + error.column.saturating_sub(1)),
+        (line, true) => (item.line + line - 1, error.column),
+    };
+    let dot = if error.path.is_empty() || error.path.starts_with(['.', '[']) { "" } else { "." };
+    format!("{line}:{column}: inputs[{index}]{dot}{}: {}", error.path, error.message)
 }

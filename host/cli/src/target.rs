@@ -1,5 +1,4 @@
-//! A file that is written whole or not at all; what is no regular file (a pipe, a terminal, a device) is written as it
-//! comes.
+//! A file that is written whole or not at all, except that a pipe, a terminal or a device is written as the bytes come.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
@@ -9,26 +8,27 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// Where something is written to.
+/// A file that is open for writing.
 pub(crate) enum Target {
-    /// A file beside the one that it becomes.
+    /// A temporary file in the folder of the path that it is renamed to at the end.
     Whole(NamedTempFile, PathBuf),
+    /// A file that is written as the bytes come.
     Direct(File),
 }
 
 impl Target {
-    /// Opens a file for writing. One that is there stays as it is until [`finish`](Self::finish).
+    /// Opens a file for writing. An existing one stays as it is until [`finish`](Self::finish).
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match std::fs::metadata(path) {
             Ok(metadata) if let Some(own) = own_stream(&metadata) => own.map(Self::Direct),
             Ok(metadata) if !metadata.is_file() => File::options().write(true).open(path).map(Self::Direct),
-            // What a link points to is replaced, not the link.
+            // The file that a link points to is replaced, not the link.
             Ok(_) => Self::beside(std::fs::canonicalize(path)?),
             Err(_) => Self::beside(path.to_owned()),
         }
     }
 
-    /// Opens a file to be written as it comes, from its beginning.
+    /// Opens a file to be written as the bytes come, from its beginning.
     pub(crate) fn open_direct(path: &Path) -> io::Result<File> {
         match std::fs::metadata(path).ok().and_then(|metadata| own_stream(&metadata)) {
             Some(own) => own,
@@ -42,7 +42,7 @@ impl Target {
         Ok(Self::Whole(file, path))
     }
 
-    /// Puts the file in its place.
+    /// Renames the file to its path.
     pub(crate) fn finish(self) -> io::Result<()> {
         match self {
             Self::Whole(file, path) => publish(file, &path),
@@ -50,7 +50,7 @@ impl Target {
         }
     }
 
-    /// Puts an unfinished file beside its place, and tells where; what was written as it came is where it is.
+    /// Renames an unfinished file to its path with `.partial`, and returns that. `None` if it was written directly.
     pub(crate) fn finish_partial(self) -> io::Result<Option<PathBuf>> {
         match self {
             Self::Whole(file, path) => {
@@ -80,13 +80,13 @@ impl Write for Target {
     }
 }
 
-/// Whether a path leads to what this process writes to anyway.
+/// Whether a path leads to the standard output or the standard error of this process.
 pub(crate) fn is_own_stream(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| own_stream(&metadata).is_some())
 }
 
-/// This process's own output, if that is what a path leads to (`/dev/stdout`, also where it goes to a file): it has a
-/// place in it up to which it was written.
+/// Returns the standard output or error of this process if a path leads to it (`/dev/stdout`, also if that is a file).
+/// It is duplicated and not opened anew, as a new descriptor would write at the beginning of the file.
 fn own_stream(metadata: &Metadata) -> Option<io::Result<File>> {
     let is = |fd: BorrowedFd<'_>| {
         let file = File::from(fd.try_clone_to_owned()?);
@@ -97,10 +97,10 @@ fn own_stream(metadata: &Metadata) -> Option<io::Result<File>> {
     streams.into_iter().filter_map(Result::ok).flatten().next().map(Ok)
 }
 
-/// Puts a finished file in its place, readable as files are that this user makes.
+/// Renames a finished file to its path, with the permissions of any other file that this user makes.
 fn publish(file: NamedTempFile, path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    // A temporary file is private; the finished one is as private as the user's others.
+    // A temporary file is private, and the umask cannot be read without changing it: so an ordinary file is made.
     let like_others = File::options().create(true).append(true).open(path).and_then(|file| file.metadata());
     let mode = like_others.map_or(0o644, |metadata| metadata.permissions().mode());
     file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_there_whole_or_as_it_was() {
+    fn a_file_is_replaced_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let read = || std::fs::read_to_string(&path).ok();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn links_devices_and_pipes_stay_what_they_are() {
+    fn links_and_devices_are_written_and_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
         std::fs::write(&file, "before").unwrap();

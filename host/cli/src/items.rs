@@ -1,35 +1,60 @@
-//! Reads the items of a JSON array or of JSON Lines, one at a time, each with its place in the file.
+//! Reads the items of a JSON array or of JSON Lines, one at a time, each with its line and column.
 //!
-//! An item is cut out by its brackets and quotes alone; whether it is JSON, and fits the task, is for the
-//! description to say. So a file of any length is read in the memory of its largest item.
+//! An item is cut out by its brackets and quotes alone; whether it is JSON, and fits the task, is checked later against
+//! the task's description. So a file of any length is read in the memory of its largest item.
 
 use std::fmt;
 use std::io::{self, BufRead};
+use std::path::Path;
+
+use crate::exit_code::Failure;
 
 /// One item as it stands in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
     pub(crate) text: Vec<u8>,
-    /// Where it starts, both counted from 1.
+    /// The line of its first byte, counted from 1.
     pub(crate) line: usize,
+    /// The column of its first byte in characters, counted from 1.
     pub(crate) column: usize,
 }
 
-/// The file is not what it should be, at this place.
+/// The items cannot be read on from this line and column.
 #[derive(Debug)]
-pub(crate) struct InputError {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
-    pub(crate) message: String,
+pub(crate) struct ItemError {
+    line: usize,
+    column: usize,
+    problem: Problem,
 }
 
-impl fmt::Display for InputError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+#[derive(Debug)]
+enum Problem {
+    Malformed(String),
+    Unreadable(io::Error),
+}
+
+impl ItemError {
+    /// The failure of a command that reads `file`.
+    pub(crate) fn in_file(self, file: &Path) -> Failure {
+        let location = format!("{}:{}:{}", file.display(), self.line, self.column);
+        match self.problem {
+            Problem::Malformed(message) => Failure::input(format!("{location}: {message}")),
+            Problem::Unreadable(error) => Failure::input(location).because(error),
+        }
     }
 }
 
-/// How the items are written.
+impl fmt::Display for ItemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.line, self.column)?;
+        match &self.problem {
+            Problem::Malformed(message) => f.write_str(message),
+            Problem::Unreadable(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The notation of the items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
     Array,
@@ -38,9 +63,9 @@ pub(crate) enum Layout {
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
-    /// Nothing was read yet.
+    /// Nothing has been read.
     Start,
-    /// Within the array, with this many items read.
+    /// Within the array, after this number of items.
     Items(usize),
     Ended,
 }
@@ -60,39 +85,16 @@ impl<R: BufRead> Items<R> {
         Self { bytes, layout, state: State::Start, max_item }
     }
 
-    fn next_of_array(&mut self) -> Result<Option<Item>, InputError> {
+    fn next_of_array(&mut self) -> Result<Option<Item>, ItemError> {
         self.bytes.skip_space()?;
         let read = match self.state {
             State::Ended => return Ok(None),
-            State::Start => match self.bytes.next()? {
-                Some(b'[') => 0,
-                Some(other) => {
-                    return Err(self.bytes.wrong_before(format!(
-                        "expected an array, got {}; for one value per line use --input-format jsonl",
-                        shown(other)
-                    )));
-                }
-                None => {
-                    return Err(self
-                        .bytes
-                        .wrong("the input is empty; an array without items is []".to_owned()));
-                }
-            },
+            State::Start => self.open_array()?,
             State::Items(read) => read,
         };
         self.bytes.skip_space()?;
         match (self.bytes.peek()?, read) {
-            (Some(b']'), _) => {
-                self.bytes.next()?;
-                self.bytes.skip_space()?;
-                if let Some(other) = self.bytes.peek()? {
-                    return Err(self
-                        .bytes
-                        .wrong(format!("expected nothing after the array, got {}", shown(other))));
-                }
-                self.state = State::Ended;
-                return Ok(None);
-            }
+            (Some(b']'), _) => return self.close_array().map(|()| None),
             (Some(b','), 1..) => {
                 self.bytes.next()?;
                 self.bytes.skip_space()?;
@@ -108,11 +110,34 @@ impl<R: BufRead> Items<R> {
         Ok(Some(item))
     }
 
-    fn next_of_lines(&mut self) -> Result<Option<Item>, InputError> {
+    /// Reads the opening bracket. Returns the number of items before it, which is 0.
+    fn open_array(&mut self) -> Result<usize, ItemError> {
+        match self.bytes.next()? {
+            Some(b'[') => Ok(0),
+            Some(other) => Err(self.bytes.wrong_before(format!(
+                "expected an array, got {}; for one value per line use --input-format jsonl",
+                shown(other)
+            ))),
+            None => Err(self.bytes.wrong("the input is empty; an array without items is []".to_owned())),
+        }
+    }
+
+    /// Reads the closing bracket, and checks that nothing follows.
+    fn close_array(&mut self) -> Result<(), ItemError> {
+        self.bytes.next()?;
+        self.bytes.skip_space()?;
+        if let Some(other) = self.bytes.peek()? {
+            return Err(self.bytes.wrong(format!("expected nothing after the array, got {}", shown(other))));
+        }
+        self.state = State::Ended;
+        Ok(())
+    }
+
+    fn next_of_lines(&mut self) -> Result<Option<Item>, ItemError> {
         if self.state == State::Ended {
             return Ok(None);
         }
-        // Empty lines are no items.
+        // An empty line is not an item.
         self.bytes.skip_space()?;
         if self.bytes.peek()?.is_none() {
             self.state = State::Ended;
@@ -129,7 +154,7 @@ impl<R: BufRead> Items<R> {
         Ok(Some(Item { text, line, column }))
     }
 
-    fn push(&self, text: &mut Vec<u8>, byte: u8) -> Result<(), InputError> {
+    fn push(&self, text: &mut Vec<u8>, byte: u8) -> Result<(), ItemError> {
         if text.len() >= self.max_item {
             return Err(self.bytes.wrong(format!("an item of more than {} bytes", self.max_item)));
         }
@@ -137,8 +162,8 @@ impl<R: BufRead> Items<R> {
         Ok(())
     }
 
-    /// One value, up to the byte that ends it outside of all brackets and strings.
-    fn item(&mut self, ends: impl Fn(u8) -> bool) -> Result<Item, InputError> {
+    /// Reads one value, up to the byte that ends it outside of all brackets and strings.
+    fn item(&mut self, ends: impl Fn(u8) -> bool) -> Result<Item, ItemError> {
         let (line, column) = (self.bytes.line, self.bytes.column);
         let mut text = Vec::new();
         let mut depth = 0usize;
@@ -160,13 +185,14 @@ impl<R: BufRead> Items<R> {
         }
         text.truncate(text.trim_ascii_end().len());
         if text.is_empty() {
-            return Err(InputError { line, column, message: "expected a value".to_owned() });
+            let problem = Problem::Malformed("expected a value".to_owned());
+            return Err(ItemError { line, column, problem });
         }
         Ok(Item { text, line, column })
     }
 
-    /// The rest of a string, with its closing quote.
-    fn string(&mut self, text: &mut Vec<u8>) -> Result<(), InputError> {
+    /// Reads the rest of a string, with its closing quote.
+    fn string(&mut self, text: &mut Vec<u8>) -> Result<(), ItemError> {
         let mut escaped = false;
         loop {
             let Some(byte) = self.bytes.next()? else {
@@ -184,9 +210,9 @@ impl<R: BufRead> Items<R> {
 }
 
 impl<R: BufRead> Iterator for Items<R> {
-    type Item = Result<Item, InputError>;
+    type Item = Result<Item, ItemError>;
 
-    /// After an error there is nothing more.
+    /// After an error there are no more items.
     fn next(&mut self) -> Option<Self::Item> {
         let next = match self.layout {
             Layout::Array => self.next_of_array(),
@@ -199,7 +225,7 @@ impl<R: BufRead> Iterator for Items<R> {
     }
 }
 
-/// Bytes with the place of the next one.
+/// Bytes with the line and column of the next one.
 #[derive(Debug)]
 struct Bytes<R> {
     reader: R,
@@ -208,23 +234,17 @@ struct Bytes<R> {
 }
 
 impl<R: BufRead> Bytes<R> {
-    fn peek(&mut self) -> Result<Option<u8>, InputError> {
+    fn peek(&mut self) -> Result<Option<u8>, ItemError> {
         loop {
             match self.reader.fill_buf() {
                 Ok(buffer) => return Ok(buffer.first().copied()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(InputError {
-                        line: self.line,
-                        column: self.column,
-                        message: error.to_string(),
-                    });
-                }
+                Err(error) => return Err(self.error(Problem::Unreadable(error))),
             }
         }
     }
 
-    fn next(&mut self) -> Result<Option<u8>, InputError> {
+    fn next(&mut self) -> Result<Option<u8>, ItemError> {
         let Some(byte) = self.peek()? else { return Ok(None) };
         self.reader.consume(1);
         if byte == b'\n' {
@@ -236,20 +256,25 @@ impl<R: BufRead> Bytes<R> {
         Ok(Some(byte))
     }
 
-    fn skip_space(&mut self) -> Result<(), InputError> {
+    fn skip_space(&mut self) -> Result<(), ItemError> {
         while self.peek()?.is_some_and(|byte| byte.is_ascii_whitespace()) {
             self.next()?;
         }
         Ok(())
     }
 
-    fn wrong(&self, message: String) -> InputError {
-        InputError { line: self.line, column: self.column, message }
+    /// An error at the next byte.
+    fn wrong(&self, message: String) -> ItemError {
+        self.error(Problem::Malformed(message))
     }
 
     /// An error at the byte that was just read.
-    fn wrong_before(&self, message: String) -> InputError {
-        InputError { line: self.line, column: self.column.saturating_sub(1).max(1), message }
+    fn wrong_before(&self, message: String) -> ItemError {
+        ItemError { column: self.column.saturating_sub(1).max(1), ..self.wrong(message) }
+    }
+
+    fn error(&self, problem: Problem) -> ItemError {
+        ItemError { line: self.line, column: self.column, problem }
     }
 }
 
@@ -291,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_is_told_with_its_place() {
+    fn a_malformed_array_is_refused_with_line_and_column() {
         for (text, expected) in [
             ("", "1:1: the input is empty; an array without items is []"),
             ("{}", "1:1: expected an array, got `{`; for one value per line use --input-format jsonl"),
@@ -308,12 +333,27 @@ mod tests {
     }
 
     #[test]
-    fn items_have_a_size_and_places_count_characters() {
+    fn items_are_bounded_and_columns_count_characters() {
         let long = format!("[{}]", "1".repeat(2000));
         assert!(read(&long, Layout::Array).1.unwrap().contains("more than 1000 bytes"));
         let items: Vec<Item> =
             Items::new("[\"é\",\n 2, 3]".as_bytes(), Layout::Array, 10).map(Result::unwrap).collect();
-        let places: Vec<_> = items.iter().map(|item| (item.line, item.column)).collect();
-        assert_eq!(places, [(1, 2), (2, 2), (2, 5)]);
+        let starts: Vec<_> = items.iter().map(|item| (item.line, item.column)).collect();
+        assert_eq!(starts, [(1, 2), (2, 2), (2, 5)]);
+    }
+
+    #[test]
+    fn an_error_of_the_reader_stays_the_source() {
+        use std::error::Error as _;
+        struct Broken;
+        impl io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::PermissionDenied.into())
+            }
+        }
+        let error = Items::new(io::BufReader::new(Broken), Layout::Lines, 10).next().unwrap().unwrap_err();
+        let failure = error.in_file(Path::new("in.json"));
+        assert_eq!(failure.to_string(), "in.json:1:1: permission denied");
+        assert!(failure.source().is_some_and(|source| source.is::<io::Error>()));
     }
 }

@@ -1,0 +1,133 @@
+//! The open sinks of a map: everything that a result is written to.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use wpool::{Completed, Guest, Signature, TaskError};
+
+use crate::exit_code::Failure;
+use crate::output::{Format, Output};
+use crate::report::{self, LogSink, Logs, Progress, ReportFile};
+use crate::resume::Resumed;
+
+/// Where the results of a map go.
+#[derive(Debug, PartialEq)]
+pub(crate) struct SinkPlan {
+    /// The file of the results; `None` for standard output.
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) format: Format,
+    /// The file of the tasks' figures, if any.
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// The reason why a map writes no more results.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// The reader of the output has closed it, which is no failure.
+    ReaderGone,
+    Failed(Failure),
+}
+
+/// A task's outcome as it was written: an error also if the value is not what the description promises.
+pub(crate) type Outcome = Result<(), TaskError>;
+
+/// The sinks of a map.
+pub(crate) struct Sinks<'a> {
+    signature: &'a Signature,
+    /// The output's name in messages.
+    name: &'a Path,
+    output: Output,
+    logs: Logs<'a>,
+    report: Option<ReportFile<'a>>,
+    progress: Progress,
+    /// Whether each result is flushed at once.
+    streaming: bool,
+}
+
+impl<'a> Sinks<'a> {
+    /// Opens everything. `total` is the number of inputs; if it is unknown, they come from a stream, and results in
+    /// lines are flushed one by one.
+    pub(crate) fn open(
+        plan: &'a SinkPlan,
+        logs: &'a LogSink,
+        guest: &Guest,
+        signature: &'a Signature,
+        total: Option<u64>,
+    ) -> Result<Self, Failure> {
+        let name = plan.output.as_deref().unwrap_or_else(|| Path::new("standard output"));
+        let output = Output::open(plan.output.as_deref(), plan.format);
+        Ok(Self {
+            signature,
+            name,
+            output: output.map_err(|error| Failure::cannot_write(name, error))?,
+            logs: Logs::open(logs)?,
+            report: plan
+                .report
+                .as_deref()
+                .map(|path| ReportFile::open(path, guest, signature.name()))
+                .transpose()?,
+            progress: Progress::start(total),
+            streaming: total.is_none() && plan.format == Format::Jsonl,
+        })
+    }
+
+    /// Writes the result of the input `index`, its log and its figures.
+    pub(crate) fn write(&mut self, index: u64, completed: &Completed) -> Result<Outcome, WriteError> {
+        let outcome = self.write_value(index, completed.result.as_deref())?;
+        self.logs.write(index, completed, &self.progress)?;
+        if let Some(report) = &mut self.report {
+            report.write(index, completed, &outcome)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Writes results of an earlier run, which have neither logs nor figures.
+    pub(crate) fn write_resumed(&mut self, resumed: &[Resumed]) -> Result<(), WriteError> {
+        resumed.iter().try_for_each(|(index, value)| self.write_value(*index, Ok(value)).map(drop))
+    }
+
+    /// Counts a task that was cancelled, of which nothing is written.
+    pub(crate) fn cancelled(&mut self) {
+        self.progress.ended(&Err(TaskError::Cancelled));
+    }
+
+    fn write_value(&mut self, index: u64, result: Result<&[u8], &TaskError>) -> Result<Outcome, WriteError> {
+        match self.write_and_flush(index, result) {
+            Ok(outcome) => {
+                self.progress.ended(&outcome);
+                Ok(outcome)
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(WriteError::ReaderGone),
+            Err(error) => Err(Failure::cannot_write(self.name, error).into()),
+        }
+    }
+
+    fn write_and_flush(&mut self, index: u64, result: Result<&[u8], &TaskError>) -> io::Result<Outcome> {
+        let outcome = self.output.write(index, result, self.signature)?;
+        if self.streaming {
+            self.output.flush()?;
+        }
+        Ok(outcome)
+    }
+
+    /// Ends all files, and prints the summary. Returns the number of tasks that have failed.
+    pub(crate) fn finish(self, whole: bool) -> Result<u64, Failure> {
+        self.progress.clear();
+        let partial = self.output.finish(whole).map_err(|error| Failure::cannot_write(self.name, error))?;
+        self.logs.finish()?;
+        if let Some(report) = self.report {
+            report.finish(&self.progress)?;
+        }
+        report::note(&self.progress.summary());
+        if let Some(partial) = partial {
+            report::note(&format!("what was done is in {}", partial.display()));
+        }
+        Ok(self.progress.failed())
+    }
+}
+
+impl From<Failure> for WriteError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
