@@ -127,7 +127,7 @@ fn nothing_names_one_machine() {
 
 #[test]
 fn the_protocol_document_knows_the_versions() {
-    let document = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let document = fs::read_to_string(root().join("docs/src/reference/protocol.md")).unwrap();
     let wire = fs::read_to_string(root().join("host/src/wire/mod.rs")).unwrap();
     let abi = fs::read_to_string(root().join("guest-sdk/abi/src/lib.rs")).unwrap();
     let number = |text: &str, before: &str| {

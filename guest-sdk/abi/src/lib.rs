@@ -1,7 +1,7 @@
 //! What a wpool host and its guests agree on: names, numbers and the data of a description.
 //!
 //! There is no I/O here, and no more logic than both must agree on. Both sides compile this crate, for different targets, so
-//! whatever changes here changes [`VERSION`] and is written down in `docs/protocol.md`.
+//! whatever changes here changes [`VERSION`] and is written down in `docs/src/reference/guest-abi.md`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -17,7 +17,7 @@ mod raw {
     }
 }
 
-/// Calls by their first bytes, as docs/protocol.md has them.
+/// Calls by their first bytes: `wpool_abi::object::Call` in postcard, see docs/src/reference/protocol.md.
 const PUT: [u8; 5] = [0, 1, 1, 7, 0];
 const PUT_HANDLE_9: [u8; 6] = [0, 1, 1, 0, 1, 9];
 const GET: [u8; 2] = [1, 1];
