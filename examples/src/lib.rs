@@ -1,8 +1,11 @@
-//! What the example programs share: where their guests are, and saying something.
+//! Helpers of the example programs: they build and locate guests, and print lines. The book's code is tested here, too.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+#[cfg(doctest)]
+mod book;
 
 /// Builds the example guests with Cargo, and returns the folder of their modules.
 ///

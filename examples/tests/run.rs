@@ -82,6 +82,28 @@ fn matrices_are_multiplied_in_shared_memory() {
 }
 
 #[test]
+fn the_tutorial_shows_what_its_programs_print() {
+    for (chapter, name, program) in [
+        ("first-pool", "first_pool", env!("CARGO_BIN_EXE_first_pool")),
+        ("sharing", "tally", env!("CARGO_BIN_EXE_tally")),
+        ("failures", "failures", env!("CARGO_BIN_EXE_failures")),
+    ] {
+        assert_eq!(run(program, &[]), shown(chapter, name), "{name}");
+    }
+}
+
+/// The output that a chapter shows below the command that runs a program.
+fn shown(chapter: &str, program: &str) -> String {
+    let tutorial = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/tutorial");
+    let text =
+        std::fs::read_to_string(tutorial.join(chapter).with_extension("md")).expect("the chapter is there");
+    let command = format!("$ cargo run -p wpool-examples --bin {program}\n");
+    let (_, after) = text.split_once(&command).expect("the chapter has the command");
+    let (output, _) = after.split_once("```").expect("the block has an end");
+    output.to_owned()
+}
+
+#[test]
 fn the_tour_says_what_it_is_to_say() {
     for (program, expected) in [
         (env!("CARGO_BIN_EXE_t01_map"), "1\n4\n9\n16\n25\n"),

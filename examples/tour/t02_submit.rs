@@ -1,4 +1,4 @@
-//! Submit a call, do something else, ask for its result.
+//! Submits a call, does something else, and asks for the result.
 
 use std::error::Error;
 

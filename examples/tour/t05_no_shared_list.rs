@@ -1,4 +1,4 @@
-//! A list of the program stays empty, while a task fills the list that its own process has.
+//! A list of this program stays empty while a task fills the list of its own process.
 
 use std::error::Error;
 use std::sync::Mutex;
@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let process =
         Process::builder(Guest::from_file(guest("tour")?)?).start::<Vec<String>, u32>("fill", &words)?;
     say(&format!("the list of the process holds {} messages", process.result()?));
-    let ours = MESSAGES.lock().map_err(|_| "nobody panics here")?.len();
+    let ours = MESSAGES.lock().map_err(|_| "no thread panics here")?.len();
     say(&format!("the list of this program holds {ours}"));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `apply_async` with two callbacks that gather what they are given, then `close` and `join`.
+//! `apply_async` with two callbacks that collect results and errors, then `close` and `join`.
 
 use std::collections::BTreeMap;
 use std::error::Error;

@@ -1,4 +1,4 @@
-//! A map with a timeout: what ended in time has its value, the rest says that it did not.
+//! A map with a timeout: tasks that ended in time have their value, the others an error.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A task that dies costs nobody else anything, and says why.
+//! A task that panics affects no other task, and its error says why.
 
 use std::error::Error;
 

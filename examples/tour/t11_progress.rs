@@ -1,4 +1,4 @@
-//! A task that tells how far it is, while it runs.
+//! A task that reports its progress while it runs.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! A task that submits tasks to its own pool and waits for them: with one worker, and no deadlock.
+//! A task that submits tasks to its own pool and waits for them, with one worker and without a deadlock.
 
 use std::error::Error;
 

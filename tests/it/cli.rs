@@ -5,21 +5,27 @@ use wpool_tests::bounded;
 
 use crate::WPOOL;
 
-/// The README's transcripts, run where the README lies.
 #[test]
 fn the_readme_is_true() {
-    bounded(|| {
-        let home = tempfile::tempdir().unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        std::env::set_current_dir(root).unwrap();
-        trycmd::TestCases::new()
-            .register_bin("wpool", Path::new(WPOOL))
-            .env("HOME", home.path().display().to_string())
-            .env("CARGO_HOME", cargo_home())
-            .env("RUSTUP_HOME", rustup_home())
-            .case("README.md")
-            .run();
-    });
+    bounded(|| transcripts(&["README.md"]));
+}
+
+/// Runs the console blocks of pages in the repository's root, or, where a folder `PAGE.out` says what the commands leave
+/// behind, in a folder of their own.
+pub(crate) fn transcripts(pages: &[&str]) {
+    let home = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    std::env::set_current_dir(root).unwrap();
+    let cases = trycmd::TestCases::new();
+    cases
+        .register_bin("wpool", Path::new(WPOOL))
+        .env("HOME", home.path().display().to_string())
+        .env("CARGO_HOME", cargo_home())
+        .env("RUSTUP_HOME", rustup_home());
+    for page in pages {
+        cases.case(page);
+    }
+    cases.run();
 }
 
 /// Where cargo and rustup keep things, for a command whose HOME is another.

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use wpool::{Pool, TaskFuture};
 
-/// What Python's pools promise, by the numbers of a list that docs/python.md explains.
+/// What Python's pools promise, by the numbers of a list that docs/src/guides/python.md explains.
 mod behaviours;
 /// The command line, as snapshots that are its manual.
 mod cli;
 /// Clocks and kills: a task ends in time, and nothing else does.
 mod deadlines;
+/// The documents: their transcripts are true, their links and includes lead somewhere, their code is compiled.
+mod docs;
 /// Values that a task emits while it runs: bounded, in order, for whoever reads.
 mod emits;
 /// One task's failure is one task's: every kind of error, beside others that succeed.

@@ -144,7 +144,7 @@ fn nothing_names_one_machine() {
 }
 
 /// The document that a change of the protocol or the ABI has to touch.
-const PROTOCOL: &str = "docs/protocol.md";
+const PROTOCOL: &str = "docs/src/reference/protocol.md";
 
 /// The number that follows a text.
 fn number_after(text: &str, before: &str) -> String {

@@ -1,4 +1,4 @@
-//! Awaits tasks: their futures work under any executor; this one is a dozen lines.
+//! Awaits tasks: their futures work with any executor; this program's has a dozen lines.
 
 use std::error::Error;
 use std::future::Future;

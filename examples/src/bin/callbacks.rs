@@ -1,4 +1,4 @@
-//! Submits primes to count, and is called back when each count is done.
+//! Counts primes in several tasks; a callback receives each count when it is done.
 
 use std::error::Error;
 use std::sync::mpsc::channel;

@@ -1,5 +1,5 @@
-//! A crawler of eight tasks: they share a frontier and a dictionary of what was seen, and this program takes what they
-//! find out of a queue while they run.
+//! A crawler of eight tasks: they share a frontier and a dictionary of seen pages, and this program takes the pages
+//! that they find out of a queue while they run.
 
 use std::error::Error;
 
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = Pool::builder(Guest::from_file(guest("crawl")?)?).build()?;
     let (frontier, seen): (Queue<String>, Dict<String, u32>) =
         (pool.manager().simple_queue(), pool.manager().dict());
-    // What is found and not taken yet is bounded: hands that are too quick wait.
+    // The queue of found pages is bounded: a task that fills it waits.
     let found: Queue<Page> = pool.manager().queue(50);
     type Hand = (Option<String>, Queue<String>, Dict<String, u32>, Sender<Page>);
     let crawl = pool.task::<Hand, u32>("crawl")?;
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let (hands, found) = (hands.clone(), found.clone());
         move |_| {
             hands.iter().for_each(|hand| drop(hand.completed()));
-            // It fails only if the pool is gone, and then nobody waits.
+            // It fails only if the pool is gone, and then no task waits for it.
             let _gone = found.close();
         }
     });

@@ -11,7 +11,7 @@ const WIDTH: u32 = 600;
 const HEIGHT: u32 = WIDTH * 2 / 3;
 const TILE: u32 = 100;
 
-/// What the guest calls a tile, field by field.
+/// The guest's tile, field by field.
 #[derive(Clone, Copy, Serialize, wpool::Schema)]
 struct Tile {
     x: u32,

@@ -1,4 +1,4 @@
-//! A plug-in host: loads every guest in a folder, a pool for each, and calls those that take a text.
+//! A plug-in host: loads every guest in a folder into a pool of its own, and calls the tasks that take a text.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -22,17 +22,18 @@ fn main() -> Result<(), Box<dyn Error>> {
             Ok(answers) => {
                 answers.iter().for_each(|answer| wpool_examples::say(&format!("{name}: {answer}")));
             }
-            // A plug-in that cannot be loaded is that plug-in's problem.
+            // One plug-in that cannot be loaded does not stop the others.
             Err(error) => wpool_examples::say(&format!("{name}: not loaded: {error}")),
         }
     }
     Ok(())
 }
 
-/// Calls each task of a plug-in with a text, if it takes one, and returns what it says.
+// ANCHOR: plugin
+/// Calls each task of a plug-in that takes a text, and returns a line for each of its tasks.
 fn run_plugin(path: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     let guest = Guest::from_file(path)?;
-    // Little time and memory: nobody knows what a plug-in does.
+    // A stranger's code gets little time and memory.
     let pool =
         Pool::builder(guest.clone()).workers(1).timeout(Duration::from_secs(1)).memory(64 << 20).build()?;
     let mut answers = Vec::new();
@@ -53,3 +54,4 @@ fn run_plugin(path: PathBuf) -> Result<Vec<String>, Box<dyn Error>> {
     }
     Ok(answers)
 }
+// ANCHOR_END: plugin

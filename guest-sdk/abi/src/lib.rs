@@ -1,7 +1,7 @@
 //! The names, numbers and data that a wpool host and its guests agree on.
 //!
 //! There is no I/O here, and only the logic that both sides must share. Both sides compile this crate, for different
-//! targets, so a change of a name, a number or a layout changes [`VERSION`] and is documented in `docs/protocol.md`.
+//! targets, so a change of a name, a number or a layout changes [`VERSION`] and is documented in `docs/src/reference/guest-abi.md`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
