@@ -1,4 +1,4 @@
-//! The store under a clock of the test's own: single stories here, random ones beside a simple reference in `models`.
+//! The store under a clock of the test's own: single cases here, random ones beside a simple reference in `models`.
 
 mod models;
 
@@ -13,7 +13,7 @@ use crate::ids::TaskId;
 
 use super::*;
 
-/// A store, its clock, and its answers to those who waited.
+/// A store, its clock, and the answers of calls that have waited.
 struct Bench {
     store: Store,
     now: Instant,
@@ -56,7 +56,7 @@ impl Bench {
         }
     }
 
-    /// Asks and does not wait.
+    /// Makes a call that may not wait, and returns its answer.
     fn now(&mut self, owner: Owner, id: ObjectId, call: Call<Stored>) -> Answer {
         let called = self.store.call(owner, id, call, Wait::NonBlocking);
         self.gather();
@@ -66,7 +66,7 @@ impl Bench {
         }
     }
 
-    /// Asks, and must wait, at most so long.
+    /// Makes a call that must wait. `time` is its timeout in milliseconds.
     fn waits(&mut self, owner: Owner, id: ObjectId, call: Call<Stored>, time: Option<u64>) -> Ticket {
         let deadline = time.map(|time| self.now + Duration::from_millis(time));
         let wait = deadline.map_or(Wait::Forever, Wait::Timeout);
@@ -79,7 +79,7 @@ impl Bench {
     }
 
     fn end(&mut self, owner: Owner, success: bool) {
-        self.store.end(owner, success);
+        self.store.end_owner(owner, success);
         self.gather();
     }
 
@@ -116,7 +116,7 @@ fn a_queue_is_first_in_first_out_and_full_at_its_capacity() {
 }
 
 #[test]
-fn who_waits_longest_gets_first_and_nobody_overtakes() {
+fn the_call_that_waits_longest_is_served_first() {
     let mut bench = Bench::new();
     let queue = bench.queue(None, false);
     let waiting: Vec<Ticket> = (0..3).map(|n| bench.waits(task(n), queue, Call::Get(1), None)).collect();
@@ -242,12 +242,12 @@ fn a_condition_gives_the_lock_away_and_back() {
 }
 
 #[test]
-fn who_would_wait_and_does_not_leaves_no_trace() {
+fn a_call_that_may_not_wait_leaves_no_trace() {
     let mut bench = Bench::new();
     let condition = bench.store.make(ObjectInit::Condition);
     bench.now(task(1), condition, Call::Acquire).unwrap();
     assert_eq!(bench.now(task(1), condition, Call::Wait), Ok(Reply::Flag(false)), "and has the lock");
-    assert_eq!(bench.now(task(1), condition, Call::Notify(9)), Ok(Reply::Number(0)), "nobody is asleep");
+    assert_eq!(bench.now(task(1), condition, Call::Notify(9)), Ok(Reply::Number(0)), "no call is asleep");
     assert_eq!(bench.now(task(2), condition, Call::Acquire), Err(ObjectError::Held));
     bench.end(task(1), true);
     assert_eq!(bench.now(task(2), condition, Call::Acquire), Ok(Reply::Flag(false)));
@@ -263,7 +263,7 @@ fn an_event_wakes_all_and_can_be_cleared() {
     let mut bench = Bench::new();
     let event = bench.store.make(ObjectInit::Event);
     let waiting: Vec<Ticket> = (0..5).map(|n| bench.waits(task(n), event, Call::Wait, None)).collect();
-    // Somebody who would wait need not.
+    // A call that may wait need not.
     assert!(matches!(
         bench.store.call(host(1), event, Call::Flag(true), Wait::Forever),
         Called::Answered(Ok(_))
@@ -277,15 +277,15 @@ fn an_event_wakes_all_and_can_be_cleared() {
 }
 
 #[test]
-fn a_barrier_is_passed_together_and_broken_by_who_goes_away() {
+fn a_barrier_is_passed_together_and_broken_by_a_call_that_ends() {
     let mut bench = Bench::new();
     let barrier = bench.store.make(ObjectInit::Barrier { parties: 3, acts: false });
     let two = |bench: &mut Bench| [1, 2].map(|n| bench.waits(task(n), barrier, Call::Wait, Some(50)));
     for _ in 0..10 {
         let inside = two(&mut bench);
         let last = bench.now(task(3), barrier, Call::Wait);
-        let places = inside.map(|ticket| bench.answer(ticket).unwrap());
-        assert_eq!(places, [Ok(Reply::Number(0)), Ok(Reply::Number(1))]);
+        let indices = inside.map(|ticket| bench.answer(ticket).unwrap());
+        assert_eq!(indices, [Ok(Reply::Number(0)), Ok(Reply::Number(1))]);
         assert_eq!(last, Ok(Reply::Number(2)));
     }
     let broken = |bench: &mut Bench, inside: [Ticket; 2]| {
@@ -332,7 +332,7 @@ fn what_goes_into_one_end_of_a_pipe_comes_out_of_the_other() {
     bench.now(task(1), writer, put("on")).unwrap();
     let waits = bench.waits(task(1), writer, Call::Get(1), None);
     bench.now(task(2), reader, Call::Close).unwrap();
-    assert_eq!(bench.answer(waits), Some(Err(ObjectError::Closed)), "who hangs up is heard");
+    assert_eq!(bench.answer(waits), Some(Err(ObjectError::Closed)), "the other end hears of it");
 }
 
 #[test]
@@ -369,11 +369,11 @@ fn a_list_grows_and_an_array_does_not() {
     assert_eq!(bench.now(task(1), array, Call::Extend(vec![value("y")])), Err(ObjectError::WrongKind));
     let swap = |expected: &str| Call::Swap { at: 1, expected: expected.into(), value: value("y") };
     assert_eq!(bench.now(task(1), array, swap("x")), Ok(Reply::Found(Some(value("x")))));
-    assert_eq!(bench.now(task(1), array, swap("x")), Ok(Reply::Found(None)), "somebody was quicker");
+    assert_eq!(bench.now(task(1), array, swap("x")), Ok(Reply::Found(None)), "another swap was quicker");
 }
 
 #[test]
-fn a_ring_of_waits_is_found_and_the_youngest_fails() {
+fn a_wait_cycle_is_found_and_its_youngest_owner_fails() {
     for members in [2, 5] {
         let mut bench = Bench::new();
         let locks: Vec<ObjectId> =
@@ -392,7 +392,7 @@ fn a_ring_of_waits_is_found_and_the_youngest_fails() {
         let youngest = bench.answer(*waits.last().unwrap());
         let Some(Err(ObjectError::Deadlock(who))) = youngest else { panic!("{youngest:?}") };
         assert!((0..members).all(|n| who.contains(&format!("task {n}"))), "{who}");
-        // When the youngest is gone the others go on, one after the other.
+        // When the youngest has ended the others get their locks, one after the other.
         for n in (1..members).rev() {
             bench.end(task(n), false);
         }
@@ -401,7 +401,7 @@ fn a_ring_of_waits_is_found_and_the_youngest_fails() {
 }
 
 #[test]
-fn who_waits_for_itself_is_a_ring_too() {
+fn an_owner_that_waits_for_itself_is_a_cycle_too() {
     let mut bench = Bench::new();
     let lock = bench.store.make(ObjectInit::Lock { reentrant: false });
     bench.now(task(1), lock, Call::Acquire).unwrap();
@@ -410,7 +410,7 @@ fn who_waits_for_itself_is_a_ring_too() {
 }
 
 #[test]
-fn an_object_that_nobody_can_reach_is_gone() {
+fn an_object_without_grants_is_removed_with_its_contents() {
     let mut bench = Bench::new();
     let released = Arc::new(Released::default());
     let (outer, inner) = (bench.queue(None, false), bench.queue(None, false));
@@ -420,13 +420,13 @@ fn an_object_that_nobody_can_reach_is_gone() {
     drop(grants);
     assert_eq!(released.take(), [outer]);
     bench.store.remove(outer);
-    assert_eq!(released.take(), [inner], "what was in it goes with it");
+    assert_eq!(released.take(), [inner], "its contents go with it");
     bench.store.remove(inner);
     assert_eq!(bench.now(host(1), inner, Call::Size), Err(ObjectError::BadHandle));
 }
 
 #[test]
-fn ten_thousand_who_wait_are_woken_by_one() {
+fn one_call_wakes_ten_thousand() {
     let mut bench = Bench::new();
     let event = bench.store.make(ObjectInit::Event);
     let waiting: Vec<Ticket> =
@@ -440,7 +440,7 @@ fn ten_thousand_who_wait_are_woken_by_one() {
 fn one_too_many_does_not_wait() {
     let mut bench = Bench::new();
     let event = bench.store.make(ObjectInit::Event);
-    for n in 0..store::MAX_WAITERS as u64 {
+    for n in 0..waiting::MAX_WAITERS as u64 {
         bench.waits(host(n), event, Call::Wait, None);
     }
     let one_more = bench.store.call(task(1), event, Call::Wait, Wait::Forever);
@@ -448,59 +448,66 @@ fn one_too_many_does_not_wait() {
 }
 
 #[test]
-fn the_host_acts_once_a_round_before_anybody_goes_on() {
+fn the_action_runs_once_a_round_before_the_parties_pass() {
     let mut bench = Bench::new();
     let barrier = bench.store.make(ObjectInit::Barrier { parties: 2, acts: true });
     let mut first = bench.waits(task(1), barrier, Call::Wait, None);
     for round in 0..3 {
-        assert_eq!(bench.store.take_due(), []);
+        assert_eq!(bench.store.take_pending_actions(), []);
         let second = bench.waits(task(2), barrier, Call::Wait, None);
-        assert_eq!(bench.store.take_due(), [(barrier, round)]);
+        assert_eq!(bench.store.take_pending_actions(), [(barrier, round)]);
         let early = bench.waits(task(3), barrier, Call::Wait, None);
-        assert_eq!((bench.answer(first), bench.answer(second), bench.store.take_due()), (None, None, vec![]));
-        bench.store.acted(barrier, round, true);
+        assert_eq!(
+            (bench.answer(first), bench.answer(second), bench.store.take_pending_actions()),
+            (None, None, vec![])
+        );
+        bench.store.end_action(barrier, round, true);
         bench.gather();
-        let places = [first, second].map(|ticket| bench.answer(ticket));
-        assert_eq!(places, [0, 1].map(|n| Some(Ok(Reply::Number(n)))));
+        let indices = [first, second].map(|ticket| bench.answer(ticket));
+        assert_eq!(indices, [0, 1].map(|n| Some(Ok(Reply::Number(n)))));
         assert_eq!(bench.answer(early), None, "it is of the next round");
         first = early;
     }
 }
 
 #[test]
-fn a_barrier_at_which_the_host_fails_is_broken() {
+fn a_barrier_whose_action_fails_is_broken() {
     let mut bench = Bench::new();
     let barrier = bench.store.make(ObjectInit::Barrier { parties: 2, acts: true });
     let come = |bench: &mut Bench| [1, 2].map(|n| bench.waits(task(n), barrier, Call::Wait, None));
     let inside = come(&mut bench);
-    assert_eq!(bench.store.take_due(), [(barrier, 0)]);
+    assert_eq!(bench.store.take_pending_actions(), [(barrier, 0)]);
     bench.now(host(1), barrier, Call::Reset).unwrap();
     assert_eq!(inside.map(|ticket| bench.answer(ticket)), [1, 2].map(|_| Some(Err(ObjectError::Broken))));
     let inside = come(&mut bench);
-    bench.store.acted(barrier, 0, true);
+    bench.store.end_action(barrier, 0, true);
     bench.gather();
-    assert_eq!(inside.map(|ticket| bench.answer(ticket)), [None, None], "that was of those who are gone");
-    assert_eq!(bench.store.take_due(), [(barrier, 1)]);
-    bench.store.acted(barrier, 1, false);
+    assert_eq!(
+        inside.map(|ticket| bench.answer(ticket)),
+        [None, None],
+        "that action was of a round that failed"
+    );
+    assert_eq!(bench.store.take_pending_actions(), [(barrier, 1)]);
+    bench.store.end_action(barrier, 1, false);
     bench.gather();
     assert_eq!(inside.map(|ticket| bench.answer(ticket)), [1, 2].map(|_| Some(Err(ObjectError::Broken))));
     assert_eq!(bench.now(host(1), barrier, Call::State), Ok(Reply::Flag(true)));
 }
 
 #[test]
-fn a_ring_may_lead_through_sub_tasks_whoever_closes_it() {
+fn a_wait_cycle_may_lead_through_sub_tasks_whichever_wait_closes_it() {
     for lock_first in [true, false] {
         let mut bench = Bench::new();
         let lock = bench.store.make(ObjectInit::Lock { reentrant: false });
         bench.now(task(1), lock, Call::Acquire).unwrap();
-        // The grandchild wants what the grandparent holds, who waits for the child, who waits for the grandchild.
-        bench.store.depends(task(2), task(3));
+        // Task 1 holds the lock and waits for task 2, which waits for task 3, which waits for the lock.
+        bench.store.set_dependency(task(2), task(3));
         let waits = if lock_first {
             let waits = bench.waits(task(3), lock, Call::Acquire, None);
-            bench.store.depends(task(1), task(2));
+            bench.store.set_dependency(task(1), task(2));
             waits
         } else {
-            bench.store.depends(task(1), task(2));
+            bench.store.set_dependency(task(1), task(2));
             let called = bench.store.call(task(3), lock, Call::Acquire, Wait::Forever);
             let Called::Waits(ticket) = called else { panic!("{called:?}") };
             ticket
@@ -511,13 +518,13 @@ fn a_ring_may_lead_through_sub_tasks_whoever_closes_it() {
         for member in 1..=3 {
             assert!(who.contains(&format!("task {member}")), "{who}");
         }
-        bench.store.depends_no_more(task(2));
+        bench.store.clear_dependency(task(2));
         assert!(matches!(bench.store.call(task(2), lock, Call::Acquire, Wait::Forever), Called::Waits(_)));
     }
 }
 
 #[test]
-fn what_is_told_to_be_done_does_not_come_back() {
+fn values_that_are_worked_off_are_not_requeued() {
     let mut bench = Bench::new();
     let queue = bench.queue(None, true);
     bench.now(host(1), queue, Call::Put(["a", "b", "c"].map(value).to_vec())).unwrap();
@@ -529,7 +536,7 @@ fn what_is_told_to_be_done_does_not_come_back() {
 }
 
 #[test]
-fn what_is_on_loan_is_bounded() {
+fn the_values_that_a_task_has_taken_are_bounded() {
     let mut bench = Bench::new();
     let queue = bench.queue(None, true);
     let large = || Call::Put(vec![Item { bytes: vec![0; 1 << 20], handles: Vec::new() }]);
@@ -544,7 +551,7 @@ fn what_is_on_loan_is_bounded() {
 }
 
 #[test]
-fn what_was_given_to_somebody_who_went_away_is_given_back() {
+fn a_reply_that_did_not_reach_its_owner_is_given_back() {
     let mut bench = Bench::new();
     let (queue, lock) = (bench.queue(None, false), bench.store.make(ObjectInit::Lock { reentrant: false }));
     let got = bench.waits(host(1), queue, Call::Get(2), None);
@@ -562,7 +569,7 @@ fn what_was_given_to_somebody_who_went_away_is_given_back() {
 }
 
 #[test]
-fn a_notification_is_not_lost_with_who_got_it() {
+fn a_notification_outlives_the_task_that_got_it() {
     let mut bench = Bench::new();
     let condition = bench.store.make(ObjectInit::Condition);
     let asleep = [1, 2].map(|n| {
@@ -578,7 +585,7 @@ fn a_notification_is_not_lost_with_who_got_it() {
 }
 
 #[test]
-fn a_ring_that_closes_when_a_time_is_over_is_broken() {
+fn a_wait_cycle_that_a_timeout_closes_is_broken() {
     let mut bench = Bench::new();
     let (condition, lock) =
         (bench.store.make(ObjectInit::Condition), bench.store.make(ObjectInit::Lock { reentrant: false }));
@@ -587,7 +594,7 @@ fn a_ring_that_closes_when_a_time_is_over_is_broken() {
     let slept = bench.waits(task(1), condition, Call::Wait, Some(10));
     bench.now(task(2), condition, Call::Acquire).unwrap();
     let second = bench.waits(task(2), lock, Call::Acquire, None);
-    assert_eq!((bench.answer(slept), bench.answer(second)), (None, None), "its time may break it");
+    assert_eq!((bench.answer(slept), bench.answer(second)), (None, None), "the timeout may break it");
     bench.later(10);
     assert!(matches!(bench.answer(second), Some(Err(ObjectError::Deadlock(_)))), "the youngest fails");
     bench.end(task(2), false);
@@ -595,7 +602,7 @@ fn a_ring_that_closes_when_a_time_is_over_is_broken() {
 }
 
 #[test]
-fn either_end_that_hangs_up_ends_a_pipe_both_ways() {
+fn closing_either_end_ends_a_pipe_both_ways() {
     let mut bench = Bench::new();
     let [a, b] = bench.store.make_pipe(true);
     bench.now(task(1), b, put("before")).unwrap();
@@ -606,7 +613,7 @@ fn either_end_that_hangs_up_ends_a_pipe_both_ways() {
 }
 
 #[test]
-fn what_is_for_somebody_else_to_release_does_not_come_back() {
+fn a_permit_that_its_owner_has_disowned_is_not_released_at_its_end() {
     let mut bench = Bench::new();
     let semaphore = bench.store.make(ObjectInit::Semaphore { count: 1, bounded: true });
     bench.now(task(1), semaphore, Call::Acquire).unwrap();

@@ -127,7 +127,7 @@ impl SharedObjects {
 
     /// Ends the wait of a call of the host whose time is over.
     pub(crate) fn time_out(&mut self, ticket: Ticket) {
-        self.store.time_is_over(ticket);
+        self.store.time_out(ticket);
     }
 
     /// Gives back what an answer held that no caller took.
