@@ -52,7 +52,7 @@ pub(super) fn ask<T>(
 ) -> Result<T, Unanswered> {
     let deadline = Instant::now().checked_add(question.time.saturating_add(GRACE));
     let (_control, control_file) = ControlPage::create()
-        .map_err(|error| SpawnError::System { what: "a control page", message: error.to_string() })?;
+        .map_err(|error| SpawnError::system("a control page", error))?;
     let (mut process, socket) = ChildProcess::spawn(executable, role::WORKER)?;
     let mut writer = FrameWriter::default();
     writer.frame(to_worker::HELLO, |out| encode(&question.hello, out));

@@ -62,7 +62,7 @@ fn compile_once(
     let deadline = Instant::now() + limits.time;
     let (mut process, socket) = ChildProcess::spawn(executable, role::COMPILER)?;
     let output = rustix::fs::memfd_create("wpool-image", MemfdFlags::CLOEXEC)
-        .map_err(|error| SpawnError::System { what: "a file in memory", message: error.to_string() })?;
+        .map_err(|error| SpawnError::system("a file in memory", error))?;
     let request = CompileRequest {
         protocol: PROTOCOL_VERSION,
         build: BUILD.to_owned(),
@@ -118,7 +118,7 @@ fn take_image(output: OwnedFd) -> Result<Image, LoadError> {
     let mut bytes = Vec::new();
     let mut file = File::from(output);
     let read = file.rewind().and_then(|()| file.take(MAX_IMAGE).read_to_end(&mut bytes));
-    read.map_err(|error| SpawnError::System { what: "a copy of the image", message: error.to_string() })?;
+    read.map_err(|error| SpawnError::system("a copy of the image", error))?;
     Ok(Image::new(sealed_file("wpool-image", &[&bytes])?))
 }
 

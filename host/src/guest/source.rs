@@ -9,8 +9,7 @@ use crate::error::LoadError;
 
 /// Reads a regular file of at most `limit` bytes.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
-    let failed =
-        |error: std::io::Error| LoadError::Read { path: path.to_owned(), message: error.to_string() };
+    let failed = |error| LoadError::read(path, error);
     // Without waiting, so that a pipe nobody writes to is an answer and not a hang.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
