@@ -15,8 +15,7 @@ use super::map::{Encode, Map, RawMap};
 use super::map_future::{self, MapError, MapFuture};
 use super::objects::handle::Handle;
 use crate::error::{ApplyError, SettingError, SubmitError, TaskError, TaskLookupError};
-use crate::guest::description::{described, fits_parameters, same_type};
-use crate::guest::{Guest, Signature};
+use crate::guest::{Guest, Signature, described, fits_parameters, same_type};
 use crate::runtime::{Arguments, PoolGuest, Runtime, TaskCall};
 
 /// A task whose arguments and results are bytes in postcard.

@@ -12,9 +12,8 @@ use wpool_objects::Handle as _;
 
 use super::handle::Handle;
 use super::manager::Manager;
-use crate::guest::Signature;
-use crate::guest::description::{Types, same_type};
 use crate::guest::json::{self, JsonError, ValueError};
+use crate::guest::{Signature, Types, same_type};
 use crate::manager::{ObjectInit, Stored};
 use crate::pool::task::RawArguments;
 
@@ -201,10 +200,11 @@ impl NamedObjects {
     /// As [`Signature::arguments_from_json`]; for a name that was not declared, or an object of another type, too.
     pub fn check(&self, signature: &Signature, text: &[u8]) -> Result<(), JsonError> {
         let inner = RefCell::new(self.lock());
-        json::arguments_from_json(signature, text, &mut Vec::new(), &|name, handle| {
-            inner.borrow_mut().named(name, handle, signature.types()).map(|_| 0)
-        })
-        .map_err(|error| inner.borrow_mut().explained(error))
+        signature
+            .append_arguments(text, &mut Vec::new(), &|name, handle| {
+                inner.borrow_mut().named(name, handle, signature.types()).map(|_| 0)
+            })
+            .map_err(|error| inner.borrow_mut().explained(error))
     }
 
     /// Reads the arguments of one call.
@@ -215,13 +215,14 @@ impl NamedObjects {
     pub fn arguments(&self, signature: &Signature, text: &[u8]) -> Result<RawArguments, JsonError> {
         let (inner, handles) = (RefCell::new(self.lock()), RefCell::new(Vec::new()));
         let mut bytes = Vec::new();
-        json::arguments_from_json(signature, text, &mut bytes, &|name, wanted| {
-            let handle = inner.borrow_mut().handle(name, wanted, signature.types())?;
-            let mut handles = handles.borrow_mut();
-            handles.push(handle.narrowed(wanted.rights));
-            u32::try_from(handles.len() - 1).map_err(|error| error.to_string())
-        })
-        .map_err(|error| inner.borrow_mut().explained(error))?;
+        signature
+            .append_arguments(text, &mut bytes, &|name, wanted| {
+                let handle = inner.borrow_mut().handle(name, wanted, signature.types())?;
+                let mut handles = handles.borrow_mut();
+                handles.push(handle.narrowed(wanted.rights));
+                u32::try_from(handles.len() - 1).map_err(|error| error.to_string())
+            })
+            .map_err(|error| inner.borrow_mut().explained(error))?;
         Ok(RawArguments::new(bytes, handles.into_inner()))
     }
 
