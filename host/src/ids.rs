@@ -1,21 +1,21 @@
-//! The ids of a pool: those of the parent alone, and those that its workers know too.
+//! The ids of a pool: those of the parent alone, and those that it shares with its workers.
 
 use std::fmt;
 
 pub(crate) use wpool_wire::ids::MemoryId;
 pub use wpool_wire::ids::TaskId;
 
-/// One guest of one pool.
+/// The id of a guest within its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct GuestKey(pub(crate) u32);
 
-/// What tasks were submitted together: one `submit`, or one map.
+/// The id of a job: the task of one `submit`, or the tasks of one map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct JobId(pub(crate) u64);
 
-/// One incarnation of a worker: the place in the pool, and how many there were before it.
+/// The id of a worker: the index of its slot in the pool, and a generation, which grows with each worker in that slot.
 ///
-/// A message to or from an earlier incarnation is refused by comparison, never delivered by luck.
+/// A message to or from an earlier worker of the same slot is recognized by its generation and refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId {
     pub(crate) slot: u16,

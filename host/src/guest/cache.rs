@@ -1,33 +1,34 @@
-//! Compiled guests on disk. What is there is believed only if it carries this user's own seal.
+//! Compiled guests on disk, used only if they carry the seal of this user.
 //!
-//! An entry is machine code, so whoever can write one could run anything in a worker. Its seal is a keyed
-//! hash whose key lies outside the cache; an entry without the right one is as good as none.
+//! An entry is machine code: a process that could forge one could run anything in a worker. The seal is a keyed hash
+//! whose key lies outside the cache. An entry without the right seal is treated as missing.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
+use wpool_wire::message::{BadMessage, ModuleInfo, decode, encode};
 
-use super::Image;
+use super::image::Image;
+use crate::error::SpawnError;
 use crate::process::sealed_file;
-use wpool_wire::message::{ModuleInfo, decode, encode};
 
 const MAGIC: &[u8; 8] = b"WPOOL\0\0\x01";
 const SEAL: usize = 32;
 const EXTENSION: &str = "image";
-/// A larger entry is none of ours.
+/// The largest entry, in bytes. A larger file was not written by wpool.
 const MAX_ENTRY: u64 = 1 << 30;
-/// All entries together; beyond, those go that were not used for longest.
+/// The size of all entries, in bytes. Beyond it the entries that were not used for longest are removed.
 const MAX_TOTAL: u64 = 2 << 30;
 
-/// Where compiled guests are kept.
+/// A folder of compiled guests.
 ///
-/// By default `$XDG_CACHE_HOME/wpool`, or `~/.cache/wpool`, sealed with a key in
-/// `$XDG_CONFIG_HOME/wpool`, or `~/.config/wpool`. A folder that cannot be written to is a warning, and
-/// guests are compiled each time.
+/// The default is `$XDG_CACHE_HOME/wpool`, or `~/.cache/wpool`, with the key of its seals in `$XDG_CONFIG_HOME/wpool`,
+/// or `~/.config/wpool`. Without a home folder there is no cache. If a folder cannot be written to, a warning is logged
+/// and guests are compiled each time. The entries take at most 2 GiB: beyond, those not used for longest are removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cache {
     folders: Option<Folders>,
@@ -39,19 +40,22 @@ struct Folders {
     key: PathBuf,
 }
 
-/// One entry, for people.
+/// One entry of a cache.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CacheEntry {
-    /// The name of its file.
+    /// The name of the file.
     pub name: String,
-    /// Its size in bytes.
+    /// The size of the file, in bytes.
     pub size: u64,
-    /// When it was last used.
+    /// The time when the entry was last used.
     pub used: SystemTime,
 }
 
-/// What an entry holds before the image.
+/// The content of an entry: the module, the descriptions of its tasks, and its image.
+pub(super) type CachedImage = (ModuleInfo, Vec<Vec<u8>>, Image);
+
+/// The first part of an entry, before the image.
 #[derive(Serialize, Deserialize)]
 struct Header {
     key: String,
@@ -76,29 +80,30 @@ impl Default for Cache {
 }
 
 impl Cache {
-    /// A cache in a folder, sealed with a key in another folder.
+    /// Returns a cache in the folder `entries`, with the key of its seals in the folder `key`. Both folders are made when
+    /// they are first needed.
     pub fn at(entries: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self { folders: Some(Folders { entries: entries.into(), key: key.into() }) }
     }
 
-    /// No cache: every load compiles.
+    /// Returns no cache: every load compiles.
     pub fn none() -> Self {
         Self { folders: None }
     }
 
-    /// The folder of the entries; none if there is no cache.
+    /// Returns the folder of the entries. `None` if there is no cache.
     pub fn path(&self) -> Option<&Path> {
         self.folders.as_ref().map(|folders| folders.entries.as_path())
     }
 
-    /// The entries, last used first.
+    /// Returns the entries, last used first. A folder that does not exist has none.
     ///
     /// # Errors
-    /// If the folder cannot be listed. One that does not exist has no entries.
-    pub fn entries(&self) -> std::io::Result<Vec<CacheEntry>> {
+    /// An `io::Error` if the folder cannot be listed.
+    pub fn entries(&self) -> io::Result<Vec<CacheEntry>> {
         let Some(folders) = &self.folders else { return Ok(Vec::new()) };
         let listing = match fs::read_dir(&folders.entries) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listing => listing?,
         };
         let mut entries = Vec::new();
@@ -115,11 +120,11 @@ impl Cache {
         Ok(entries)
     }
 
-    /// Removes all entries, and says how many there were.
+    /// Removes all entries. Returns the number of them.
     ///
     /// # Errors
-    /// If the folder cannot be listed, or an entry cannot be removed.
-    pub fn clear(&self) -> std::io::Result<usize> {
+    /// An `io::Error` if the folder cannot be listed, or an entry cannot be removed.
+    pub fn clear(&self) -> io::Result<usize> {
         let entries = self.entries()?;
         if let Some(folders) = &self.folders {
             entries.iter().try_for_each(|entry| fs::remove_file(folders.entries.join(&entry.name)))?;
@@ -127,17 +132,14 @@ impl Cache {
         Ok(entries.len())
     }
 
-    /// The entry of this key, if there is one that can be believed.
-    pub(super) fn get(&self, key: &str) -> Option<(ModuleInfo, Vec<Vec<u8>>, Image)> {
+    /// Returns the entry of a key, if there is one with the right seal.
+    pub(super) fn get(&self, key: &str) -> Option<CachedImage> {
         let folders = self.folders.as_ref()?;
         let path = folders.entry(key);
-        let found = File::options()
-            .read(true)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&path);
-        let file = match found {
+        let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+        let file = match File::options().read(true).custom_flags(nofollow).open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "cannot read a cached guest; it is compiled again");
                 return None;
@@ -145,18 +147,19 @@ impl Cache {
         };
         match read_entry(file, &folders.seal_key()?, key) {
             Ok(entry) => {
-                // The time of last use is what decides which entries go; a failure costs only that.
+                // This time decides which entries are removed first. If it cannot be set, nothing else fails.
                 let _unmarked = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
                 Some(entry)
             }
-            Err(reason) => {
+            Err(error) => {
+                let reason = error.to_string();
                 tracing::warn!(path = %path.display(), reason, "a cached guest is not ours; it is compiled again");
                 None
             }
         }
     }
 
-    /// Keeps an image for the next time. If that is not possible the next time is slower, no more.
+    /// Writes an entry. If that fails, a warning is logged and the module is compiled again next time.
     pub(super) fn put(&self, key: &str, info: &ModuleInfo, descriptions: &[Vec<u8>], image: &Image) {
         let Some(folders) = &self.folders else { return };
         let header = Header { key: key.to_owned(), info: info.clone(), descriptions: descriptions.to_vec() };
@@ -166,7 +169,7 @@ impl Cache {
         self.evict();
     }
 
-    /// Removes the entries that were not used for longest until the rest is small enough.
+    /// Removes the entries that were not used for longest, until the others have at most `MAX_TOTAL` bytes.
     fn evict(&self) {
         let (Some(folders), Ok(entries)) = (&self.folders, self.entries()) else { return };
         let mut total = 0;
@@ -185,7 +188,7 @@ impl Folders {
         self.entries.join(key).with_extension(EXTENSION)
     }
 
-    /// This user's key, made when it is first needed.
+    /// Returns the user's key, which is made when it is first needed. `None` if that fails.
     fn seal_key(&self) -> Option<[u8; SEAL]> {
         match self.read_or_make_key() {
             Ok(key) => Some(key),
@@ -196,7 +199,7 @@ impl Folders {
         }
     }
 
-    fn read_or_make_key(&self) -> std::io::Result<[u8; SEAL]> {
+    fn read_or_make_key(&self) -> io::Result<[u8; SEAL]> {
         let path = self.key.join("cache.key");
         if let Some(key) = read_key(&path)? {
             return Ok(key);
@@ -209,23 +212,23 @@ impl Folders {
         }
         let mut file = tempfile::NamedTempFile::new_in(&self.key)?;
         file.write_all(&key)?;
-        // Whoever comes second uses the first one's key.
+        // Another process may have made a key meanwhile; then both use that one.
         match file.persist_noclobber(&path) {
             Ok(_) => Ok(key),
-            Err(_) => read_key(&path)?.ok_or_else(|| std::io::ErrorKind::NotFound.into()),
+            Err(_) => read_key(&path)?.ok_or_else(|| io::ErrorKind::NotFound.into()),
         }
     }
 
-    fn write_entry(&self, key: &str, header: &Header, image: &Image) -> std::io::Result<()> {
+    fn write_entry(&self, key: &str, header: &Header, image: &Image) -> io::Result<()> {
         let seal_key = self.read_or_make_key()?;
         fs::create_dir_all(&self.entries)?;
         let mut body = Vec::new();
         encode(header, &mut body);
-        let len = u32::try_from(body.len()).map_err(std::io::Error::other)?;
+        let len = u32::try_from(body.len()).map_err(io::Error::other)?;
         let mut sealed = len.to_le_bytes().to_vec();
         sealed.append(&mut body);
         let mut code = image.as_fd().try_clone_to_owned().map(File::from)?;
-        std::io::Seek::rewind(&mut code)?;
+        io::Seek::rewind(&mut code)?;
         code.read_to_end(&mut sealed)?;
         let seal = blake3::keyed_hash(&seal_key, &sealed);
         let mut file = tempfile::NamedTempFile::new_in(&self.entries)?;
@@ -238,49 +241,60 @@ impl Folders {
     }
 }
 
-/// The key in a file that nobody else can read; none if there is no such file.
-fn read_key(path: &Path) -> std::io::Result<Option<[u8; SEAL]>> {
+/// Returns the key in a file that only this user can read; `None` if there is no file.
+fn read_key(path: &Path) -> io::Result<Option<[u8; SEAL]>> {
     let mut file = match File::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     let metadata = file.metadata()?;
     if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
-        return Err(std::io::Error::other("the key is open to others"));
+        return Err(io::Error::other("the key is open to others"));
     }
     let mut key = [0; SEAL];
     file.read_exact(&mut key)?;
     Ok(Some(key))
 }
 
-/// Reads an entry whole, and opens it only if its seal is right.
-fn read_entry(
-    file: File,
-    seal_key: &[u8; SEAL],
-    key: &str,
-) -> Result<(ModuleInfo, Vec<Vec<u8>>, Image), String> {
-    let metadata = file.metadata().map_err(|error| error.to_string())?;
+/// Why an entry is not used.
+#[derive(Debug, thiserror::Error)]
+enum EntryError {
+    #[error("{0}")]
+    Refused(&'static str),
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    #[error(transparent)]
+    Header(#[from] BadMessage),
+    #[error(transparent)]
+    Image(#[from] SpawnError),
+}
+
+const CUT_OFF: EntryError = EntryError::Refused("it is cut off");
+
+/// Reads an entry. No byte of it is used before its seal was checked.
+fn read_entry(file: File, seal_key: &[u8; SEAL], key: &str) -> Result<CachedImage, EntryError> {
+    let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err("it is another user's".to_owned());
+        return Err(EntryError::Refused("it is another user's"));
     }
     if metadata.len() > MAX_ENTRY {
-        return Err("it is too large".to_owned());
+        return Err(EntryError::Refused("it is too large"));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_ENTRY).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    let sealed = bytes.strip_prefix(MAGIC).ok_or("it is of another version")?;
-    let (seal, sealed) = sealed.split_first_chunk::<SEAL>().ok_or("it is cut off")?;
+    file.take(MAX_ENTRY).read_to_end(&mut bytes)?;
+    let sealed = bytes.strip_prefix(MAGIC).ok_or(EntryError::Refused("it is of another version"))?;
+    let (seal, sealed) = sealed.split_first_chunk::<SEAL>().ok_or(CUT_OFF)?;
     // Comparing these hashes takes the same time wherever they differ.
     if blake3::keyed_hash(seal_key, sealed) != blake3::Hash::from_bytes(*seal) {
-        return Err("its seal is wrong".to_owned());
+        return Err(EntryError::Refused("its seal is wrong"));
     }
-    let (len, rest) = sealed.split_first_chunk::<4>().ok_or("it is cut off")?;
-    let (header, code) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or("it is cut off")?;
-    let header: Header = decode(header).map_err(|error| error.to_string())?;
+    let (len, rest) = sealed.split_first_chunk::<4>().ok_or(CUT_OFF)?;
+    let (header, code) = rest.split_at_checked(u32::from_le_bytes(*len) as usize).ok_or(CUT_OFF)?;
+    let header: Header = decode(header)?;
     if header.key != key {
-        return Err("it was made for something else".to_owned());
+        return Err(EntryError::Refused("it was made for something else"));
     }
-    let image = sealed_file("wpool-image", &[code]).map_err(|error| error.to_string())?;
+    let image = sealed_file("wpool-image", &[code])?;
     Ok((header.info, header.descriptions, Image::new(image)))
 }
 
@@ -311,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_is_there() {
+    fn an_entry_is_found_by_its_key_until_the_cache_is_cleared() {
         let fixture = Fixture::new();
         assert!(fixture.cache.get("a").is_none());
         fixture.put("a");
@@ -326,17 +340,17 @@ mod tests {
     }
 
     #[test]
-    fn any_damage_makes_an_entry_none() {
+    fn a_damaged_entry_is_not_used() {
         let fixture = Fixture::new();
         fixture.put("a");
         let good = fs::read(fixture.entry("a")).unwrap();
-        for place in 0..good.len() {
+        for index in 0..good.len() {
             let mut bad = good.clone();
-            bad[place] ^= 1;
+            bad[index] ^= 1;
             fs::write(fixture.entry("a"), &bad).unwrap();
-            assert!(fixture.cache.get("a").is_none(), "byte {place}");
-            fs::write(fixture.entry("a"), &good[..place]).unwrap();
-            assert!(fixture.cache.get("a").is_none(), "cut at {place}");
+            assert!(fixture.cache.get("a").is_none(), "byte {index}");
+            fs::write(fixture.entry("a"), &good[..index]).unwrap();
+            assert!(fixture.cache.get("a").is_none(), "cut at {index}");
         }
         fs::write(fixture.entry("a"), &good).unwrap();
         assert!(fixture.cache.get("a").is_some());

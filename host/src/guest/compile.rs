@@ -1,4 +1,4 @@
-//! Has a module compiled by a child process, and takes the image from it once it is gone.
+//! Compiles a module in a child process, and takes the image when that process has ended.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rustix::fs::MemfdFlags;
 
-use super::{Image, Snapshot};
+use super::image::{Image, Snapshot};
 use crate::error::{LoadError, SpawnError, WorkerExit};
 use crate::process::{ChildProcess, Executable, readable_within, sealed_file, send_with_descriptors};
 use wpool_wire::codec::{FrameReader, FrameWriter};
@@ -19,23 +19,24 @@ use wpool_wire::message::{
 use wpool_wire::role;
 use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
-/// A reply lists imports and tasks; more is no honest reply.
+/// The largest reply, in bytes: it lists imports and tasks.
 const MAX_REPLY: usize = 16 << 20;
-/// The largest image that is taken from a compiler.
+/// The largest image, in bytes.
 const MAX_IMAGE: u64 = 1 << 30;
-/// A compiler that somebody else has ended is started again so many times.
+/// The number of attempts if compilers are ended from outside.
 const ATTEMPTS: u32 = 3;
 
-/// What is to be compiled, and how.
+/// One compilation.
 #[derive(Clone, Copy)]
 pub(super) struct Job<'a> {
     pub(super) source: &'a [u8],
+    /// Whether the code counts fuel.
     pub(super) fuel: bool,
-    /// What the module is to start from, if it is something else than itself.
+    /// The state that instances start from; `None` if that is the data of the module.
     pub(super) snapshot: Option<&'a Snapshot>,
 }
 
-/// Compiles a module. The time and the memory that it takes are limited by the kernel and the clock.
+/// Compiles a module. The deadline is kept here, the limit on memory by the kernel.
 pub(super) fn compile(
     executable: &Executable,
     limits: &CompileLimits,
@@ -62,7 +63,7 @@ fn compile_once(
     let deadline = Instant::now() + limits.time;
     let (mut process, socket) = ChildProcess::spawn(executable, role::COMPILER)?;
     let output = rustix::fs::memfd_create("wpool-image", MemfdFlags::CLOEXEC)
-        .map_err(|error| SpawnError::System { what: "a file in memory", message: error.to_string() })?;
+        .map_err(|error| SpawnError::system("a file in memory", error))?;
     let request = CompileRequest {
         protocol: PROTOCOL_VERSION,
         build: BUILD.to_owned(),
@@ -71,14 +72,14 @@ fn compile_once(
         snapshot: job.snapshot.is_some(),
     };
     let mut descriptors = vec![module.as_fd(), output.as_fd()];
-    descriptors.extend(job.snapshot.map(|snapshot| snapshot.0.as_fd()));
+    descriptors.extend(job.snapshot.map(|snapshot| snapshot.as_fd()));
     let mut writer = FrameWriter::default();
     writer.frame(compiler::REQUEST, |out| encode(&request, out));
-    // If this fails the child is gone, and how it ended says more.
+    // If this fails the child has ended, and its exit is reported below.
     let _gone = send_with_descriptors(&socket, writer.bytes(), &descriptors);
     let reply = receive(&socket, deadline);
     drop(socket);
-    // Nobody else may write to the image when it is taken.
+    // The image is taken only when no other process can write to it.
     let Some(exit) = process.wait_until(deadline) else {
         return Err(LoadError::CompileTimeout { limit: limits.time });
     };
@@ -91,7 +92,8 @@ fn compile_once(
     }
 }
 
-/// The compiler's reply; none if it ended or the time was over before it came.
+/// Receives the compiler's reply; `None` if the compiler ended or the deadline passed before it. The error says how the
+/// compiler violated the protocol.
 fn receive(socket: &UnixStream, deadline: Instant) -> Result<Option<CompileReply>, String> {
     let mut reader = FrameReader::new(MAX_REPLY);
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
@@ -113,12 +115,12 @@ fn receive(socket: &UnixStream, deadline: Instant) -> Result<Option<CompileReply
     Ok(None)
 }
 
-/// Copies the image into a file that nobody else has ever had.
+/// Copies the image into a new file, on which no other process has a descriptor.
 fn take_image(output: OwnedFd) -> Result<Image, LoadError> {
     let mut bytes = Vec::new();
     let mut file = File::from(output);
     let read = file.rewind().and_then(|()| file.take(MAX_IMAGE).read_to_end(&mut bytes));
-    read.map_err(|error| SpawnError::System { what: "a copy of the image", message: error.to_string() })?;
+    read.map_err(|error| SpawnError::system("a copy of the image", error))?;
     Ok(Image::new(sealed_file("wpool-image", &[&bytes])?))
 }
 
@@ -144,7 +146,7 @@ fn mismatch(executable: &Executable, protocol: u32, build: &str) -> LoadError {
     })
 }
 
-/// A compiler that cannot have more memory aborts, and that alone: a panic of its own reaches us as a reply.
+/// Returns the error for a compiler that ended without a reply. It aborts only for want of memory: a panic is a reply.
 fn lost(exit: WorkerExit, limits: &CompileLimits) -> LoadError {
     const SIGABRT: i32 = 6;
     match exit {

@@ -1,31 +1,31 @@
-//! Has a guest describe its tasks, in a worker and under a task's limits, and checks what it says.
+//! The descriptions of a guest's tasks: made by the guest in a worker, under a task's limits, and checked here.
 
 use std::time::Duration;
 
 use wpool_abi::{TaskDescription, export};
 
-use super::Image;
-use super::ask::{Question, Unanswered, ask};
-use super::description::Signature;
+use super::image::Image;
+use super::one_shot::{OneShot, OneShotError};
+use super::signature::Signature;
 use crate::error::LoadError;
 use crate::outcome::task_error;
 use crate::process::Executable;
 use wpool_wire::limits::Limits;
 use wpool_wire::message::{BadMessage, Described, Hello, ModuleInfo, decode, from_worker, to_worker};
 
-/// A description says names and types; it computes nothing.
+/// The time for all descriptions. They list names and types, and compute nothing.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of all descriptions together.
+/// The size of all descriptions, in bytes.
 const MAX_DESCRIPTIONS: u32 = 8 << 20;
-/// More tasks than people write.
+/// The largest number of tasks; hand-written guests stay far below it.
 const MAX_TASKS: usize = 1000;
 
-/// The names of a kind of export, by the tasks' numbers.
+/// Returns the names of the exports with this prefix, by the indices of their tasks.
 pub(super) fn exports(info: &ModuleInfo, prefix: &str) -> Vec<String> {
     info.tasks.iter().map(|task| format!("{prefix}{task}")).collect()
 }
 
-/// Asks a guest for the descriptions of its tasks.
+/// Asks a guest for the descriptions of its tasks, and of its initializer if it has one.
 pub(super) fn describe(
     executable: &Executable,
     info: &ModuleInfo,
@@ -43,15 +43,15 @@ pub(super) fn describe(
     let mut tasks = exports(info, export::DESCRIBE_PREFIX);
     tasks.extend(info.has_init.then(|| export::DESCRIBE_INIT.to_owned()));
     let hello = Hello::new(limits, tasks, info.has_start);
-    let question = Question {
+    let request = OneShot {
         hello,
         descriptors: &[image.as_fd()],
         kind: to_worker::DESCRIBE,
         payload: &[],
         max_reply: MAX_DESCRIPTIONS as usize + (1 << 20),
-        time: TIMEOUT,
+        timeout: TIMEOUT,
     };
-    let answer = ask(executable, question, |kind, payload| {
+    let answer = request.send(executable, |kind, payload| {
         if kind != from_worker::DESCRIBED {
             return Err(BadMessage(format!("a frame of kind {kind}")));
         }
@@ -61,15 +61,15 @@ pub(super) fn describe(
             Err(outcome) => Err(task_error(outcome, &limits)),
         })
     });
-    answer.map_err(|unanswered| match unanswered {
-        Unanswered::Spawn(error) => LoadError::Spawn(error),
-        Unanswered::Task(error) => LoadError::Describe(error),
-        Unanswered::Bad(message) => LoadError::Description { message },
-        Unanswered::GaveUp(message) => LoadError::Invalid { message },
+    answer.map_err(|error| match error {
+        OneShotError::Spawn(error) => LoadError::Spawn(error),
+        OneShotError::Task(error) => LoadError::Describe(error),
+        OneShotError::BadReply(message) => LoadError::Description { message },
+        OneShotError::Fatal(message) => LoadError::Invalid { message },
     })
 }
 
-/// Decodes and checks the descriptions of all tasks, and of the initializer if there is one.
+/// Decodes and checks the descriptions. Returns the signatures of all tasks, and of the initializer if there is one.
 pub(super) fn check(
     info: &ModuleInfo,
     descriptions: &[Vec<u8>],
@@ -83,11 +83,11 @@ pub(super) fn check(
         let description: TaskDescription =
             decode(bytes).map_err(|error| wrong(format!("of the initializer: {error}")))?;
         let name = description.name.clone();
-        Signature::check(description, &name).map_err(wrong)
+        Signature::new(description, &name).map_err(wrong)
     });
     let signatures = info.tasks.iter().zip(descriptions).map(|(task, bytes)| {
         let description: TaskDescription = decode(bytes).map_err(|error| format!("of `{task}`: {error}"))?;
-        Signature::check(description, task)
+        Signature::new(description, task)
     });
     Ok((signatures.collect::<Result<_, String>>().map_err(wrong)?, init.transpose()?))
 }

@@ -1,83 +1,74 @@
-//! Runs a guest's initializer once, in a worker and under a task's limits, and takes what it leaves behind.
+//! Runs a guest's initializer once, in a worker and under a task's limits, and takes the snapshot of its state.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
-use std::os::fd::OwnedFd;
+use std::io::{self, Read as _, Seek as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
 use wpool_abi::export;
-
-use super::ask::{Question, Unanswered, ask};
-use super::{Guest, Image};
-use crate::error::{BuildError, LoadError, SpawnError, TaskError};
-use crate::outcome::task_error;
-use crate::process::sealed_file;
 use wpool_wire::limits::Limits;
 use wpool_wire::message::{BadMessage, Hello, Initialized, decode, encode, from_worker, to_worker};
 
-/// What a snapshot has beside pages of memory.
+use super::image::{Image, Snapshot};
+use super::one_shot::{OneShot, OneShotError};
+use crate::error::{BuildError, LoadError, SpawnError, TaskError};
+use crate::outcome::task_error;
+use crate::process::{Executable, sealed_file};
+
+/// The size of the globals and the headers of a snapshot, in bytes, beside the pages of memory.
 const OVERHEAD: u64 = 16 << 20;
-/// An initializer without a limit of its time has as good as none.
-const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// The size of a reply without the error that the initializer may return, in bytes.
+const REPLY_OVERHEAD: usize = 1 << 20;
+/// The timeout of an initializer whose limits set none.
+const UNLIMITED: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// What every instance starts from, in a sealed file.
-#[derive(Debug, Clone)]
-pub(crate) struct Snapshot(pub(crate) Image);
-
-impl Snapshot {
-    /// Its size in bytes.
-    pub(super) fn size(&self) -> u64 {
-        rustix::fs::fstat(self.0.as_fd()).map_or(u64::MAX, |stat| stat.st_size.cast_unsigned())
-    }
-}
-
-/// Runs the initializer with these arguments.
+/// Runs the initializer of a guest with these arguments.
 pub(super) fn initialize(
-    guest: &Guest,
+    executable: &Executable,
     image: &Image,
+    has_start: bool,
     arguments: &[u8],
     limits: &Limits,
 ) -> Result<Snapshot, BuildError> {
     let file = rustix::fs::memfd_create("wpool-snapshot", MemfdFlags::CLOEXEC)
         .map_err(|error| SpawnError::system("a snapshot", error))?;
-    let hello = Hello::new(*limits, vec![export::INIT.to_owned()], guest.has_start());
     let mut payload = Vec::new();
     encode(&arguments, &mut payload);
-    let question = Question {
-        hello,
-        descriptors: &[image.as_fd(), std::os::fd::AsFd::as_fd(&file)],
+    let request = OneShot {
+        hello: Hello::new(*limits, vec![export::INIT.to_owned()], has_start),
+        descriptors: &[image.as_fd(), file.as_fd()],
         kind: to_worker::INIT,
         payload: &payload,
-        max_reply: limits.result as usize + (1 << 20),
-        time: limits.timeout.unwrap_or(FOR_EVER),
+        max_reply: limits.result as usize + REPLY_OVERHEAD,
+        timeout: limits.timeout.unwrap_or(UNLIMITED),
     };
-    let answer = ask(guest.executable(), question, |kind, payload| {
+    let answer = request.send(executable, |kind, payload| {
         if kind != from_worker::INITIALIZED {
             return Err(BadMessage(format!("a frame of kind {kind}")));
         }
         let initialized: Initialized<'_> = decode(payload)?;
         Ok(initialized.result.map_err(|outcome| task_error(outcome, limits)))
     });
-    answer.map_err(|unanswered| match unanswered {
-        Unanswered::Spawn(error) => BuildError::Spawn(error),
-        Unanswered::Task(error) => BuildError::Init(error),
-        Unanswered::Bad(message) => BuildError::Init(TaskError::BadGuest { message }),
-        Unanswered::GaveUp(message) => BuildError::Load(LoadError::Invalid { message }),
+    answer.map_err(|error| match error {
+        OneShotError::Spawn(error) => BuildError::Spawn(error),
+        OneShotError::Task(error) => BuildError::Init(error),
+        OneShotError::BadReply(message) => BuildError::Init(TaskError::BadGuest { message }),
+        OneShotError::Fatal(message) => BuildError::Load(LoadError::Invalid { message }),
     })?;
-    // Its worker is gone, so nobody else writes to the file when it is copied.
+    // The worker has ended, so no other process writes to the file while it is copied.
     take(file, limits).map_err(|error| BuildError::Spawn(SpawnError::system("a snapshot", error)))
 }
 
-fn take(file: OwnedFd, limits: &Limits) -> std::io::Result<Snapshot> {
+/// Copies the snapshot into a sealed file.
+fn take(file: OwnedFd, limits: &Limits) -> io::Result<Snapshot> {
     let mut file = File::from(file);
-    let most = limits.memory_bytes() + OVERHEAD;
-    if file.metadata()?.len() > most {
-        return Err(std::io::Error::other(format!("it is larger than {most} bytes")));
+    let limit = limits.memory_bytes() + OVERHEAD;
+    if file.metadata()?.len() > limit {
+        return Err(io::Error::other(format!("it is larger than {limit} bytes")));
     }
     let mut bytes = Vec::new();
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
-    let sealed = sealed_file("wpool-snapshot", &[&bytes]).map_err(std::io::Error::other)?;
-    Ok(Snapshot(Image::new(sealed)))
+    sealed_file("wpool-snapshot", &[&bytes]).map(Snapshot::new).map_err(io::Error::other)
 }

@@ -1,4 +1,4 @@
-//! Reads a guest's file without being led astray: no directories, no pipes, nothing endless.
+//! Reads a guest's file: only a regular file, up to a limit, with a name for anything that is not a module.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,9 +9,8 @@ use crate::error::LoadError;
 
 /// Reads a regular file of at most `limit` bytes.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
-    let failed =
-        |error: std::io::Error| LoadError::Read { path: path.to_owned(), message: error.to_string() };
-    // Without waiting, so that a pipe nobody writes to is an answer and not a hang.
+    let failed = |error| LoadError::read(path, error);
+    // Without this flag, opening a pipe waits until another process writes to it.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
     let file = File::options().read(true).custom_flags(nonblocking).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
@@ -22,11 +21,12 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
         return Err(LoadError::TooLarge { size: metadata.len(), limit });
     }
     let mut bytes = Vec::new();
-    // The file may grow while it is read; one byte more than allowed is enough to know.
+    // The file may grow while it is read. One byte above the limit makes `check` refuse it.
     file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
 
+/// Returns the name of a kind of file; `None` for a regular file.
 fn other_kind(kind: std::fs::FileType) -> Option<&'static str> {
     if kind.is_file() {
         None
@@ -41,20 +41,20 @@ fn other_kind(kind: std::fs::FileType) -> Option<&'static str> {
     }
 }
 
-/// Refuses what is plainly no module, by its first bytes, with a name for what it is.
+/// Checks the size of a module and its first bytes. The compiler checks the rest.
 pub(super) fn check(bytes: &[u8], limit: u64) -> Result<(), LoadError> {
     let size = bytes.len() as u64;
     if size > limit {
         return Err(LoadError::TooLarge { size, limit });
     }
-    match what_is(bytes) {
+    match other_format(bytes) {
         None => Ok(()),
         Some(what) => Err(LoadError::NotAModule { what }),
     }
 }
 
-/// None if the bytes look like a module or like its text form.
-fn what_is(bytes: &[u8]) -> Option<&'static str> {
+/// Returns the name of the format that the first bytes are of; `None` for a module or its text form.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
     /// The byte of an ELF header that names the system, and what wasmtime writes there.
     const ELF_SYSTEM: usize = 7;
     const WASMTIME: u8 = 200;
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_module_has_a_name() {
+    fn other_formats_are_named() {
         let elf = |system: u8| [0x7f, b'E', b'L', b'F', 2, 1, 1, system];
         for (bytes, expected) in [
             (&b""[..], Some("an empty file")),
@@ -95,12 +95,12 @@ mod tests {
             (b";; text\n(module)", None),
             (b"{\"json\": 1}", Some("something else")),
         ] {
-            assert_eq!(what_is(bytes), expected, "{bytes:?}");
+            assert_eq!(other_format(bytes), expected, "{bytes:?}");
         }
     }
 
     #[test]
-    fn only_files_are_read() {
+    fn only_regular_files_are_read() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(read(folder.path(), 10), Err(LoadError::NotAFile { what: "a directory", .. })));
         let pipe = folder.path().join("pipe");

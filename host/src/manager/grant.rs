@@ -1,4 +1,4 @@
-//! What objects are named, owned and reached by: ids, owners, tickets, and the grants that keep an object.
+//! Ids, owners and tickets, and the grants that give access to an object and keep it alive.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -10,10 +10,10 @@ use wpool_wire::memory::{MemoryFile, SharedMemory};
 
 use crate::ids::{MemoryId, TaskId};
 
-/// Bytes of values that one object may hold.
+/// The size of all values of one object, in bytes.
 pub(super) const MAX_BYTES: u64 = 64 << 20;
 
-/// One object of one pool.
+/// The id of an object, unique within its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ObjectId(pub(super) u64);
 
@@ -24,7 +24,7 @@ impl ObjectId {
     }
 }
 
-/// A call that waits.
+/// The id of a waiting call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(pub(super) u64);
 
@@ -39,19 +39,19 @@ pub(crate) enum Owner {
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Owner::Host(number) => write!(f, "the host's caller {number}"),
+            Owner::Host(id) => write!(f, "the host's caller {id}"),
             Owner::Task(task) => write!(f, "task {task}"),
         }
     }
 }
 
-/// A value with the grants that travel with it.
+/// A value with the grants on the objects that it refers to.
 pub(crate) type Stored = Item<Grant>;
 
-/// How a call ended.
+/// The result of a call.
 pub(crate) type Answer = Result<Reply<Stored>, ObjectError>;
 
-/// The right to use an object. An object lives as long as there is a grant on it.
+/// The right to use an object. The object exists as long as there is a grant on it.
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
     object: Arc<ObjectRef>,
@@ -65,12 +65,12 @@ impl PartialEq for Grant {
 }
 
 impl Grant {
-    /// The first grant on an object. When it and all that come of it are gone, the object's id is left with `released`.
+    /// Makes the first grant on an object. `released` gets the object's id when the last grant is dropped.
     pub(crate) fn new(id: ObjectId, kind: Kind, released: &Arc<Released>) -> Self {
         Self::with_timeout(id, kind, None, released)
     }
 
-    /// The first grant on an object at which calls without a timeout of their own wait for `timeout` at most.
+    /// Makes the first grant on an object whose calls wait for at most `timeout` if they set no timeout of their own.
     pub(crate) fn with_timeout(
         id: ObjectId,
         kind: Kind,
@@ -80,7 +80,7 @@ impl Grant {
         Self::on(ObjectRef { id, kind, region: None, timeout, released: Arc::clone(released) })
     }
 
-    /// The first grant on shared memory.
+    /// Makes the first grant on shared memory.
     pub(crate) fn on_memory(id: ObjectId, region: SharedRegion, released: &Arc<Released>) -> Self {
         let (kind, released) = (Kind::SharedArray, Arc::clone(released));
         Self::on(ObjectRef { id, kind, region: Some(region), timeout: None, released })
@@ -98,35 +98,35 @@ impl Grant {
         self.object.kind
     }
 
-    /// The timeout of calls that set none of their own; `None` is for ever.
+    /// Returns the timeout of calls that set none of their own; `None` is no timeout.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         self.object.timeout
     }
 
-    /// The shared memory behind a handle; `None` for other objects.
+    /// Returns the shared memory; `None` for objects of other kinds.
     pub(crate) fn region(&self) -> Option<&SharedRegion> {
         self.object.region.as_ref()
     }
 
-    /// Where the object's id goes when its last grant is gone.
+    /// Returns the inbox that gets the object's id when the last grant is dropped.
     pub(crate) fn released(&self) -> &Arc<Released> {
         &self.object.released
     }
 
-    /// The same object with no more rights than these.
+    /// Returns a grant on the same object with the rights that are both in this grant and in `rights`.
     pub(crate) fn narrowed(&self, rights: Rights) -> Self {
         Self { object: Arc::clone(&self.object), rights: self.rights.and(rights) }
     }
 }
 
-/// Shared memory, as the process that made it has it.
+/// Shared memory, mapped here, and the file that other processes map.
 #[derive(Debug)]
 pub(crate) struct SharedRegion {
     pub(crate) memory: SharedMemory,
     pub(crate) file: MemoryFile,
 }
 
-/// What all grants on one object share.
+/// The data that all grants on one object share.
 #[derive(Debug)]
 struct ObjectRef {
     id: ObjectId,
@@ -142,12 +142,12 @@ impl Drop for ObjectRef {
     }
 }
 
-/// The inbox of objects without grants. They are removed where that is safe: a grant may be dropped while the store is at
-/// work, or under a lock of the caller's.
+/// The inbox of objects whose last grant was dropped. They are removed later: a grant may be dropped inside the store, or
+/// under a lock that the removal needs.
 #[derive(Default)]
 pub(crate) struct Released {
     ids: Mutex<Vec<ObjectId>>,
-    /// Has somebody empty the inbox.
+    /// Asks the pool to empty the inbox.
     wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -158,13 +158,13 @@ impl fmt::Debug for Released {
 }
 
 impl Released {
-    /// Sets what has the inbox emptied, once.
+    /// Sets the hook that asks the pool to empty the inbox. Only the first one counts.
     pub(crate) fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
-        // A second hook would be a bug of ours, and the first one is as good.
+        // Each pool has one inbox and sets one hook; a second one would do the same.
         let _set = self.wake.set(Box::new(wake));
     }
 
-    /// Has the inbox emptied if there is something in it.
+    /// Calls the hook if the inbox is not empty.
     pub(crate) fn wake_if_any(&self) {
         if self.any()
             && let Some(wake) = self.wake.get()
@@ -173,17 +173,17 @@ impl Released {
         }
     }
 
-    /// Whether there is something in it.
+    /// Returns whether an object waits to be removed.
     pub(crate) fn any(&self) -> bool {
         !self.ids.lock().is_empty()
     }
 
-    /// Applies `look` to each id in it.
-    pub(crate) fn for_each(&self, look: impl FnMut(&ObjectId)) {
-        self.ids.lock().iter().for_each(look);
+    /// Calls `visit` for each object that waits to be removed.
+    pub(crate) fn for_each(&self, visit: impl FnMut(&ObjectId)) {
+        self.ids.lock().iter().for_each(visit);
     }
 
-    /// Empties it.
+    /// Empties the inbox and returns its ids.
     pub(crate) fn take(&self) -> Vec<ObjectId> {
         std::mem::take(&mut self.ids.lock())
     }

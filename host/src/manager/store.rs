@@ -1,65 +1,47 @@
-//! All shared objects of a pool, pure: what is asked, who waits, who hears of it, and what the end of somebody means.
+//! All shared objects of a pool: calls, waiting calls, deadlocks, and the ends of owners and objects.
 //!
-//! No clock, thread or socket is used here. A call is answered at once, or it waits under a ticket; whatever happens
-//! later may answer tickets, which whoever made it happen then hands out.
+//! The store uses no clock, thread or socket. A call is answered at once, or it waits under a ticket. Later calls and
+//! events answer tickets; the caller fetches those answers with [`Store::take_answered`].
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Instant;
 
 use wpool_abi::object::{Call, ObjectError, Reply, Verb, Wait};
 
 use super::grant::{Answer, ObjectId, Owner, Stored, Ticket};
-use super::objects::{Attempt, Memo, Object, ObjectInit};
+use super::objects::{Attempt, Object, ObjectInit, WaitState};
+use super::waiting::{Entry, MAX_WAITERS, WaitQueue, Waiter};
 
-/// Everybody who may wait at one object.
-pub(super) const MAX_WAITERS: usize = 100_000;
-
-/// The objects, and who waits at them.
+/// The objects, and the calls that wait at them.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     objects: HashMap<ObjectId, Entry>,
     next_object: u64,
     next_ticket: u64,
-    /// Where each ticket waits.
-    tickets: HashMap<Ticket, Place>,
+    tickets: HashMap<Ticket, WaitingCall>,
     deadlines: BTreeSet<(Instant, Ticket)>,
-    /// What each owner waits for. One thing at a time.
+    /// The call of each owner that waits. An owner waits for one call at a time.
     waiting: HashMap<Owner, Ticket>,
-    /// Objects that an owner holds something of.
+    /// The objects of which an owner holds a part: a lock, a permit, a value that it has to work off.
     holdings: HashMap<Owner, HashSet<ObjectId>>,
-    /// Tasks that wait for a sub-task of theirs.
-    dependents: HashMap<Owner, Owner>,
-    /// Barriers at which all have come and the host does something first, and in which round.
-    due: Vec<(ObjectId, u64)>,
-    /// Tickets that were answered, for whoever hands them out.
+    /// From a task to the sub-task that it waits for.
+    dependencies: HashMap<Owner, Owner>,
+    /// Barriers whose action the host has to run, with the round.
+    pending_actions: Vec<(ObjectId, u64)>,
+    /// Answered tickets that were not fetched yet.
     answered: Vec<(Ticket, Owner, Answer)>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    object: Object,
-    /// Who waits, by what they wait for, in the order of their coming.
-    waiters: BTreeMap<u8, VecDeque<Waiter>>,
-    count: usize,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    ticket: Ticket,
-    owner: Owner,
-    call: Call<Stored>,
-    memo: Memo,
-}
-
+/// Where the call of a ticket waits, and for how long.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct WaitingCall {
     object: ObjectId,
-    class: u8,
+    queue: WaitQueue,
     owner: Owner,
     deadline: Option<Instant>,
 }
 
-/// What came of a call.
+/// The immediate result of a call.
 #[derive(Debug)]
 pub(crate) enum Called {
     Answered(Answer),
@@ -67,7 +49,7 @@ pub(crate) enum Called {
 }
 
 impl Store {
-    /// An id for an object that is not kept in the store.
+    /// Returns an id for an object that is not kept in the store.
     pub(crate) fn next_id(&mut self) -> ObjectId {
         self.next_object += 1;
         ObjectId(self.next_object)
@@ -80,24 +62,22 @@ impl Store {
     }
 
     /// Makes an object.
-    pub(crate) fn make(&mut self, shape: ObjectInit) -> ObjectId {
+    pub(crate) fn make(&mut self, init: ObjectInit) -> ObjectId {
         let id = self.next_id();
-        let entry = Entry { object: Object::new(shape), waiters: BTreeMap::new(), count: 0 };
-        self.objects.insert(id, entry);
+        self.objects.insert(id, Entry::new(Object::new(init)));
         id
     }
 
-    /// Makes the two ends of a pipe. `both` ways, or from the second to the first.
-    pub(crate) fn make_pipe(&mut self, both: bool) -> [ObjectId; 2] {
+    /// Makes the two ends of a pipe. Values go both ways with `duplex`, else from the second end to the first.
+    pub(crate) fn make_pipe(&mut self, duplex: bool) -> [ObjectId; 2] {
         let [a, b] = [self.next_id(), self.next_id()];
         for (end, other) in [(a, b), (b, a)] {
-            let object = Object::pipe_end(other, both || end == a);
-            self.objects.insert(end, Entry { object, waiters: BTreeMap::new(), count: 0 });
+            self.objects.insert(end, Entry::new(Object::pipe_end(other, duplex || end == a)));
         }
         [a, b]
     }
 
-    /// Makes a call of an object. A call that has to wait does so as long as `wait` allows.
+    /// Makes a call of an object. A call that cannot be answered yet waits as `wait` allows.
     pub(crate) fn call(
         &mut self,
         owner: Owner,
@@ -107,133 +87,115 @@ impl Store {
     ) -> Called {
         let target = match (&call, self.objects.get(&id)) {
             (_, None) => return Called::Answered(Err(ObjectError::BadHandle)),
-            // What goes into one end of a pipe comes out of the other.
+            // A value that is put into one end of a pipe is received at the other.
             (Call::Put(_) | Call::Close, Some(entry)) => entry.object.peer().unwrap_or(id),
             (_, Some(_)) => id,
         };
-        if let Call::Close = call
-            && target != id
-        {
-            // An end that says goodbye is closed, and the other hears of it.
-            self.hang_up(target);
-            self.hang_up(id);
+        if matches!(call, Call::Close) && target != id {
+            // Both ends are closed, so that a caller that waits at either is answered.
+            self.close_end(target);
+            self.close_end(id);
             return Called::Answered(Ok(Reply::Done));
         }
         let Some(entry) = self.objects.get_mut(&target) else {
             return Called::Answered(Err(ObjectError::Closed));
         };
-        let class = class_of(&call);
-        // Nobody overtakes those who wait for the same.
-        let waiting = |class| entry.waiters.get(&class).is_some_and(|line| !line.is_empty());
-        // Who holds it already is in nobody's way: nobody else can have it meanwhile.
-        let holds = entry.object.holder() == Some(owner);
-        let behind = entry.object.is_fifo() && class != AT_ONCE && !holds && waiting(class);
-        let crowded = entry.count >= MAX_WAITERS;
-        let mut memo = Memo::default();
-        let may_wait = wait != Wait::NonBlocking;
-        if !behind || !may_wait || crowded {
-            match entry.object.attempt(owner, &mut call, &mut memo) {
+        let (queue, full, may_wait) = (WaitQueue::of(&call), entry.is_full(), wait != Wait::NonBlocking);
+        let mut state = WaitState::default();
+        if full || !may_wait || !entry.must_queue(owner, queue) {
+            match entry.object.attempt(owner, &mut call, &mut state) {
                 Attempt::Done(answer) => {
-                    self.note(owner, target);
-                    self.settle(target);
+                    self.update_holdings(owner, target);
+                    self.resume_waiters(target);
                     return Called::Answered(answer);
                 }
                 Attempt::Never(error) => return Called::Answered(Err(error)),
-                Attempt::Wait(or) if !may_wait => {
-                    return Called::Answered(self.give_up(target, owner, &mut call, memo, or));
+                Attempt::Wait(error) if !may_wait => {
+                    return Called::Answered(self.abandon_call(target, owner, &mut call, state, error));
                 }
-                Attempt::Wait(_) if crowded => {
+                Attempt::Wait(_) if full => {
                     let error = ObjectError::Quota(format!("{MAX_WAITERS} wait already"));
-                    return Called::Answered(self.give_up(target, owner, &mut call, memo, error));
+                    return Called::Answered(self.abandon_call(target, owner, &mut call, state, error));
                 }
                 Attempt::Wait(_) => {}
             }
         }
+        Called::Waits(self.enqueue(owner, target, queue, call, state, wait))
+    }
+
+    /// Lets a call wait at an object.
+    fn enqueue(
+        &mut self,
+        owner: Owner,
+        object: ObjectId,
+        queue: WaitQueue,
+        call: Call<Stored>,
+        state: WaitState,
+        wait: Wait<Instant>,
+    ) -> Ticket {
         let deadline = match wait {
             Wait::Timeout(at) => Some(at),
             Wait::NonBlocking | Wait::Forever => None,
         };
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        entry.count += 1;
-        entry.waiters.entry(class).or_default().push_back(Waiter { ticket, owner, call, memo });
-        self.tickets.insert(ticket, Place { object: target, class, owner, deadline });
+        if let Some(entry) = self.objects.get_mut(&object) {
+            entry.push(queue, Waiter { ticket, owner, call, state });
+        }
+        self.tickets.insert(ticket, WaitingCall { object, queue, owner, deadline });
         self.waiting.insert(owner, ticket);
         self.deadlines.extend(deadline.map(|at| (at, ticket)));
-        // It may have let go of something before it waits, as a condition does.
-        self.settle(target);
-        self.break_ring(owner);
-        Called::Waits(ticket)
+        // A call that waits at a condition has released its lock, which another call may be waiting for.
+        self.resume_waiters(object);
+        self.break_deadlock(owner);
+        ticket
     }
 
-    /// Who would have to wait and does not goes away without a trace; who has let go of a lock for it has that again.
-    fn give_up(
+    /// Answers a call that may not wait as if it had not been made. A call that has released a lock to wait gets that
+    /// lock back.
+    fn abandon_call(
         &mut self,
         id: ObjectId,
         owner: Owner,
         call: &mut Call<Stored>,
-        mut memo: Memo,
+        mut state: WaitState,
         error: ObjectError,
     ) -> Answer {
         let Some(entry) = self.objects.get_mut(&id) else { return Err(error) };
-        if entry.object.comes_back(&mut memo)
-            && let Attempt::Done(answer) = entry.object.attempt(owner, call, &mut memo)
+        if entry.object.must_reacquire(&mut state)
+            && let Attempt::Done(answer) = entry.object.attempt(owner, call, &mut state)
         {
             return answer;
         }
-        entry.object.gave_up(&memo);
-        self.settle(id);
+        entry.object.abandon(&state);
+        self.resume_waiters(id);
         Err(error)
     }
 
-    /// The other end of a pipe gets nothing more.
-    fn hang_up(&mut self, peer: ObjectId) {
-        if let Some(entry) = self.objects.get_mut(&peer) {
-            entry.object.peer_is_gone();
-            self.settle(peer);
+    /// Closes one end of a pipe: it receives nothing more.
+    fn close_end(&mut self, end: ObjectId) {
+        if let Some(entry) = self.objects.get_mut(&end) {
+            entry.object.close_end();
+            self.resume_waiters(end);
         }
     }
 
-    /// Lets all those go on at an object who can now.
-    fn settle(&mut self, id: ObjectId) {
-        let Some(mut entry) = self.objects.remove(&id) else { return };
-        let fifo = entry.object.is_fifo();
-        let mut progress = true;
-        while progress {
-            progress = false;
-            for line in entry.waiters.values_mut() {
-                let mut place = 0;
-                while let Some(waiter) = line.get_mut(place) {
-                    let answer = match entry.object.attempt(waiter.owner, &mut waiter.call, &mut waiter.memo)
-                    {
-                        Attempt::Done(answer) => answer,
-                        Attempt::Never(error) => Err(error),
-                        Attempt::Wait(_) if fifo => break,
-                        Attempt::Wait(_) => {
-                            place += 1;
-                            continue;
-                        }
-                    };
-                    progress = true;
-                    entry.count -= 1;
-                    let Some(waiter) = line.remove(place) else { break };
-                    if answer.is_ok() && entry.object.is_held_by(waiter.owner) {
-                        self.holdings.entry(waiter.owner).or_default().insert(id);
-                    }
-                    if let Some(Place { deadline: Some(at), .. }) = self.tickets.remove(&waiter.ticket) {
-                        self.deadlines.remove(&(at, waiter.ticket));
-                    }
-                    self.waiting.remove(&waiter.owner);
-                    self.answered.push((waiter.ticket, waiter.owner, answer));
-                }
+    /// Answers all calls that wait at an object and need not wait any longer.
+    fn resume_waiters(&mut self, id: ObjectId) {
+        let Some(entry) = self.objects.get_mut(&id) else { return };
+        let resumed = entry.resume();
+        self.pending_actions.extend(entry.object.take_pending_action().map(|round| (id, round)));
+        for waiter in resumed {
+            if waiter.holds {
+                self.holdings.entry(waiter.owner).or_default().insert(id);
             }
+            self.remove_ticket(waiter.ticket);
+            self.answered.push((waiter.ticket, waiter.owner, waiter.answer));
         }
-        self.due.extend(entry.object.take_due().map(|round| (id, round)));
-        self.objects.insert(id, entry);
     }
 
-    /// Remembers whether an owner holds something of an object.
-    fn note(&mut self, owner: Owner, id: ObjectId) {
+    /// Records whether an owner holds a part of an object.
+    fn update_holdings(&mut self, owner: Owner, id: ObjectId) {
         let held = self.objects.get(&id).is_some_and(|entry| entry.object.is_held_by(owner));
         if held {
             self.holdings.entry(owner).or_default().insert(id);
@@ -245,208 +207,192 @@ impl Store {
         }
     }
 
-    /// If the owner's wait has closed a ring of owners that wait for each other, the youngest of them fails; unless
-    /// one of them waits for some time only, who will break the ring itself.
-    fn break_ring(&mut self, owner: Owner) {
-        let mut ring = vec![owner];
-        let mut at = owner;
-        loop {
-            let Some(holder) = self.waits_for(at) else { return };
-            if holder == owner {
-                break;
-            }
-            if ring.contains(&holder) {
-                // A ring that this owner is not in: whoever closed it has seen it.
-                return;
-            }
-            ring.push(holder);
-            at = holder;
-        }
-        let waits_for_ever = |owner: &Owner| {
-            let place = self.waiting.get(owner).and_then(|ticket| self.tickets.get(ticket));
-            place.is_none_or(|place| place.deadline.is_none())
-        };
-        if !ring.iter().all(waits_for_ever) {
+    /// Fails the youngest owner of the wait cycle that `owner` has closed, if it has closed one. A cycle in which one
+    /// call has a timeout is left alone: that timeout breaks it.
+    fn break_deadlock(&mut self, owner: Owner) {
+        let Some(cycle) = self.wait_cycle(owner) else { return };
+        if cycle.iter().any(|owner| self.has_timeout(*owner)) {
             return;
         }
-        let members: Vec<String> = ring.iter().map(ToString::to_string).collect();
-        let youngest = ring.into_iter().max().unwrap_or(owner);
+        let members: Vec<String> = cycle.iter().map(ToString::to_string).collect();
+        let youngest = cycle.into_iter().max().unwrap_or(owner);
         if let Some(ticket) = self.waiting.get(&youngest).copied() {
             let error = ObjectError::Deadlock(format!("{} wait for each other", members.join(", ")));
             self.fail(ticket, error);
         }
     }
 
-    /// Who has to let go, or to end, before an owner goes on; none if that is nobody in particular. A semaphore may be
-    /// released by anybody, so who waits for one waits for nobody.
-    fn waits_for(&self, owner: Owner) -> Option<Owner> {
-        if let Some(other) = self.dependents.get(&owner) {
-            return Some(*other);
+    /// Returns the owners that wait for each other in a cycle through `owner`; `None` if there is no such cycle.
+    fn wait_cycle(&self, owner: Owner) -> Option<Vec<Owner>> {
+        let mut cycle = vec![owner];
+        let mut current = owner;
+        loop {
+            current = self.blocking_owner(current)?;
+            if current == owner {
+                return Some(cycle);
+            }
+            if cycle.contains(&current) {
+                // A cycle without `owner` was examined when it was closed.
+                return None;
+            }
+            cycle.push(current);
         }
-        let place = self.tickets.get(self.waiting.get(&owner)?)?;
-        self.objects.get(&place.object)?.object.holder()
     }
 
-    /// An owner waits for the end of another one.
-    pub(crate) fn depends(&mut self, owner: Owner, on: Owner) {
-        self.dependents.insert(owner, on);
-        self.break_ring(owner);
+    fn has_timeout(&self, owner: Owner) -> bool {
+        let call = self.waiting.get(&owner).and_then(|ticket| self.tickets.get(ticket));
+        call.is_some_and(|call| call.deadline.is_some())
     }
 
-    /// What it waited for has ended.
-    pub(crate) fn depends_no_more(&mut self, owner: Owner) {
-        self.dependents.remove(&owner);
+    /// Returns the single owner that blocks `owner`, if there is one. A call that waits for a semaphore has none, as
+    /// any owner may release it.
+    fn blocking_owner(&self, owner: Owner) -> Option<Owner> {
+        if let Some(sub_task) = self.dependencies.get(&owner) {
+            return Some(*sub_task);
+        }
+        let call = self.tickets.get(self.waiting.get(&owner)?)?;
+        self.objects.get(&call.object)?.object.holder()
     }
 
-    /// The barriers at which the host has something to do.
-    pub(crate) fn take_due(&mut self) -> Vec<(ObjectId, u64)> {
-        std::mem::take(&mut self.due)
+    /// Records that a task waits for the end of its sub-task.
+    pub(crate) fn set_dependency(&mut self, task: Owner, sub_task: Owner) {
+        self.dependencies.insert(task, sub_task);
+        self.break_deadlock(task);
     }
 
-    /// The host has done what it does at a barrier, or has failed to.
-    pub(crate) fn acted(&mut self, barrier: ObjectId, round: u64, success: bool) {
+    /// Records that a task does not wait for a sub-task any longer.
+    pub(crate) fn clear_dependency(&mut self, task: Owner) {
+        self.dependencies.remove(&task);
+    }
+
+    /// Takes the barriers whose action the host has to run, each with its round.
+    pub(crate) fn take_pending_actions(&mut self) -> Vec<(ObjectId, u64)> {
+        std::mem::take(&mut self.pending_actions)
+    }
+
+    /// Ends the action of a barrier's round. Without `success` the barrier breaks.
+    pub(crate) fn end_action(&mut self, barrier: ObjectId, round: u64, success: bool) {
         if let Some(entry) = self.objects.get_mut(&barrier) {
-            entry.object.acted(round, success);
-            self.settle(barrier);
+            entry.object.end_action(round, success);
+            self.resume_waiters(barrier);
         }
     }
 
-    /// Ends a wait with an error, unless its object wants to go on with it.
+    /// Answers a waiting call with an error.
     fn fail(&mut self, ticket: Ticket, error: ObjectError) {
-        let Some(waiter) = self.take_waiter(ticket) else { return };
+        let Some(waiter) = self.remove_waiter(ticket) else { return };
         self.answered.push((ticket, waiter.owner, Err(error)));
     }
 
-    /// A ticket waits no more.
-    fn forget(&mut self, ticket: Ticket) -> Option<Place> {
-        let place = self.tickets.remove(&ticket)?;
-        if let Some(at) = place.deadline {
+    fn remove_ticket(&mut self, ticket: Ticket) -> Option<WaitingCall> {
+        let call = self.tickets.remove(&ticket)?;
+        if let Some(at) = call.deadline {
             self.deadlines.remove(&(at, ticket));
         }
-        self.waiting.remove(&place.owner);
-        Some(place)
+        self.waiting.remove(&call.owner);
+        Some(call)
     }
 
-    fn take_waiter(&mut self, ticket: Ticket) -> Option<Waiter> {
-        let place = self.forget(ticket)?;
-        let entry = self.objects.get_mut(&place.object)?;
-        let line = entry.waiters.get_mut(&place.class)?;
-        let at = line.iter().position(|waiter| waiter.ticket == ticket)?;
-        let waiter = line.remove(at)?;
-        entry.count -= 1;
-        entry.object.gave_up(&waiter.memo);
-        self.settle(place.object);
+    fn remove_waiter(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let call = self.remove_ticket(ticket)?;
+        let entry = self.objects.get_mut(&call.object)?;
+        let waiter = entry.remove(call.queue, ticket)?;
+        entry.object.abandon(&waiter.state);
+        self.resume_waiters(call.object);
         Some(waiter)
     }
 
-    /// Somebody does not wait any more. False if the answer is on its way.
+    /// Ends the wait of a call without an answer. Returns false if the call was answered before.
     pub(crate) fn abandon(&mut self, ticket: Ticket) -> bool {
-        self.take_waiter(ticket).is_some()
+        self.remove_waiter(ticket).is_some()
     }
 
-    /// Somebody was answered and has not heard it: what was taken comes back, what was acquired is released.
+    /// Takes back a reply that did not reach its owner: values return to the object, a lock is released.
     pub(crate) fn give_back(&mut self, owner: Owner, id: ObjectId, verb: Verb, reply: Reply<Stored>) {
         let Some(entry) = self.objects.get_mut(&id) else { return };
         match (verb, reply) {
-            (Verb::Get, Reply::Items(items, again)) => entry.object.give_back(items, again),
+            (Verb::Get, Reply::Items(items, redelivered)) => entry.object.give_back(items, redelivered),
             (Verb::Acquire, _) => {
-                entry.object.attempt(owner, &mut Call::Release(1), &mut Memo::default());
-                self.note(owner, id);
+                entry.object.attempt(owner, &mut Call::Release(1), &mut WaitState::default());
+                self.update_holdings(owner, id);
             }
             _ => return,
         }
-        self.settle(id);
+        self.resume_waiters(id);
     }
 
-    /// Ends the waits whose time is over.
+    /// Times out all calls whose deadline is `now` or earlier.
     pub(crate) fn expire(&mut self, now: Instant) {
         while let Some(&(at, ticket)) = self.deadlines.first()
             && at <= now
         {
             self.deadlines.pop_first();
-            self.time_is_over(ticket);
+            self.time_out(ticket);
         }
     }
 
-    /// A wait's time is over. Who waits with a lock has to get that back first, and is told then.
-    pub(crate) fn time_is_over(&mut self, ticket: Ticket) {
-        let Some(place) = self.tickets.get_mut(&ticket) else { return };
-        place.deadline = None;
-        let (object, class) = (place.object, place.class);
+    /// Times out a call. A call that has released a lock to wait is answered when it has that lock again.
+    pub(crate) fn time_out(&mut self, ticket: Ticket) {
+        let Some(call) = self.tickets.get_mut(&ticket) else { return };
+        call.deadline = None;
+        let WaitingCall { object, queue, owner, .. } = *call;
         let Some(entry) = self.objects.get_mut(&object) else { return };
-        let line = entry.waiters.entry(class).or_default();
-        let Some(waiter) = line.iter_mut().find(|waiter| waiter.ticket == ticket) else { return };
-        let owner = waiter.owner;
-        if entry.object.comes_back(&mut waiter.memo) {
-            self.settle(object);
-            // It waits for its lock now, as long as that takes.
-            if self.tickets.contains_key(&ticket) {
-                self.break_ring(owner);
-            }
-        } else {
+        if !entry.must_reacquire(queue, ticket) {
             self.fail(ticket, ObjectError::TimedOut);
+            return;
+        }
+        self.resume_waiters(object);
+        // It waits for its lock without a timeout now, which may be what a wait cycle lacked.
+        if self.tickets.contains_key(&ticket) {
+            self.break_deadlock(owner);
         }
     }
 
+    /// Returns the earliest deadline of a waiting call; `None` if no waiting call has one.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Who was answered since this was asked last.
+    /// Takes the answers of calls that have waited.
     pub(crate) fn take_answered(&mut self) -> Vec<(Ticket, Owner, Answer)> {
         std::mem::take(&mut self.answered)
     }
 
-    /// An owner has ended. What it held is released; if it failed, what it left is marked.
-    pub(crate) fn end(&mut self, owner: Owner, success: bool) {
-        self.dependents.remove(&owner);
+    /// Ends an owner: its call does not wait any longer, and what it holds is released. Without `success` its locks are
+    /// poisoned, and the values that it has not worked off return to their queues.
+    pub(crate) fn end_owner(&mut self, owner: Owner, success: bool) {
+        self.dependencies.remove(&owner);
         if let Some(ticket) = self.waiting.get(&owner).copied() {
-            self.take_waiter(ticket);
+            self.remove_waiter(ticket);
         }
         for id in self.holdings.remove(&owner).unwrap_or_default() {
             if let Some(entry) = self.objects.get_mut(&id) {
-                entry.object.owner_ended(owner, success);
-                self.settle(id);
+                entry.object.end_owner(owner, success);
+                self.resume_waiters(id);
             }
         }
     }
 
-    /// Nobody has a handle on an object any more.
+    /// Removes an object that no grant is left on.
     pub(crate) fn remove(&mut self, id: ObjectId) {
         let Some(entry) = self.objects.remove(&id) else { return };
-        let waiters = entry.waiters.into_values().flatten().map(|waiter| waiter.ticket).collect::<Vec<_>>();
-        for ticket in waiters {
-            if let Some(place) = self.forget(ticket) {
-                self.answered.push((ticket, place.owner, Err(ObjectError::Closed)));
+        let (object, tickets) = entry.into_parts();
+        for ticket in tickets {
+            if let Some(call) = self.remove_ticket(ticket) {
+                self.answered.push((ticket, call.owner, Err(ObjectError::Closed)));
             }
         }
-        if let Some(peer) = entry.object.peer() {
-            // Nobody is left who could answer.
-            self.hang_up(peer);
+        if let Some(peer) = object.peer() {
+            // The other end of the pipe can receive nothing any more.
+            self.close_end(peer);
         }
     }
 
-    /// The pool is going: whoever waits is told, and nobody will wait again.
+    /// Answers all waiting calls with [`ObjectError::PoolClosed`].
     pub(crate) fn close(&mut self) {
         let tickets: Vec<Ticket> = self.tickets.keys().copied().collect();
         for ticket in tickets {
             self.fail(ticket, ObjectError::PoolClosed);
         }
-    }
-}
-
-/// Calls that never wait.
-const AT_ONCE: u8 = u8::MAX;
-
-/// What somebody waits for, as far as it decides who goes first.
-fn class_of(call: &Call<Stored>) -> u8 {
-    match call {
-        Call::Put(_) => 0,
-        Call::Get(_) => 1,
-        Call::Poll => 2,
-        Call::Join => 3,
-        Call::Acquire => 4,
-        Call::Wait => 5,
-        _ => AT_ONCE,
     }
 }

@@ -16,8 +16,7 @@ use super::map_future::{self, MapError, MapFuture};
 use super::objects::handle::Handle;
 use super::raw_task::{RawTask, task_settings};
 use crate::error::{ApplyError, SettingError, SubmitError, TaskError, TaskLookupError};
-use crate::guest::Signature;
-use crate::guest::description::{described, fits_parameters, same_type};
+use crate::guest::{Signature, described, fits_parameters, same_type};
 use crate::runtime::Arguments;
 
 /// A task that takes `A` and returns `R`.

@@ -1,31 +1,33 @@
-//! Which program becomes a child. Never one that a search path happens to find.
+//! The program that child processes run. It is never looked up in a search path.
 
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::SpawnError;
 
-/// Set once `wpool::init()` has run, so that this program is known to turn into a child when asked.
+/// Whether this program has called `wpool::init()`, and so becomes a child when it is started as one.
 static SELF_ALLOWED: AtomicBool = AtomicBool::new(false);
 
-/// Remembers that this program calls `wpool::init()`.
+/// Records that this program has called `wpool::init()`.
 #[cfg(feature = "worker")]
 pub(crate) fn allow_self() {
     SELF_ALLOWED.store(true, Ordering::Relaxed);
 }
 
-/// The program that child processes are made of.
+/// The program that child processes run.
 ///
-/// By default it is this program itself, if it calls [`init`](crate::init) first thing in `main`, else
-/// the `wpool` in this program's folder.
+/// The default is this program itself, if it calls [`init`](crate::init) first in `main`; else the program `wpool` in
+/// the folder of this program, or in the folder above that.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Executable {
     path: Option<PathBuf>,
 }
 
 impl Executable {
-    /// A program by its path: a `wpool` of this version, or a program that calls
-    /// [`init`](crate::init).
+    /// Names a program by its path: a `wpool` of this version, or a program that calls [`init`](crate::init).
+    ///
+    /// The path is not checked here. A program that cannot be started is a [`SpawnError`] later.
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self { path: Some(path.into()) }
     }
@@ -35,23 +37,19 @@ impl Executable {
             return Ok(path.clone());
         }
         if SELF_ALLOWED.load(Ordering::Relaxed) {
-            // This name means the running program even after its file was replaced.
+            // This path stands for the running program, also after its file was replaced.
             return Ok(PathBuf::from("/proc/self/exe"));
         }
         let own = std::env::current_exe().map_err(|_| SpawnError::NoExecutable)?;
-        // A test program lies one folder below the programs of its build.
+        // Cargo puts test programs one folder below the other programs of a build.
         let folders = own.ancestors().skip(1).take(2);
         folders.map(|folder| folder.join("wpool")).find(|path| path.is_file()).ok_or(SpawnError::NoExecutable)
     }
 
-    /// What tells this program from its other builds: where it is, how large and how old.
+    /// Returns a text that differs for each build of the program: its inode, size and time of modification.
     pub(crate) fn fingerprint(&self) -> Result<String, SpawnError> {
-        use std::os::unix::fs::MetadataExt as _;
         let path = self.locate()?;
-        let file = Path::new(&path);
-        let metadata = file
-            .metadata()
-            .map_err(|error| SpawnError::Start { path: path.clone(), message: error.to_string() })?;
-        Ok(format!("{}-{}-{}.{}", metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
+        let file = path.metadata().map_err(|error| SpawnError::start(path, error))?;
+        Ok(format!("{}-{}-{}.{}", file.ino(), file.size(), file.mtime(), file.mtime_nsec()))
     }
 }

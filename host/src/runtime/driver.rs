@@ -120,7 +120,7 @@ fn spawn(runtime: &Runtime, worker: WorkerId, guest: &PoolGuest) -> Result<(), S
     let mut writer = FrameWriter::default();
     writer.frame(to_worker::HELLO, |out| encode(&hello, out));
     let mut descriptors = vec![control_file.as_fd(), guest.start.image.as_fd()];
-    descriptors.extend(guest.start.snapshot.as_ref().map(|snapshot| snapshot.0.as_fd()));
+    descriptors.extend(guest.start.snapshot.as_ref().map(|snapshot| snapshot.as_fd()));
     send_with_descriptors(&socket, writer.bytes(), &descriptors).map_err(system("a connection"))?;
     socket.set_nonblocking(true).map_err(system("a connection"))?;
     let socket = Arc::new(socket);

@@ -203,7 +203,7 @@ impl Runtime {
             let done = std::panic::catch_unwind(AssertUnwindSafe(&mut *act));
             drop(act);
             if let Some(runtime) = this.upgrade() {
-                runtime.with(|state| state.objects.store.acted(barrier, round, done.is_ok()));
+                runtime.with(|state| state.objects.store.end_action(barrier, round, done.is_ok()));
             }
             if let Err(panic) = done {
                 std::panic::resume_unwind(panic);

@@ -159,7 +159,7 @@ impl State {
         loop {
             let answered = self.objects.store.take_answered();
             let released = self.objects.released.take();
-            for (barrier, round) in self.objects.store.take_due() {
+            for (barrier, round) in self.objects.store.take_pending_actions() {
                 let action = self.objects.action(barrier);
                 let run = action.map(|action| Delivery::RunAction { action, barrier, round });
                 self.effects.deliveries.extend(run);

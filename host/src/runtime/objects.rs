@@ -133,7 +133,7 @@ impl SharedObjects {
 
     /// Ends the wait of a call of the host whose time is over.
     pub(crate) fn time_out(&mut self, ticket: Ticket) {
-        self.store.time_is_over(ticket);
+        self.store.time_out(ticket);
     }
 
     /// Gives back the values or the lock in an answer that no caller took.

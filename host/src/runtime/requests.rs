@@ -129,7 +129,7 @@ impl State {
         let end = match self.subtasks.take(task, index) {
             Wanted::Later(sub_task) => {
                 self.handle(Event::Suspended { worker, task }, Instant::now());
-                self.objects.store.depends(Owner::Task(task), Owner::Task(sub_task));
+                self.objects.store.set_dependency(Owner::Task(task), Owner::Task(sub_task));
                 return;
             }
             Wanted::Now(end) => end,
@@ -149,7 +149,7 @@ impl State {
             .task_of(worker, parent)
             .and_then(|(_, range)| quota(&self.guests.get(&range.guest)?.limits).map(|quota| quota.held));
         if let Some(end) = self.subtasks.ended(parent, index, completed.into(), held.unwrap_or(0)) {
-            self.objects.store.depends_no_more(Owner::Task(parent));
+            self.objects.store.clear_dependency(Owner::Task(parent));
             self.effects.follow_up(Event::Resumed { worker, task: parent });
             self.send_outcome(worker, parent, end);
         }

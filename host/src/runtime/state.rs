@@ -350,7 +350,7 @@ impl State {
     /// killed.
     fn clean_up(&mut self, task: TaskId, success: bool) {
         if self.sessions.close(task) {
-            self.objects.store.end(Owner::Task(task), success);
+            self.objects.store.end_owner(Owner::Task(task), success);
         }
         if !self.emits.is_empty() {
             let waker = self.emits.remove(&task).and_then(|cell| cell.end());

@@ -1,13 +1,18 @@
-//! postcard into JSON: the bytes are a guest's, so every length is checked and the work is bounded.
+//! postcard into JSON: the bytes are a guest's, so every length is checked and the output is bounded.
 
 use base64::display::Base64Display;
 use wpool_abi::{Field, Type, TypeIndex, VariantData};
 
-use super::{Keys, MAX_DEPTH, ValueError, keys_of, unzigzag};
-use crate::guest::description::Types;
+use super::error::ValueError;
+use super::map_keys::is_object_key;
+use super::varint::unzigzag;
+use crate::guest::types::Types;
 
-/// A value of so many bytes has at most so many parts: those without bytes, such as `()`, do not come
-/// from the guest's memory and would otherwise be free.
+/// The depth to which values may be nested. serde_json has the same limit for texts.
+const MAX_DEPTH: usize = 128;
+
+/// The parts that a value may have for each of its bytes, and beside them. Without a limit a few bytes could become any
+/// number of parts that need no bytes, such as `()`.
 const PARTS_PER_BYTE: usize = 16;
 const FREE_PARTS: usize = 100_000;
 
@@ -29,7 +34,7 @@ pub(crate) fn value_to_json(
 struct Reader<'a> {
     types: &'a Types,
     rest: &'a [u8],
-    /// How many more parts the value may have.
+    /// The number of parts that the value may still have.
     parts: usize,
 }
 
@@ -98,7 +103,7 @@ impl<'a> Reader<'a> {
         Ok(self.take(1)?[0])
     }
 
-    /// A number of at most `bits` bits.
+    /// Reads an unsigned integer of at most `bits` bits.
     fn varint(&mut self, bits: u32) -> Result<u128> {
         let mut value: u128 = 0;
         let mut shift = 0;
@@ -116,7 +121,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A count of elements. One that the rest of the budget cannot hold is refused at once.
+    /// Reads the length of a sequence or a map. A length that exceeds the remaining parts is refused at once.
     fn count(&mut self) -> Result<usize> {
         let count = usize::try_from(self.varint(64)?).unwrap_or(usize::MAX);
         if count > self.parts { wrong("more values than its bytes can hold") } else { Ok(count) }
@@ -172,7 +177,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// JSON that the guest wrote itself: it is passed on only if it is JSON.
+    /// Copies a text that the guest has written as JSON, if it is valid.
     fn json(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let text = self.text()?;
         match serde_json::from_str::<serde_json::Value>(text) {
@@ -201,7 +206,7 @@ impl<'a> Reader<'a> {
 
     fn map(&mut self, key: TypeIndex, value: TypeIndex, depth: usize, out: &mut Vec<u8>) -> Result<()> {
         let count = self.count()?;
-        let pairs = matches!(keys_of(self.types, key), Keys::Pairs);
+        let pairs = !is_object_key(self.types.get(key));
         out.push(if pairs { b'[' } else { b'{' });
         for index in 0..count {
             if index > 0 {
@@ -248,8 +253,8 @@ impl<'a> Reader<'a> {
 
     fn variant(&mut self, ty: &Type, depth: usize, out: &mut Vec<u8>) -> Result<()> {
         let Type::Enum { variants, .. } = ty else { return wrong("no enum") };
-        let number = usize::try_from(self.varint(32)?).unwrap_or(usize::MAX);
-        let Some(variant) = variants.get(number) else { return wrong(format!("variant number {number}")) };
+        let index = usize::try_from(self.varint(32)?).unwrap_or(usize::MAX);
+        let Some(variant) = variants.get(index) else { return wrong(format!("variant number {index}")) };
         if variant.data == VariantData::Unit {
             push_string(out, &variant.name);
             return Ok(());
@@ -268,7 +273,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The floats that JSON has no number for.
+/// Appends a float for which JSON has no number. Returns false for all others.
 fn push_named_float(value: f64, out: &mut Vec<u8>) -> bool {
     let name: &[u8] = if value.is_nan() {
         b"\"NaN\""

@@ -1,14 +1,14 @@
-//! What holds values without waiting: dictionaries, lists, arrays, single values.
+//! Objects whose calls never wait: dictionaries, lists, arrays and single values.
 
 use std::collections::BTreeMap;
 
 use wpool_abi::object::{Call, ObjectError, Reply};
 
-use super::Attempt;
+use super::attempt::Attempt;
 use super::queue::size;
 use crate::manager::grant::{MAX_BYTES, Stored};
 
-/// Values by keys, which are bytes.
+/// A dictionary: values by keys, which are bytes.
 #[derive(Debug, Default)]
 pub(in crate::manager) struct Dict {
     values: BTreeMap<Vec<u8>, Stored>,
@@ -45,7 +45,7 @@ impl Dict {
         }
     }
 
-    /// The value that the key has had.
+    /// Sets a key's value, unless it has one and `replace` is false. The reply is the value that the key had.
     fn insert(&mut self, key: Vec<u8>, value: Stored, replace: bool) -> Attempt {
         let before = self.values.get(&key);
         if before.is_some() && !replace {
@@ -62,7 +62,7 @@ impl Dict {
     }
 }
 
-/// Values by their places. A list grows and shrinks, an array does not.
+/// A list, an array or a single value: values by index. Only a list grows and shrinks.
 #[derive(Debug)]
 pub(in crate::manager) struct Sequence {
     grows: bool,
@@ -82,13 +82,13 @@ impl Sequence {
             return Attempt::Never(ObjectError::WrongKind);
         }
         let done = match call {
-            Call::At(at) => self.place(*at).map(|place| Reply::Found(Some(self.values[place].clone()))),
+            Call::At(at) => self.index(*at).map(|index| Reply::Found(Some(self.values[index].clone()))),
             Call::SetAt(at, value) => self.set(*at, value),
             Call::Swap { at, expected, value } => self.swap(*at, expected, value),
             Call::Extend(values) => self.extend(std::mem::take(values)),
             Call::InsertAt(at, value) => self.insert(*at, std::mem::take(value)),
-            Call::RemoveAt(at) => self.place(*at).map(|place| {
-                let removed = self.values.remove(place);
+            Call::RemoveAt(at) => self.index(*at).map(|index| {
+                let removed = self.values.remove(index);
                 self.bytes -= size(&removed);
                 Reply::Found(Some(removed))
             }),
@@ -107,13 +107,14 @@ impl Sequence {
         }
     }
 
-    /// A place from the beginning, or from the end if it is negative.
-    fn place(&self, at: i64) -> Result<usize, ObjectError> {
+    /// Returns the index that `at` stands for. A negative one counts from the end.
+    fn index(&self, at: i64) -> Result<usize, ObjectError> {
         let len = i64::try_from(self.values.len()).map_err(|_| ObjectError::NotFound)?;
-        let place = if at < 0 { at.saturating_add(len) } else { at };
-        usize::try_from(place).ok().filter(|place| *place < self.values.len()).ok_or(ObjectError::NotFound)
+        let index = if at < 0 { at.saturating_add(len) } else { at };
+        usize::try_from(index).ok().filter(|index| *index < self.values.len()).ok_or(ObjectError::NotFound)
     }
 
+    /// Accounts for `added` bytes in place of `freed` ones, if they are within the limit.
     fn make_room(&mut self, freed: u64, added: u64) -> Result<(), ObjectError> {
         let bytes = (self.bytes - freed).saturating_add(added);
         if bytes > MAX_BYTES {
@@ -124,14 +125,14 @@ impl Sequence {
     }
 
     fn set(&mut self, at: i64, value: &mut Stored) -> Result<Reply<Stored>, ObjectError> {
-        let place = self.place(at)?;
-        self.make_room(size(&self.values[place]), size(value))?;
-        Ok(Reply::Found(Some(std::mem::replace(&mut self.values[place], std::mem::take(value)))))
+        let index = self.index(at)?;
+        self.make_room(size(&self.values[index]), size(value))?;
+        Ok(Reply::Found(Some(std::mem::replace(&mut self.values[index], std::mem::take(value)))))
     }
 
     fn swap(&mut self, at: i64, expected: &[u8], value: &mut Stored) -> Result<Reply<Stored>, ObjectError> {
-        let place = self.place(at)?;
-        if self.values[place].bytes == expected { self.set(at, value) } else { Ok(Reply::Found(None)) }
+        let index = self.index(at)?;
+        if self.values[index].bytes == expected { self.set(at, value) } else { Ok(Reply::Found(None)) }
     }
 
     fn extend(&mut self, values: Vec<Stored>) -> Result<Reply<Stored>, ObjectError> {
@@ -140,12 +141,12 @@ impl Sequence {
         Ok(Reply::Done)
     }
 
-    /// Before a place; beyond either end it is that end, as in Python.
+    /// Inserts a value before index `at`. An index beyond either end means that end, as in Python.
     fn insert(&mut self, at: i64, value: Stored) -> Result<Reply<Stored>, ObjectError> {
         let len = i64::try_from(self.values.len()).map_err(|_| ObjectError::NotFound)?;
-        let place = if at < 0 { at.saturating_add(len).max(0) } else { at.min(len) };
+        let index = if at < 0 { at.saturating_add(len).max(0) } else { at.min(len) };
         self.make_room(0, size(&value))?;
-        self.values.insert(usize::try_from(place).map_err(|_| ObjectError::NotFound)?, value);
+        self.values.insert(usize::try_from(index).map_err(|_| ObjectError::NotFound)?, value);
         Ok(Reply::Done)
     }
 }

@@ -1,18 +1,19 @@
-//! What tasks hold and wait with: locks, semaphores, conditions, events, barriers.
+//! Objects that owners hold or wait for: locks, semaphores, conditions and events.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use wpool_abi::object::{Call, ObjectError, Reply};
 
-use super::{Attempt, Memo};
+use super::attempt::{Attempt, WaitState};
 use crate::manager::grant::{Owner, Stored};
 
-/// Held by one owner at a time; if it is reentrant, several times over.
+/// A lock: held by one owner at a time, and by that owner several times over if it is reentrant.
 #[derive(Debug, Default)]
 pub(in crate::manager) struct Lock {
     reentrant: bool,
+    /// The holder, and the number of releases until the lock is free.
     held: Option<(Owner, u64)>,
-    /// Who held it last has failed.
+    /// A holder failed, and no owner has cleared the mark since.
     poisoned: bool,
 }
 
@@ -25,14 +26,14 @@ impl Lock {
         self.held.map(|(owner, _)| owner)
     }
 
-    pub(super) fn owner_ended(&mut self, owner: Owner, success: bool) {
+    pub(super) fn end_owner(&mut self, owner: Owner, success: bool) {
         if self.holder() == Some(owner) {
             self.held = None;
             self.poisoned |= !success;
         }
     }
 
-    /// Takes it for the owner. The reply says whether it is poisoned.
+    /// Takes the lock. The reply is whether it is poisoned.
     fn acquire(&mut self, owner: Owner) -> Attempt {
         match &mut self.held {
             None => self.held = Some((owner, 1)),
@@ -70,12 +71,14 @@ impl Lock {
     }
 }
 
-/// Held by so many at a time. Anybody may release it, as in Python.
+/// A semaphore: a count of permits, which any owner may release, as in Python.
 #[derive(Debug)]
 pub(in crate::manager) struct Semaphore {
+    /// The permits that are free.
     count: u64,
-    /// There are never more.
+    /// The largest count; `None` is unbounded.
     bound: Option<u64>,
+    /// The permits of each owner. They are released when the owner ends.
     holders: HashMap<Owner, u64>,
 }
 
@@ -88,7 +91,7 @@ impl Semaphore {
         self.holders.contains_key(&owner)
     }
 
-    pub(super) fn owner_ended(&mut self, owner: Owner) {
+    pub(super) fn end_owner(&mut self, owner: Owner) {
         let held = self.holders.remove(&owner).unwrap_or(0);
         self.count = self.count.saturating_add(held);
         if let Some(bound) = self.bound {
@@ -132,20 +135,22 @@ impl Semaphore {
     }
 }
 
-/// A reentrant lock, and waiting for news: who waits lets go of the lock, and has it again when it goes on.
+/// A condition: a reentrant lock, and calls that wait for a notification. A call releases the lock while it waits, and
+/// holds it again when it returns.
 #[derive(Debug)]
 pub(in crate::manager) struct Condition {
     lock: Lock,
-    next: u64,
-    /// Who waits, by number, and how often they held the lock.
+    /// The id of the call that waited last.
+    last_id: u64,
+    /// The calls without a notification yet: id, and how often the owner held the lock.
     asleep: VecDeque<(u64, u64)>,
-    /// Who was woken, or whose time is over, and needs the lock.
+    /// The calls that were notified or have timed out, and need the lock: how often the owner held it, by id.
     awake: HashMap<u64, u64>,
 }
 
 impl Default for Condition {
     fn default() -> Self {
-        Self { lock: Lock::new(true), next: 0, asleep: VecDeque::new(), awake: HashMap::new() }
+        Self { lock: Lock::new(true), last_id: 0, asleep: VecDeque::new(), awake: HashMap::new() }
     }
 }
 
@@ -154,32 +159,32 @@ impl Condition {
         self.lock.holder()
     }
 
-    pub(super) fn owner_ended(&mut self, owner: Owner, success: bool) {
-        self.lock.owner_ended(owner, success);
+    pub(super) fn end_owner(&mut self, owner: Owner, success: bool) {
+        self.lock.end_owner(owner, success);
     }
 
-    pub(super) fn gave_up(&mut self, memo: &Memo) {
-        let Some(number) = memo.number else { return };
-        self.asleep.retain(|(other, _)| *other != number);
-        // The news that it was woken with is for the next.
-        if self.awake.remove(&number).is_some() && !memo.late {
+    /// Forgets a call. A notification that it was woken by goes to the next one.
+    pub(super) fn abandon(&mut self, state: &WaitState) {
+        let Some(id) = state.id else { return };
+        self.asleep.retain(|(other, _)| *other != id);
+        if self.awake.remove(&id).is_some() && !state.timed_out {
             self.awake.extend(self.asleep.pop_front());
         }
     }
 
-    /// Who waits in vain wakes up all the same, and needs the lock.
-    pub(super) fn comes_back(&mut self, memo: &mut Memo) -> bool {
-        let Some(number) = memo.number else { return false };
-        if let Some(place) = self.asleep.iter().position(|(other, _)| *other == number) {
-            self.awake.extend(self.asleep.remove(place));
-            memo.late = true;
+    /// Wakes a call that has timed out: it returns when it holds the lock again. Returns false if it never waited.
+    pub(super) fn must_reacquire(&mut self, state: &mut WaitState) -> bool {
+        let Some(id) = state.id else { return false };
+        if let Some(index) = self.asleep.iter().position(|(other, _)| *other == id) {
+            self.awake.extend(self.asleep.remove(index));
+            state.timed_out = true;
         }
         true
     }
 
-    pub(super) fn attempt(&mut self, owner: Owner, call: &Call<Stored>, memo: &mut Memo) -> Attempt {
+    pub(super) fn attempt(&mut self, owner: Owner, call: &Call<Stored>, state: &mut WaitState) -> Attempt {
         match call {
-            Call::Wait => self.wait(owner, memo),
+            Call::Wait => self.wait(owner, state),
             Call::Notify(_) if self.lock.holder() != Some(owner) => Attempt::Never(ObjectError::NotHeld),
             Call::Notify(most) => {
                 let woken = self.asleep.len().min(*most as usize);
@@ -190,29 +195,29 @@ impl Condition {
         }
     }
 
-    fn wait(&mut self, owner: Owner, memo: &mut Memo) -> Attempt {
-        let Some(number) = memo.number else {
+    fn wait(&mut self, owner: Owner, state: &mut WaitState) -> Attempt {
+        let Some(id) = state.id else {
             let Some((_, times)) = self.lock.held.filter(|(holder, _)| *holder == owner) else {
                 return Attempt::Never(ObjectError::NotHeld);
             };
             self.lock.held = None;
-            self.next += 1;
-            memo.number = Some(self.next);
-            self.asleep.push_back((self.next, times));
+            self.last_id += 1;
+            state.id = Some(self.last_id);
+            self.asleep.push_back((self.last_id, times));
             return Attempt::Wait(ObjectError::TimedOut);
         };
-        match self.awake.get(&number).copied() {
+        match self.awake.get(&id).copied() {
             Some(times) if self.lock.held.is_none() => {
-                self.awake.remove(&number);
+                self.awake.remove(&id);
                 self.lock.held = Some((owner, times));
-                Attempt::flag(!memo.late)
+                Attempt::flag(!state.timed_out)
             }
             _ => Attempt::Wait(ObjectError::TimedOut),
         }
     }
 }
 
-/// Set or not.
+/// An event: set or not. Calls wait until it is set.
 #[derive(Debug, Default)]
 pub(in crate::manager) struct Event {
     set: bool,
@@ -229,149 +234,6 @@ impl Event {
             Call::Wait if self.set => Attempt::flag(true),
             Call::Wait => Attempt::Wait(ObjectError::TimedOut),
             _ => Attempt::Never(ObjectError::WrongKind),
-        }
-    }
-}
-
-/// Passed by so many together, again and again. Who waits in vain breaks it for all.
-#[derive(Debug)]
-pub(in crate::manager) struct Barrier {
-    parties: u32,
-    next: u64,
-    /// Who has come, in this order.
-    inside: Vec<u64>,
-    /// Who may go, and which place each had.
-    free: HashMap<u64, u64>,
-    /// Who was inside when it broke.
-    failed: BTreeSet<u64>,
-    broken: bool,
-    /// Whether the host does something when all have come, and in which round it is now.
-    acts: bool,
-    round: u64,
-    acting: Acting,
-}
-
-/// How far the host is with what it does when all have come.
-#[derive(Debug, PartialEq)]
-enum Acting {
-    No,
-    Due,
-    Now,
-}
-
-impl Barrier {
-    pub(super) fn new(parties: u32, acts: bool) -> Self {
-        Self {
-            parties,
-            next: 0,
-            inside: Vec::new(),
-            free: HashMap::new(),
-            failed: BTreeSet::new(),
-            broken: false,
-            acts,
-            round: 0,
-            acting: Acting::No,
-        }
-    }
-
-    fn fail_inside(&mut self) {
-        self.failed.extend(self.inside.drain(..));
-        // What the host may be doing is for nobody.
-        self.next_round();
-    }
-
-    fn next_round(&mut self) {
-        self.round += 1;
-        self.acting = Acting::No;
-    }
-
-    /// If all have come, they go, or the host does something first. Whoever comes meanwhile is of the next round.
-    fn look(&mut self) {
-        if self.acting != Acting::No || self.inside.len() < self.parties as usize {
-            return;
-        }
-        if self.acts {
-            self.acting = Acting::Due;
-        } else {
-            self.let_go();
-        }
-    }
-
-    fn let_go(&mut self) {
-        self.free.extend(self.inside.drain(..self.parties as usize).zip(0..));
-        self.next_round();
-        self.look();
-    }
-
-    pub(super) fn take_due(&mut self) -> Option<u64> {
-        if self.acting != Acting::Due {
-            return None;
-        }
-        self.acting = Acting::Now;
-        Some(self.round)
-    }
-
-    pub(super) fn acted(&mut self, round: u64, success: bool) {
-        if self.round != round || self.acting != Acting::Now {
-            return;
-        }
-        if success {
-            self.let_go();
-        } else {
-            self.broken = true;
-            self.fail_inside();
-        }
-    }
-
-    /// Who goes away without the others breaks it for them.
-    pub(super) fn gave_up(&mut self, memo: &Memo) {
-        let Some(number) = memo.number else { return };
-        if self.inside.contains(&number) {
-            self.inside.retain(|other| *other != number);
-            self.broken = true;
-            self.fail_inside();
-        }
-        self.failed.remove(&number);
-        self.free.remove(&number);
-    }
-
-    pub(super) fn attempt(&mut self, call: &Call<Stored>, memo: &mut Memo) -> Attempt {
-        match call {
-            Call::Wait => self.wait(memo),
-            Call::Abort => {
-                self.broken = true;
-                self.fail_inside();
-                Attempt::reply(Reply::Done)
-            }
-            Call::Reset => {
-                self.fail_inside();
-                self.broken = false;
-                Attempt::reply(Reply::Done)
-            }
-            Call::State => Attempt::flag(self.broken),
-            Call::Size => Attempt::reply(Reply::Size(self.inside.len() as u64, Some(self.parties.into()))),
-            _ => Attempt::Never(ObjectError::WrongKind),
-        }
-    }
-
-    fn wait(&mut self, memo: &mut Memo) -> Attempt {
-        let number = match memo.number {
-            Some(number) => number,
-            None if self.broken => return Attempt::Never(ObjectError::Broken),
-            None => {
-                self.next += 1;
-                self.inside.push(self.next);
-                memo.number = Some(self.next);
-                self.look();
-                memo.number.unwrap_or(self.next)
-            }
-        };
-        if self.failed.remove(&number) {
-            return Attempt::Never(ObjectError::Broken);
-        }
-        match self.free.remove(&number) {
-            Some(place) => Attempt::reply(Reply::Number(place)),
-            None => Attempt::Wait(ObjectError::TimedOut),
         }
     }
 }

@@ -1,48 +1,51 @@
-//! A queue: values in the order in which they were put, taken by one each.
+//! A queue: values in the order in which they were put, each taken by one owner.
 
 use std::collections::{HashMap, VecDeque};
 
 use wpool_abi::object::{Call, ObjectError, Reply};
 
-use super::Attempt;
+use super::attempt::Attempt;
 use crate::manager::grant::{MAX_BYTES, Owner, Stored};
 
-/// A value, and whether it was delivered before to somebody who failed.
+/// A value, and whether a task that failed has taken it before.
 #[derive(Debug, Clone)]
-struct Entry {
+struct QueuedValue {
     value: Stored,
-    again: bool,
+    redelivered: bool,
 }
 
 #[derive(Debug)]
 pub(in crate::manager) struct Queue {
+    /// The number of values that fit; `None` is bounded by their bytes alone.
     capacity: Option<u64>,
-    values: VecDeque<Entry>,
+    values: VecDeque<QueuedValue>,
+    /// The size of `values`.
     bytes: u64,
     closed: bool,
-    /// Values that were put and not worked off.
+    /// The number of values that were put and not worked off.
     unfinished: u64,
-    /// What each task has taken and not worked off, if that comes back when the task fails.
+    /// The values that each task has taken and not worked off. They return when the task fails. `None` if this queue
+    /// does not requeue.
     taken: Option<HashMap<Owner, Taken>>,
 }
 
-/// Values on loan, and what they cost.
+/// The values that one task has taken, oldest first, and their size.
 #[derive(Debug, Default)]
 struct Taken {
-    entries: VecDeque<Entry>,
+    values: VecDeque<QueuedValue>,
     bytes: u64,
 }
 
 impl Taken {
-    fn add(&mut self, entries: &[Entry]) {
-        self.bytes += entries.iter().map(|entry| size(&entry.value)).sum::<u64>();
-        self.entries.extend(entries.iter().cloned());
+    fn add(&mut self, values: &[QueuedValue]) {
+        self.bytes += values.iter().map(|queued| size(&queued.value)).sum::<u64>();
+        self.values.extend(values.iter().cloned());
     }
 
-    /// The oldest of them are worked off.
-    fn done(&mut self, count: usize) {
-        for entry in self.entries.drain(..count.min(self.entries.len())) {
-            self.bytes -= size(&entry.value);
+    /// Removes the oldest `count` values, which are worked off.
+    fn remove_oldest(&mut self, count: usize) {
+        for queued in self.values.drain(..count.min(self.values.len())) {
+            self.bytes -= size(&queued.value);
         }
     }
 }
@@ -67,20 +70,21 @@ impl Queue {
         self.taken.as_ref().is_some_and(|taken| taken.contains_key(&owner))
     }
 
-    /// Who has failed gives back what it took; the next one who takes it is told.
-    pub(super) fn owner_ended(&mut self, owner: Owner, success: bool) {
+    /// Ends an owner. Without `success` its values return to the queue, and the next owner learns that they were
+    /// delivered before.
+    pub(super) fn end_owner(&mut self, owner: Owner, success: bool) {
         let held = self.taken.as_mut().and_then(|taken| taken.remove(&owner)).unwrap_or_default();
         if !success {
-            let values = held.entries.into_iter().map(|entry| entry.value);
+            let values = held.values.into_iter().map(|queued| queued.value);
             self.give_back(values.collect(), true);
         }
     }
 
-    /// Values that were taken are the next ones again.
-    pub(super) fn give_back(&mut self, values: Vec<Stored>, again: bool) {
+    /// Puts values that were taken back in front of all others.
+    pub(super) fn give_back(&mut self, values: Vec<Stored>, redelivered: bool) {
         for value in values.into_iter().rev() {
             self.bytes += size(&value);
-            self.values.push_front(Entry { value, again });
+            self.values.push_front(QueuedValue { value, redelivered });
         }
     }
 
@@ -102,7 +106,7 @@ impl Queue {
             Call::TaskDone(count) => {
                 self.unfinished -= u64::from(*count);
                 if let Some(taken) = self.taken.as_mut().and_then(|taken| taken.get_mut(&owner)) {
-                    taken.done(*count as usize);
+                    taken.remove_oldest(*count as usize);
                 }
                 Attempt::reply(Reply::Done)
             }
@@ -112,24 +116,24 @@ impl Queue {
         }
     }
 
-    /// Puts as many values in as fit, and takes those out of the call.
+    /// Moves as many values as fit from the call into the queue.
     fn put(&mut self, values: &mut Vec<Stored>) -> Attempt {
         if self.closed {
             return Attempt::Never(ObjectError::Closed);
         }
-        let fits = values.iter_mut().position(|value| !self.take_in(value)).unwrap_or(values.len());
+        let fits = values.iter_mut().position(|value| !self.put_one(value)).unwrap_or(values.len());
         drop(values.drain(..fits));
         if values.is_empty() { Attempt::reply(Reply::Done) } else { Attempt::Wait(ObjectError::Full) }
     }
 
-    /// Takes a value in, if there is room.
-    fn take_in(&mut self, value: &mut Stored) -> bool {
+    /// Moves one value into the queue. Returns whether there was room. A value of any size fits into an empty queue.
+    fn put_one(&mut self, value: &mut Stored) -> bool {
         let full = self.capacity.is_some_and(|capacity| self.values.len() as u64 >= capacity);
         let fits = !full && (self.values.is_empty() || self.bytes.saturating_add(size(value)) <= MAX_BYTES);
         if fits {
             self.bytes += size(value);
             self.unfinished += 1;
-            self.values.push_back(Entry { value: std::mem::take(value), again: false });
+            self.values.push_back(QueuedValue { value: std::mem::take(value), redelivered: false });
         }
         fits
     }
@@ -153,18 +157,18 @@ impl Queue {
             return Attempt::Never(ObjectError::Quota(error));
         }
         let count = self.values.len().min(most.max(1) as usize);
-        let entries: Vec<Entry> = self.values.drain(..count).collect();
-        self.bytes -= entries.iter().map(|entry| size(&entry.value)).sum::<u64>();
-        // The host does not fail: nothing would ever come back from it.
+        let values: Vec<QueuedValue> = self.values.drain(..count).collect();
+        self.bytes -= values.iter().map(|queued| size(&queued.value)).sum::<u64>();
+        // The host does not fail, so a copy of its values would never be used.
         if let (Some(taken), Owner::Task(_)) = (&mut self.taken, owner) {
-            taken.entry(owner).or_default().add(&entries);
+            taken.entry(owner).or_default().add(&values);
         }
-        let again = entries.iter().any(|entry| entry.again);
-        Attempt::reply(Reply::Items(entries.into_iter().map(|entry| entry.value).collect(), again))
+        let redelivered = values.iter().any(|queued| queued.redelivered);
+        Attempt::reply(Reply::Items(values.into_iter().map(|queued| queued.value).collect(), redelivered))
     }
 }
 
-/// What a value costs: its bytes, and what keeps them.
+/// Returns the size of a value for the limit of an object: its bytes, and the memory that keeps them.
 pub(super) fn size(value: &Stored) -> u64 {
     const VALUE: u64 = 64;
     const HANDLE: u64 = 16;

@@ -1,4 +1,4 @@
-//! Random stories of the store, each beside a reference that is simple enough to be seen to be right.
+//! Random sequences of calls, each beside a reference that is simple enough to be seen to be right.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,14 +6,14 @@ use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
 use super::*;
 
-/// Who waits, in order, and under which ticket.
+/// The owners that wait, in order, and their tickets.
 type Line = VecDeque<(Owner, Ticket)>;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever happens, each value is taken once and in order, each wait is answered once, and nobody waits for
-    /// what is there.
+    /// Each value is taken once and in order, each waiting call is answered once, and no call waits for a value that is
+    /// there.
     #[test]
     fn a_queue_is_like_a_simple_one(
         capacity in prop::option::of(1u64..5),
@@ -22,7 +22,7 @@ proptest! {
         let mut bench = Bench::new();
         let queue = bench.queue(capacity, false);
         let (mut inside, mut next) = (VecDeque::<u64>::new(), 0u64);
-        // Who waits to put what, and who waits to get.
+        // The calls that wait to put a value, and those that wait to get one.
         let mut putting: VecDeque<(Owner, Ticket, u64)> = VecDeque::new();
         let mut getting: VecDeque<(Owner, Ticket)> = VecDeque::new();
         let number = |answer: &Answer| items(answer)[0].parse::<u64>().unwrap();
@@ -51,7 +51,7 @@ proptest! {
                 6 => {
                     let all: Vec<Owner> = putting.iter().map(|(owner, ..)| *owner).chain(getting.iter().map(|(owner, _)| *owner)).collect();
                     if let Some(owner) = all.get(usize::from(pick) % all.len().max(1)) {
-                        bench.store.end(*owner, false);
+                        bench.store.end_owner(*owner, false);
                         putting.retain(|(other, ..)| other != owner);
                         getting.retain(|(other, _)| other != owner);
                     }
@@ -62,7 +62,7 @@ proptest! {
                 }
             }
             bench.gather();
-            // The reference: whoever can go on does, in order.
+            // The reference: the calls that can succeed do, in order.
             while let Some(&(_, ticket)) = getting.front() {
                 match bench.answer(ticket) {
                     Some(Err(ObjectError::TimedOut)) => drop(getting.pop_front()),
@@ -81,13 +81,13 @@ proptest! {
                 inside.push_back(text);
                 putting.pop_front();
             }
-            assert!(bench.answers.is_empty(), "answers that nobody expects: {:?}", bench.answers);
-            assert!(getting.is_empty() || inside.is_empty(), "somebody waits for what is there");
+            assert!(bench.answers.is_empty(), "unexpected answers: {:?}", bench.answers);
+            assert!(getting.is_empty() || inside.is_empty(), "a call waits for a value that is there");
             assert!(putting.is_empty() || capacity.is_some_and(|most| inside.len() as u64 >= most), "there is room");
         }
     }
 
-    /// A lock is held by one, and given to who waits longest, whoever dies or loses wait.
+    /// A lock is held by one owner, and passed to the call that waits longest, also if owners end or time out.
     #[test]
     fn a_lock_is_like_a_simple_one(
         reentrant in any::<bool>(),
@@ -116,7 +116,7 @@ proptest! {
                             *times += 1;
                         }
                         (Called::Waits(ticket), Some((holder, _))) if *holder == owner && deadline.is_none() => {
-                            // It waits for itself: a ring of one.
+                            // It waits for itself: a cycle of one.
                             assert!(!reentrant);
                             bench.gather();
                             assert!(matches!(bench.answer(ticket), Some(Err(ObjectError::Deadlock(_)))));
@@ -171,11 +171,11 @@ proptest! {
                 assert_eq!(bench.answer(ticket), Some(Ok(Reply::Flag(poisoned))));
                 held = Some((owner, 1));
             }
-            assert!(bench.answers.is_empty(), "answers that nobody expects: {:?}", bench.answers);
+            assert!(bench.answers.is_empty(), "unexpected answers: {:?}", bench.answers);
         }
     }
 
-    /// A semaphore lets so many in, in order, and what a task held comes back with its end.
+    /// A semaphore gives its permits in order, and a task's permits return when it ends.
     #[test]
     fn a_semaphore_is_like_a_simple_one(
         count in 0u64..4,
@@ -222,7 +222,7 @@ proptest! {
                     bench.end(owner, false);
                     line.retain(|(other, _)| *other != owner);
                     let back = held.remove(&owner).unwrap_or(0);
-                    // Somebody else may have released it already.
+                    // Another owner may have released it already.
                     free = if bounded { (free + back).min(count) } else { free + back };
                 }
             }
@@ -231,12 +231,12 @@ proptest! {
                 free -= 1;
                 *held.entry(owner).or_default() += 1;
             }
-            assert!(bench.answers.is_empty(), "answers that nobody expects: {:?}", bench.answers);
+            assert!(bench.answers.is_empty(), "unexpected answers: {:?}", bench.answers);
             assert_eq!(bench.now(host(0), semaphore, Call::Size).ok(), Some(Reply::Size(free, bounded.then_some(count))));
         }
     }
 
-    /// A barrier lets all of a round go together, each with a place of its own, or none.
+    /// A barrier lets all calls of a round pass together, each with an index of its own, or none.
     #[test]
     fn a_barrier_is_like_a_simple_one(
         parties in 1u32..5,
@@ -258,8 +258,8 @@ proptest! {
                         assert_eq!(answer, Ok(Reply::Number(u64::from(parties) - 1)));
                         assert!(!broken && inside.len() + 1 == parties as usize);
                         bench.gather();
-                        for (place, (_, ticket)) in inside.drain(..).enumerate() {
-                            assert_eq!(bench.answer(ticket), Some(Ok(Reply::Number(place as u64))));
+                        for (index, (_, ticket)) in inside.drain(..).enumerate() {
+                            assert_eq!(bench.answer(ticket), Some(Ok(Reply::Number(index as u64))));
                         }
                     }
                     Called::Waits(ticket) => {
@@ -269,8 +269,8 @@ proptest! {
                 },
                 5 => {
                     bench.end(owner, true);
-                    if let Some(place) = waits {
-                        inside.remove(place);
+                    if let Some(index) = waits {
+                        inside.remove(index);
                         (fail, broken) = (true, true);
                     }
                 }
@@ -290,14 +290,14 @@ proptest! {
                     assert_eq!(bench.answer(ticket), Some(Err(ObjectError::Broken)));
                 }
             }
-            assert!(bench.answers.is_empty(), "answers that nobody expects: {:?}", bench.answers);
+            assert!(bench.answers.is_empty(), "unexpected answers: {:?}", bench.answers);
             assert_eq!(bench.now(host(0), barrier, Call::State), Ok(Reply::Flag(broken)));
         }
     }
 
-    /// A dictionary is one, a list is one.
+    /// A dictionary behaves like a map, a list like a vector.
     #[test]
-    fn what_holds_values_is_like_what_does_in_one_process(
+    fn containers_are_like_those_of_one_process(
         steps in prop::collection::vec((0u8..9, 0u8..6, -4i64..8), 1..150),
     ) {
         let mut bench = Bench::new();
@@ -305,8 +305,8 @@ proptest! {
         let (mut map, mut vec): (BTreeMap<Vec<u8>, Stored>, Vec<Stored>) = (BTreeMap::new(), Vec::new());
         for (step, (kind, key, at)) in steps.into_iter().enumerate() {
             let (key, new) = (vec![key], value(&step.to_string()));
-            let place = usize::try_from(if at < 0 { at + vec.len() as i64 } else { at }).ok();
-            let place = place.filter(|place| *place < vec.len());
+            let index = usize::try_from(if at < 0 { at + vec.len() as i64 } else { at }).ok();
+            let index = index.filter(|index| *index < vec.len());
             let found = |value: Option<&Stored>| match value {
                 Some(value) => Ok(Reply::Found(Some(value.clone()))),
                 None => Err(ObjectError::NotFound),
@@ -337,22 +337,22 @@ proptest! {
                     vec.insert(usize::try_from(before).unwrap(), new);
                 }
                 5 => {
-                    let expected = found(place.map(|place| &vec[place]));
+                    let expected = found(index.map(|index| &vec[index]));
                     assert_eq!(bench.now(task(1), list, Call::RemoveAt(at)), expected);
-                    place.map(|place| vec.remove(place));
+                    index.map(|index| vec.remove(index));
                 }
                 6 => {
-                    let expected = found(place.map(|place| &vec[place]));
+                    let expected = found(index.map(|index| &vec[index]));
                     assert_eq!(bench.now(task(1), list, Call::SetAt(at, new.clone())), expected);
-                    if let Some(place) = place {
-                        vec[place] = new;
+                    if let Some(index) = index {
+                        vec[index] = new;
                     }
                 }
                 7 => {
                     assert_eq!(bench.now(task(1), list, Call::Clear), Ok(Reply::Done));
                     vec.clear();
                 }
-                _ => assert_eq!(bench.now(task(1), list, Call::At(at)), found(place.map(|place| &vec[place]))),
+                _ => assert_eq!(bench.now(task(1), list, Call::At(at)), found(index.map(|index| &vec[index]))),
             }
             assert_eq!(bench.now(task(1), list, Call::All), Ok(Reply::Items(vec.clone(), false)));
             let entries = map.iter().map(|(key, value)| (key.clone(), value.clone())).collect();

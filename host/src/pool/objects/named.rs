@@ -13,9 +13,8 @@ use wpool_objects::Handle as _;
 use super::handle::Handle;
 use super::manager::Manager;
 use super::spec::{NamedError, ObjectSpec};
-use crate::guest::Signature;
-use crate::guest::description::{Types, same_type};
 use crate::guest::json::{self, JsonError};
+use crate::guest::{Signature, Types, same_type};
 use crate::manager::{ObjectInit, Stored};
 use crate::pool::raw_task::RawArguments;
 
@@ -98,10 +97,11 @@ impl NamedObjects {
     /// As [`Signature::arguments_from_json`], and if a name is not declared, or names an object of another type.
     pub fn check(&self, signature: &Signature, text: &[u8]) -> Result<(), JsonError> {
         let inner = RefCell::new(self.lock());
-        json::arguments_from_json(signature, text, &mut Vec::new(), &|name, handle| {
-            inner.borrow_mut().named(name, handle, signature.types()).map(|_| 0)
-        })
-        .map_err(|error| inner.borrow_mut().with_unknown_name(error))
+        signature
+            .append_arguments(text, &mut Vec::new(), &|name, handle| {
+                inner.borrow_mut().named(name, handle, signature.types()).map(|_| 0)
+            })
+            .map_err(|error| inner.borrow_mut().with_unknown_name(error))
     }
 
     /// Encodes the arguments of one call.
@@ -112,13 +112,14 @@ impl NamedObjects {
     pub fn arguments(&self, signature: &Signature, text: &[u8]) -> Result<RawArguments, JsonError> {
         let (inner, handles) = (RefCell::new(self.lock()), RefCell::new(Vec::new()));
         let mut bytes = Vec::new();
-        json::arguments_from_json(signature, text, &mut bytes, &|name, wanted| {
-            let handle = inner.borrow_mut().handle(name, wanted, signature.types())?;
-            let mut handles = handles.borrow_mut();
-            handles.push(handle.narrowed(wanted.rights));
-            u32::try_from(handles.len() - 1).map_err(|error| error.to_string())
-        })
-        .map_err(|error| inner.borrow_mut().with_unknown_name(error))?;
+        signature
+            .append_arguments(text, &mut bytes, &|name, wanted| {
+                let handle = inner.borrow_mut().handle(name, wanted, signature.types())?;
+                let mut handles = handles.borrow_mut();
+                handles.push(handle.narrowed(wanted.rights));
+                u32::try_from(handles.len() - 1).map_err(|error| error.to_string())
+            })
+            .map_err(|error| inner.borrow_mut().with_unknown_name(error))?;
         Ok(RawArguments::new(bytes, handles.into_inner()))
     }
 

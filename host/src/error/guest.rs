@@ -1,0 +1,55 @@
+//! The error that a task returned, and the functions in which a guest was stopped.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+/// The error that a task returned.
+///
+/// Its text is the message, or a fixed sentence if the message is empty.
+#[derive(Clone, PartialEq, Eq)]
+pub struct GuestError {
+    pub(crate) message: String,
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+impl GuestError {
+    /// Returns the text of the guest's error. It is empty if the error's type has no `Display`.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns the guest's error in postcard. `None` if its type has no schema.
+    pub fn value(&self) -> Option<&[u8]> {
+        self.value.as_deref()
+    }
+
+    /// Returns the guest's error as an `E`. `None` if the guest sent no value, or the bytes do not decode as an `E`.
+    pub fn decode<E: DeserializeOwned>(&self) -> Option<E> {
+        postcard::from_bytes(self.value.as_deref()?).ok()
+    }
+}
+
+impl fmt::Display for GuestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.message.is_empty() {
+            return f.write_str("the task returned an error");
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Debug for GuestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestError").field("message", &self.message).finish_non_exhaustive()
+    }
+}
+
+/// One function in a guest's backtrace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The function's name, or its index if the module has no names.
+    pub function: String,
+    /// The position of the instruction, in bytes from the start of the module. `None` if the engine does not know it.
+    pub offset: Option<u64>,
+}
