@@ -1,250 +1,217 @@
-//! The clocks of tasks: those that must begin or end in time, those that were told to end, those that are stuck.
+//! When tasks must begin and end, when a task that was told to end costs its worker, and when busy workers are probed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use super::range::Range;
-use super::staffing::Slot;
-use super::{Action, Dispatcher, Probe, Recall};
-use crate::error::{Clock, TaskError};
-use crate::ids::{TaskId, WorkerId};
+use super::range::{Range, Rank};
+use crate::error::TaskError;
+use crate::ids::{GuestKey, TaskId};
 
-/// The parent ends a worker this long after the worker should have ended the task itself.
-pub(super) const GRACE: Duration = Duration::from_millis(250);
-/// How often busy workers are looked at, at most and at least, if there is something to look for.
-pub(super) const PROBE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// The deadlines of a pool's tasks.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    /// An entry goes when its last task ends, so there are at most two for each task that has not ended.
+    entries: BTreeMap<Key, Entry>,
+    ending: HashMap<TaskId, Ending>,
+    /// The tasks of `ending` whose workers are to be killed, by the time of that.
+    kills: BTreeSet<(Instant, TaskId)>,
+    pub(super) next_probe: Option<Instant>,
+}
 
-/// Which deadline of a task it is.
+/// Which deadline of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+pub(super) enum DeadlineKind {
     Begin,
     End,
 }
 
-/// A task that has begun and is to end before its time.
-#[derive(Debug)]
-struct EndingTask {
-    reason: TaskError,
-    /// When its worker is ended, because it did not end the task; none until it was told to.
-    by_force: Option<Instant>,
+/// Identifies an entry. A range that contains a task has all of it in its policy, so the entry is found without an index.
+/// Guest and rank lead to the lane where the tasks wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    at: Instant,
+    kind: DeadlineKind,
+    limit: Duration,
+    guest: GuestKey,
+    rank: Rank,
+    first: TaskId,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Deadlines {
-    /// Tasks from a first one on, how many, and what the limit was. Those that have ended stay here until then.
-    due: BTreeMap<(Instant, Due, TaskId), (u64, Duration)>,
-    ending: HashMap<TaskId, EndingTask>,
-    next_probe: Option<Instant>,
+/// Consecutive tasks with the same deadline.
+#[derive(Debug)]
+struct Entry {
+    /// The id after the last task.
+    end: TaskId,
+    /// How many of the tasks have not ended.
+    live: u64,
+}
+
+/// Consecutive tasks whose deadline has passed.
+#[derive(Debug)]
+pub(super) struct Expired {
+    pub(super) kind: DeadlineKind,
+    /// The timeout that led to the deadline.
+    pub(super) limit: Duration,
+    pub(super) guest: GuestKey,
+    pub(super) rank: Rank,
+    pub(super) first: TaskId,
+    /// The id after the last task.
+    pub(super) end: TaskId,
+    /// How many of the tasks have not ended.
+    pub(super) live: u64,
+}
+
+/// A task in flight that is to end before it is done.
+#[derive(Debug)]
+struct Ending {
+    reason: TaskError,
+    /// When its worker is killed; `None` until the worker is told to end the task.
+    kill_at: Option<Instant>,
 }
 
 impl Deadlines {
-    /// Remembers until when tasks must begin and end.
-    pub(super) fn watch(&mut self, range: &Range) {
-        let clocks = [(Due::Begin, range.policy.begin_by), (Due::End, range.policy.end_by)];
-        for (due, clock) in clocks {
-            let Some((at, limit)) = clock else { continue };
-            // What follows on from other tasks with the same deadline is one with them.
-            let before = self.due.range_mut((at, due, TaskId(0))..(at, due, range.first)).next_back();
+    /// Adds the deadlines of tasks that are submitted.
+    pub(super) fn add(&mut self, range: &Range) {
+        for key in keys(range) {
+            // Batches of a map have a deadline in common, and follow one another: they stay one entry.
+            let before = self.entries.range_mut(key.lowest()..key).next_back();
             match before {
-                Some((&(_, _, first), (count, _))) if first.plus(*count) == range.first => {
-                    *count += u64::from(range.count);
+                Some((_, entry)) if entry.end == range.first => {
+                    entry.end = range.end();
+                    entry.live += u64::from(range.count);
                 }
-                _ => drop(self.due.insert((at, due, range.first), (u64::from(range.count), limit))),
+                _ => drop(self.entries.insert(key, Entry { end: range.end(), live: u64::from(range.count) })),
             }
         }
     }
 
-    /// A task has ended. If it was told to, this is why.
+    /// Removes the records of tasks that have ended. Deadlines that have passed are not there any more.
+    pub(super) fn remove(&mut self, range: &Range) {
+        if self.any_ending() {
+            range.tasks().for_each(|task| drop(self.ended(task)));
+        }
+        for key in keys(range) {
+            let mut end = range.end();
+            while range.first < end {
+                let entries = key.lowest()..Key { first: end, ..key };
+                let Some((&found, entry)) = self.entries.range_mut(entries).next_back() else { break };
+                let (from, to) = (found.first.max(range.first), entry.end.min(end));
+                entry.live -= to.0.saturating_sub(from.0);
+                if entry.live == 0 {
+                    self.entries.remove(&found);
+                }
+                end = found.first;
+            }
+        }
+    }
+
+    /// Removes an entry whose time has come.
+    pub(super) fn take_expired(&mut self, now: Instant) -> Option<Expired> {
+        let entry = self.entries.first_entry().filter(|entry| entry.key().at <= now)?;
+        let (Key { kind, limit, guest, rank, first, .. }, Entry { end, live }) = entry.remove_entry();
+        Some(Expired { kind, limit, guest, rank, first, end, live })
+    }
+
+    /// Notes that a task in flight is to end, and why. Returns whether that is news.
+    pub(super) fn end(&mut self, task: TaskId, reason: &TaskError) -> bool {
+        let new = !self.ending.contains_key(&task);
+        if new {
+            self.ending.insert(task, Ending { reason: reason.clone(), kill_at: None });
+        }
+        new
+    }
+
+    /// Notes that the worker was told to end a task. Returns whether that was still to be done.
+    pub(super) fn tell(&mut self, task: TaskId, kill_at: Instant) -> bool {
+        let untold = self.ending.get_mut(&task).filter(|ending| ending.kill_at.is_none());
+        let new = untold.map(|ending| ending.kill_at = Some(kill_at)).is_some();
+        if new {
+            self.kills.insert((kill_at, task));
+        }
+        new
+    }
+
+    /// Removes a task whose worker did not end it in time, from those whose workers are to be killed.
+    pub(super) fn take_kill(&mut self, now: Instant) -> Option<TaskId> {
+        self.kills.first().filter(|(at, _)| *at <= now)?;
+        self.kills.pop_first().map(|(_, task)| task)
+    }
+
+    /// Notes the end of a task. Returns the reason why it was to end, if it was.
     pub(super) fn ended(&mut self, task: TaskId) -> Option<TaskError> {
-        if self.ending.is_empty() {
+        if !self.any_ending() {
             return None;
         }
-        self.ending.remove(&task).map(|ending| ending.reason)
+        let Ending { reason, kill_at } = self.ending.remove(&task)?;
+        if let Some(at) = kill_at {
+            self.kills.remove(&(at, task));
+        }
+        Some(reason)
     }
 
+    pub(super) fn any_ending(&self) -> bool {
+        !self.ending.is_empty()
+    }
+
+    /// The next instant at which anything of this is due.
     pub(super) fn next(&self) -> Option<Instant> {
-        let due = self.due.first_key_value().map(|((at, ..), _)| *at);
-        let by_force = self.ending.values().filter_map(|ending| ending.by_force);
-        by_force.chain(due).chain(self.next_probe).min()
+        let entry = self.entries.first_key_value().map(|(key, _)| key.at);
+        let kill = self.kills.first().map(|(at, _)| *at);
+        entry.into_iter().chain(kill).chain(self.next_probe).min()
     }
 
-    fn take_due(&mut self, now: Instant) -> Option<(Due, TaskId, TaskId, Duration)> {
-        let entry = self.due.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let ((_, due, first), (count, limit)) = entry.remove_entry();
-        Some((due, first, first.plus(count), limit))
+    /// The number of all records.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() + self.ending.len() + self.kills.len()
     }
 }
 
-/// The end of tasks that did not begin in time.
-pub(super) fn late(range: Range) -> Action {
-    let limit = range.policy.begin_by.map(|(_, limit)| limit).unwrap_or_default();
-    Action::Fail { range, error: TaskError::Timeout { clock: Clock::Queue, limit } }
+impl Key {
+    /// The least key of the same deadline.
+    fn lowest(self) -> Self {
+        Self { first: TaskId(0), ..self }
+    }
 }
 
-impl Dispatcher {
-    /// Ends tasks whose time is over.
-    pub(super) fn expire(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        while let Some((due, first, end, limit)) = self.deadlines.take_due(now) {
-            let clock = match due {
-                Due::Begin => Clock::Queue,
-                Due::End => Clock::Total,
-            };
-            let error = TaskError::Timeout { clock, limit };
-            for tenant in self.guests.values_mut() {
-                let late = tenant.waiting.remove_between(first, end).into_iter();
-                actions.extend(late.map(|range| Action::Fail { range, error: error.clone() }));
-            }
-            let held: Vec<TaskId> = self
-                .serving_all()
-                .flat_map(|(_, serving)| serving.flight.tasks())
-                .map(|(task, ..)| task)
-                .filter(|task| (first..end).contains(task))
-                .collect();
-            for task in held {
-                match (due, self.holder_ready(task)) {
-                    (Due::Begin, Some((worker, claim))) => {
-                        actions.push(Action::Recall {
-                            worker,
-                            tasks: vec![(task, claim)],
-                            why: Recall::Late,
-                        });
-                    }
-                    (Due::Begin, None) => {}
-                    (Due::End, _) => self.end_task(task, error.clone(), now, actions),
-                }
-            }
-        }
-    }
+/// The keys of a range's deadlines, as if it were the first with them.
+fn keys(range: &Range) -> impl Iterator<Item = Key> + use<> {
+    let Range { first, guest, policy, .. } = *range;
+    let clocks = [(DeadlineKind::Begin, policy.begin_by), (DeadlineKind::End, policy.end_by)];
+    clocks.into_iter().filter_map(move |(kind, clock)| {
+        clock.map(|(at, limit)| Key { at, kind, limit, guest, rank: policy.rank(), first })
+    })
+}
 
-    /// Somebody wants a task to end, whatever it does. One that has not begun is cancelled.
-    pub(super) fn kill(&mut self, task: TaskId, now: Instant, actions: &mut Vec<Action>) {
-        if let Some(range) = self.guests.values_mut().find_map(|tenant| tenant.waiting.remove(task)) {
-            actions.push(super::cancelled(range));
-        } else {
-            self.end_task(task, TaskError::Killed, now, actions);
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::range;
 
-    /// Has a task end that some worker has: it is taken back, or told to.
-    fn end_task(&mut self, task: TaskId, reason: TaskError, now: Instant, actions: &mut Vec<Action>) {
-        if self.deadlines.ending.contains_key(&task) {
-            return;
-        }
-        if let Some((worker, claim)) = self.holder_ready(task) {
-            self.deadlines.ending.insert(task, EndingTask { reason, by_force: None });
-            actions.push(Action::Recall { worker, tasks: vec![(task, claim)], why: Recall::End });
-        } else if self.holder(task).is_some() {
-            // Its worker is about to end anyway, and then it does not run again.
-            self.deadlines.ending.insert(task, EndingTask { reason, by_force: Some(now) });
-        }
-    }
-
-    /// Those that could be taken back have ended; the others are told to.
-    pub(super) fn end_the_rest(
-        &mut self,
-        worker: WorkerId,
-        taken: Vec<Range>,
-        now: Instant,
-        actions: &mut Vec<Action>,
-    ) {
-        for range in taken {
-            for task in range.tasks() {
-                let (_, one, _) = range.isolate(task);
-                let error = match self.deadlines.ended(task) {
-                    None | Some(TaskError::Killed) => TaskError::Cancelled,
-                    Some(reason) => reason,
-                };
-                actions.push(Action::Fail { range: one, error });
-            }
-        }
-        let Self { deadlines, slots, .. } = self;
-        let Some(serving) = slots.get(usize::from(worker.slot)).and_then(Slot::serving) else { return };
-        for (&task, ending) in deadlines.ending.iter_mut().filter(|(_, ending)| ending.by_force.is_none()) {
-            if let (Some(claim), Some(range)) = (serving.flight.claim_of(task), serving.flight.range_of(task))
-            {
-                ending.by_force = Some(now + range.policy.grace + GRACE);
-                actions.push(Action::EndTask { worker, task, claim });
-            }
-        }
-    }
-
-    /// Ends workers that did not end a task when they were told to.
-    pub(super) fn end_by_force(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        let overdue = self
-            .deadlines
-            .ending
-            .iter_mut()
-            .filter(|(_, ending)| ending.by_force.is_some_and(|at| at <= now));
-        let overdue: Vec<TaskId> = overdue
-            .map(|(task, ending)| {
-                // Once is enough: the next thing to happen is the worker's end.
-                ending.by_force = None;
-                *task
-            })
-            .collect();
-        for task in overdue {
-            if let Some((worker, _)) = self.holder_ready(task) {
-                actions.push(Action::Kill(worker));
-                self.give_up(worker, Some(task));
-            }
-        }
-    }
-
-    /// A worker is killed because of a task, or because it does nothing at all.
-    fn give_up(&mut self, worker: WorkerId, stuck: Option<TaskId>) {
-        if let Some(serving) = self.serving(worker) {
-            serving.stuck = stuck;
-        }
-        self.end(usize::from(worker.slot));
-    }
-
-    /// Busy workers are looked at now and then, if there is a limit that they could break.
-    pub(super) fn schedule_probe(&mut self, now: Instant) {
-        if self.deadlines.next_probe.is_some() {
-            return;
-        }
-        let limits = self.ready().filter_map(|(_, serving)| {
-            let run = serving.flight.tasks().next().and_then(|(_, _, range)| range.policy.run_timeout);
-            let looked_for = run.map(|run| (run / 4).clamp(PROBE.0, PROBE.1));
-            let memory = (serving.flight.len() > 0 && self.settings.max_memory.is_some()).then_some(PROBE.0);
-            looked_for.into_iter().chain(memory).min()
-        });
-        self.deadlines.next_probe = limits.min().map(|wait| now + wait);
-    }
-
-    pub(super) fn probe(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.deadlines.next_probe.is_some_and(|at| at <= now) {
-            self.deadlines.next_probe = None;
-            let busy = self.ready().filter(|(_, serving)| serving.flight.len() > 0);
-            actions.extend(busy.map(|(worker, _)| Action::Probe(worker)));
-        }
-    }
-
-    pub(super) fn probed(&mut self, worker: WorkerId, seen: Probe, now: Instant, actions: &mut Vec<Action>) {
-        let max_memory = self.settings.max_memory;
-        let Some(serving) = self.serving(worker) else { return };
-        serving.retiring |= seen.resident.zip(max_memory).is_some_and(|(resident, max)| resident > max);
-        let running = seen.running.filter(|task| serving.flight.claim_of(*task).is_some());
-        // A worker whose tasks are all suspended waits; one that has begun none and runs none does not serve.
-        if running.is_none() && seen.begun {
-            serving.watch = None;
-            return;
-        }
-        let range = match running {
-            Some(task) => serving.flight.range_of(task),
-            None => serving.flight.tasks().next().map(|(_, _, range)| range),
+    #[test]
+    fn an_entry_lasts_as_long_as_one_of_its_tasks() {
+        let at = Instant::now();
+        let with_deadline = |first, count| {
+            let mut range = range(first, count);
+            range.policy.end_by = Some((at, Duration::ZERO));
+            range
         };
-        let limit = range
-            .and_then(|range| Some(range.policy.run_timeout?.saturating_add(range.policy.grace + GRACE)));
-        match (serving.watch, limit) {
-            (Some((slice, since)), Some(limit)) if slice == seen.slice => {
-                if now.saturating_duration_since(since) >= limit {
-                    actions.push(Action::Kill(worker));
-                    self.give_up(worker, running);
-                }
-            }
-            (Some((slice, _)), None) if slice == seen.slice => {}
-            _ => serving.watch = Some((seen.slice, now)),
-        }
+        let mut deadlines = Deadlines::default();
+        deadlines.add(&with_deadline(0, 5));
+        deadlines.add(&with_deadline(5, 5));
+        assert_eq!(deadlines.len(), 1);
+        deadlines.remove(&with_deadline(2, 1));
+        deadlines.remove(&with_deadline(0, 2));
+        deadlines.remove(&range(0, 10));
+        assert_eq!((deadlines.len(), deadlines.next()), (1, Some(at)));
+        deadlines.remove(&with_deadline(3, 7));
+        assert_eq!((deadlines.len(), deadlines.next()), (0, None));
+        deadlines.add(&with_deadline(5, 5));
+        deadlines.add(&with_deadline(0, 5));
+        assert_eq!(deadlines.len(), 2);
+        deadlines.remove(&with_deadline(4, 2));
+        deadlines.remove(&with_deadline(0, 4));
+        deadlines.remove(&with_deadline(6, 4));
+        assert_eq!(deadlines.len(), 0);
     }
 }

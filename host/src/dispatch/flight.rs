@@ -1,4 +1,4 @@
-//! The tasks that one worker has: sent, perhaps begun, not yet ended. Each has a word in the control page.
+//! The tasks in flight to one worker: sent, perhaps begun, not ended. Each has a claim word in the control page.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -8,16 +8,16 @@ use crate::ids::TaskId;
 use wpool_wire::control::{CLAIMS, SEATS};
 
 pub(super) struct Flight {
-    /// In the order in which they were sent, each with the claim word of its first task.
+    /// In the order in which they were sent, each with the claim word of its first task. There are at most `CLAIMS`.
     ranges: Vec<(Range, u32)>,
     len: u32,
-    /// Which words are taken.
+    /// Whether each claim word is taken.
     taken: Box<[bool]>,
-    /// Where the search for free words goes on.
+    /// The claim word at which the search for free ones starts.
     cursor: u32,
-    /// Those of its tasks that wait for something, and are in nobody's way.
+    /// The tasks that wait for something. They do not count as load.
     suspended: HashSet<TaskId>,
-    /// Those that have done something that others can see.
+    /// The tasks that have had an effect outside of their instances.
     acted: HashSet<TaskId>,
 }
 
@@ -39,7 +39,31 @@ impl Flight {
         }
     }
 
-    /// A task waits for something. False if the worker does not have it.
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The number of tasks that are not suspended.
+    pub(super) fn active(&self) -> u32 {
+        self.len - u32::try_from(self.suspended.len()).unwrap_or(self.len)
+    }
+
+    /// How many tasks may be taken back for an idle worker: half of the active ones, or all of them if none of them can
+    /// begin.
+    pub(super) fn stealable(&self) -> u32 {
+        if self.is_full() { self.active() } else { self.active() / 2 }
+    }
+
+    /// Whether suspended tasks take all slots for started tasks, so that no other can begin.
+    pub(super) fn is_full(&self) -> bool {
+        self.suspended.len() >= SEATS as usize
+    }
+
+    pub(super) fn any_suspended(&self) -> bool {
+        !self.suspended.is_empty()
+    }
+
+    /// Marks a task as suspended. Returns whether the worker has it.
     pub(super) fn suspend(&mut self, task: TaskId) -> bool {
         let known = self.claim_of(task).is_some();
         if known {
@@ -48,49 +72,23 @@ impl Flight {
         known
     }
 
-    /// A task does not wait any more.
     pub(super) fn resume(&mut self, task: TaskId) {
         self.suspended.remove(&task);
     }
 
-    /// Whether any of its tasks waits for something.
-    pub(super) fn any_suspended(&self) -> bool {
-        !self.suspended.is_empty()
-    }
-
-    /// Whether so many of its tasks wait that no other can begin.
-    pub(super) fn is_full(&self) -> bool {
-        self.suspended.len() >= SEATS as usize
-    }
-
-    /// How many of its tasks could be taken back for a worker that has nothing to do: half of those that run or are
-    /// about to; all of them if none of them can begin.
-    pub(super) fn to_spare(&self) -> u32 {
-        if self.is_full() { self.active() } else { self.active() / 2 }
-    }
-
-    /// A task has done something that others can see, if the worker has it.
+    /// Marks a task as one that has had an effect, if the worker has it.
     pub(super) fn mark_acted(&mut self, task: TaskId) {
         if self.claim_of(task).is_some() {
             self.acted.insert(task);
         }
     }
 
-    /// The tasks that have done something that others can see. None is left marked.
+    /// Removes the marks of the tasks that have had an effect, and returns the tasks.
     pub(super) fn take_acted(&mut self) -> HashSet<TaskId> {
         std::mem::take(&mut self.acted)
     }
 
-    /// How many tasks run or are about to.
-    pub(super) fn active(&self) -> u32 {
-        self.len - u32::try_from(self.suspended.len()).unwrap_or(self.len)
-    }
-
-    pub(super) fn len(&self) -> u32 {
-        self.len
-    }
-
-    /// The next free words: where they start, and how many there are in a row, at most `wanted`.
+    /// The first of the next free claim words, and how many follow one another from there, at most `wanted`.
     pub(super) fn free_claims(&mut self, wanted: u32) -> Option<(u32, u32)> {
         let start =
             (0..CLAIMS).map(|step| (self.cursor + step) % CLAIMS).find(|&claim| !self.is_taken(claim))?;
@@ -105,19 +103,19 @@ impl Flight {
         self.ranges.push((range, claim));
     }
 
-    /// Takes one task out, with its claim word.
+    /// Removes one task. Returns its claim word and a range of it alone.
     pub(super) fn remove(&mut self, task: TaskId) -> Option<(u32, Range)> {
-        let place = self.ranges.iter().position(|(range, _)| range.contains(task))?;
-        let (range, claim) = self.ranges[place];
+        let position = self.ranges.iter().position(|(range, _)| range.contains(task))?;
+        let (range, claim) = self.ranges[position];
         let (head, one, tail) = range.isolate(task);
         let own = claim + head.count;
         match (head.count, tail.count) {
-            (0, 0) => drop(self.ranges.remove(place)),
-            (0, _) => self.ranges[place] = (tail, own + 1),
-            (_, 0) => self.ranges[place] = (head, claim),
+            (0, 0) => drop(self.ranges.remove(position)),
+            (0, _) => self.ranges[position] = (tail, own + 1),
+            (_, 0) => self.ranges[position] = (head, claim),
             (_, _) => {
-                self.ranges[place] = (head, claim);
-                self.ranges.insert(place + 1, (tail, own + 1));
+                self.ranges[position] = (head, claim);
+                self.ranges.insert(position + 1, (tail, own + 1));
             }
         }
         self.mark(own, 1, false);
@@ -148,13 +146,25 @@ impl Flight {
         })
     }
 
+    /// The tasks from `first` up to but not including `end`, with their claim words.
+    pub(super) fn tasks_between(&self, first: TaskId, end: TaskId) -> Vec<(TaskId, u32)> {
+        let parts = self.ranges.iter().map(|&(range, claim)| {
+            let (head, middle, _) = range.split_around(first, end);
+            (middle, claim + head.count)
+        });
+        let tasks = parts.flat_map(|(part, claim)| {
+            (0..part.count).map(move |n| (part.first.plus(u64::from(n)), (claim + n) % CLAIMS))
+        });
+        tasks.collect()
+    }
+
     /// The last `count` tasks that were sent, with their claim words.
     pub(super) fn latest(&self, count: u32) -> Vec<(TaskId, u32)> {
         let skip = (self.len - count) as usize;
         self.tasks().skip(skip).map(|(task, claim, _)| (task, claim)).collect()
     }
 
-    /// Takes everything out, as ranges.
+    /// Removes all tasks, as ranges.
     pub(super) fn drain(&mut self) -> Vec<Range> {
         self.taken.fill(false);
         self.suspended.clear();
@@ -163,7 +173,7 @@ impl Flight {
         self.ranges.drain(..).map(|(range, _)| range).collect()
     }
 
-    /// Takes everything out, task by task.
+    /// Removes all tasks, each with a range of it alone.
     pub(super) fn drain_tasks(&mut self) -> Vec<(TaskId, Range)> {
         let one = |range: Range, n: u32| range.split_at(n).1.split_at(1).0;
         self.drain()

@@ -1,68 +1,93 @@
 //! Consecutive tasks as one record: a map's batch is split only when something happens to one of them.
 
+use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use crate::ids::{GuestKey, JobId, TaskId};
 
-/// Consecutive tasks of one job: consecutive ids, consecutive places in the job, one function, one set of policy.
+/// Consecutive tasks of one job: consecutive ids and indices, one function, one policy, one history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) first: TaskId,
     pub(crate) count: u32,
     pub(crate) job: JobId,
-    /// The place of the first in its job.
+    /// The index of the first task in its job.
     pub(crate) index: u64,
     pub(crate) guest: GuestKey,
-    /// The function's number in its guest.
+    /// The function's index in its guest.
     pub(crate) function: u32,
     pub(crate) policy: TaskPolicy,
-    pub(crate) past: Past,
+    pub(crate) history: RetryHistory,
 }
 
-/// What was agreed on when the tasks were submitted.
+/// The terms on which tasks were submitted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TaskPolicy {
-    /// Higher ones go first.
+    /// Tasks with a greater one are sent first.
     pub(crate) priority: i32,
-    /// How long a task may run.
+    /// How long a task may run; `None`: without limit.
     pub(crate) run_timeout: Option<Duration>,
-    /// Until when a task must have begun, and what that limit was.
+    /// When a task must have begun, and the timeout that led to that; `None`: at any time.
     pub(crate) begin_by: Option<(Instant, Duration)>,
-    /// Until when a task must have ended, and what that limit was.
+    /// When a task must have ended, and the timeout that led to that; `None`: at any time.
     pub(crate) end_by: Option<(Instant, Duration)>,
-    /// How often a task runs again whose worker was ended from outside.
+    /// How many workers may be lost while they run a task, before it fails.
     pub(crate) max_retries: u8,
-    /// How long a task may go on that was told to end.
+    /// How long a task may take to end when it is told to.
     pub(crate) grace: Duration,
-    /// How many tasks are sent to a worker together; none measures what is best.
+    /// The number of tasks that are sent to a worker together; `None`: by their average run time.
     pub(crate) chunk: Option<u32>,
-    /// How many tasks there are above these: none above one that the host has submitted, one above its sub-tasks.
+    /// The number of tasks above these: zero for a task of the host, one for its sub-tasks.
     pub(crate) depth: u8,
-    /// How many values a task may emit before the first of them is read; none if nobody reads any.
+    /// The number of values that a task may emit before the first of them is read; `None` if it has no reader.
     pub(crate) emits: Option<u64>,
 }
 
-/// What became of the tasks so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Past {
-    /// How many workers died while one of these tasks was running.
-    pub(crate) deaths: u8,
-    /// How many workers died that had these tasks, begun but not running.
-    pub(crate) losses: u8,
-    /// Whether it must run where nothing else does. Such a range has one task.
-    pub(crate) alone: bool,
+/// The order of priority lanes: by priority, then by depth. Sub-tasks precede tasks that would begin anew, so that trees
+/// of tasks are finished one after the other.
+pub(super) type Rank = (Reverse<i32>, Reverse<u8>);
+
+impl TaskPolicy {
+    /// The priority lane in which the tasks wait.
+    pub(super) fn rank(&self) -> Rank {
+        (Reverse(self.priority), Reverse(self.depth))
+    }
 }
 
-impl Past {
-    /// How often one of these tasks has begun in a worker that died.
-    pub(crate) fn begun(self) -> u32 {
-        u32::from(self.deaths) + u32::from(self.losses)
+/// How often tasks were lost with their workers, and what follows from that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RetryHistory {
+    /// The number of workers that were lost while one of these tasks ran, or may have run.
+    pub(crate) lost_while_running: u16,
+    /// The number of workers that were lost while these tasks had begun and did not run.
+    pub(crate) lost_while_suspended: u16,
+    /// Whether the task is a crash suspect, which must run alone. The range of a suspect has one task.
+    pub(crate) suspect: bool,
+}
+
+impl RetryHistory {
+    /// How often one of these tasks has begun in a worker that was lost.
+    pub(crate) fn attempts(self) -> u32 {
+        u32::from(self.lost_while_running) + u32::from(self.lost_while_suspended)
+    }
+
+    pub(super) fn record_loss(&mut self, was_running: bool) {
+        if was_running {
+            self.lost_while_running += 1;
+        } else {
+            self.lost_while_suspended += 1;
+        }
     }
 }
 
 impl Range {
+    /// The id after the last task.
+    pub(super) fn end(&self) -> TaskId {
+        self.first.plus(u64::from(self.count))
+    }
+
     pub(crate) fn contains(&self, task: TaskId) -> bool {
-        task >= self.first && task.0 - self.first.0 < u64::from(self.count)
+        self.first <= task && task < self.end()
     }
 
     pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskId> + use<> {
@@ -70,7 +95,7 @@ impl Range {
         (0..self.count).map(move |n| first.plus(u64::from(n)))
     }
 
-    /// The first `count` tasks, and the rest.
+    /// Splits the range behind its first `count` tasks.
     pub(crate) fn split_at(self, count: u32) -> (Range, Range) {
         let head = Range { count, ..self };
         let tail = Range {
@@ -82,18 +107,33 @@ impl Range {
         (head, tail)
     }
 
-    /// This range and the one that follows on from it, as one.
+    /// Splits the range into its tasks before `first`, those from there up to but not including `end`, and the rest.
+    pub(super) fn split_around(self, first: TaskId, end: TaskId) -> (Range, Range, Range) {
+        let before = |task: TaskId, range: Range| {
+            let tasks = task.0.saturating_sub(range.first.0);
+            u32::try_from(tasks).unwrap_or(u32::MAX).min(range.count)
+        };
+        let (head, rest) = self.split_at(before(first, self));
+        let (middle, tail) = rest.split_at(before(end, rest));
+        (head, middle, tail)
+    }
+
+    /// Splits the range into the tasks before `task`, `task` itself, and those after it.
+    pub(crate) fn isolate(self, task: TaskId) -> (Range, Range, Range) {
+        self.split_around(task, task.plus(1))
+    }
+
+    /// Joins two ranges if `next` continues this one: with the next ids and indices, and alike in all else.
     pub(crate) fn join(self, next: Range) -> Option<Range> {
-        let same = |range: Range| (range.job, range.guest, range.function, range.policy, range.past);
-        let follows = self.first.plus(u64::from(self.count)) == next.first
-            && self.index + u64::from(self.count) == next.index;
-        if same(self) != same(next) || !follows || self.past.alone {
+        let same = |range: Range| (range.job, range.guest, range.function, range.policy, range.history);
+        let follows = self.end() == next.first && self.index + u64::from(self.count) == next.index;
+        if same(self) != same(next) || !follows || self.history.suspect {
             return None;
         }
         Some(Range { count: self.count.checked_add(next.count)?, ..self })
     }
 
-    /// As few ranges as hold the same tasks in the same order.
+    /// Joins neighbours as far as possible, in their order.
     pub(crate) fn joined(ranges: impl IntoIterator<Item = Range>) -> Vec<Range> {
         let mut joined: Vec<Range> = Vec::new();
         for range in ranges {
@@ -103,13 +143,5 @@ impl Range {
             }
         }
         joined
-    }
-
-    /// What is before a task, the task, and what is after it.
-    pub(crate) fn isolate(self, task: TaskId) -> (Range, Range, Range) {
-        let before = u32::try_from(task.0 - self.first.0).expect("a range counts in a u32");
-        let (head, rest) = self.split_at(before);
-        let (one, tail) = rest.split_at(1);
-        (head, one, tail)
     }
 }

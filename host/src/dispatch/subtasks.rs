@@ -1,6 +1,6 @@
-//! The tree of tasks that submit tasks: what sub-tasks may cost, and which parent is told of which end.
+//! The trees of tasks that submit sub-tasks: their quotas, and the outcomes that wait for their parents.
 //!
-//! There is no effect here: the runtime says what a task asks for and what has ended, and sends the answers.
+//! There is no effect here: the runtime reports requests and ends of tasks, and sends the answers.
 
 use std::collections::HashMap;
 
@@ -10,47 +10,51 @@ use crate::ids::TaskId;
 use crate::manager::Stored;
 use wpool_wire::limits::SubTasks;
 
-/// All tasks that have submitted others, and the others.
+/// The nodes of all trees: tasks that have submitted others, and the others.
 #[derive(Debug, Default)]
 pub(crate) struct SubTaskTree {
     nodes: HashMap<TaskId, Node>,
     roots: HashMap<TaskId, Root>,
 }
 
-/// One task, and what it has submitted.
+/// One task, with its sub-tasks.
 #[derive(Debug)]
 struct Node {
     root: TaskId,
     depth: u8,
     children: Vec<Child>,
-    /// The index of the child that it waits for.
+    /// The index of the child whose outcome the task awaits.
     awaits: Option<u32>,
 }
 
 #[derive(Debug)]
 enum Child {
+    /// The sub-task has not ended. Its `arguments` take this number of bytes.
     Runs { task: TaskId, arguments: u64 },
+    /// The outcome waits for the parent to ask for it.
     Ended(SubTaskEnd),
+    /// The parent has got the outcome.
     Taken,
 }
 
-/// What all descendants of one task have in common.
+/// The use that all descendants of one task make of their common quota.
 #[derive(Debug, Default)]
 struct Root {
+    /// The number of descendants that were submitted.
     submitted: u32,
-    /// Bytes of arguments, and of results that were not taken yet.
+    /// The bytes of their arguments, and of their outcomes that were not taken yet.
     held: u64,
 }
 
-/// What the tasks of a guest may do.
+/// The limits on the sub-tasks of a guest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quota {
     pub(crate) sub_tasks: SubTasks,
-    /// Bytes of arguments and results that one root's descendants may have in the parent.
+    /// The bytes of arguments and outcomes that one root's descendants may have in the parent process.
     pub(crate) held: u64,
 }
 
-/// Why a task gets no sub-task.
+/// Why a sub-task is not submitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("sub-tasks may lie {0} deep")]
@@ -68,7 +72,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// A short name in snake case.
+    /// The kind of the failure, as guests see it.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Refusal::Depth(_) | Refusal::Total(_) | Refusal::Held(_) => "quota",
@@ -82,7 +86,7 @@ impl Refusal {
 /// How a sub-task has ended.
 #[derive(Debug, PartialEq)]
 pub(crate) enum SubTaskEnd {
-    /// Its value in postcard, with the handles in it.
+    /// The value in postcard, with its handles.
     Value(Stored),
     Failed(SubTaskFailure),
 }
@@ -96,6 +100,7 @@ impl SubTaskEnd {
         Self::failed(refusal.kind(), refusal.to_string())
     }
 
+    /// The bytes that the outcome takes.
     fn size(&self) -> u64 {
         let size = match self {
             SubTaskEnd::Value(Stored { bytes, handles }) => bytes.len() + size_of_val(handles.as_slice()),
@@ -111,15 +116,15 @@ fn failure(kind: &str, message: String) -> SubTaskFailure {
     SubTaskFailure { kind: kind.to_owned(), message, value: None }
 }
 
-/// A request that an honest worker does not make.
+/// A request that an honest worker never makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProtocolViolation;
 
-/// The answer to a task that asks for the outcome of a sub-task.
+/// The answer to a request for the outcome of a sub-task.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Wanted {
     Now(SubTaskEnd),
-    /// The task is told when this sub-task ends.
+    /// This sub-task has not ended. Its outcome is sent when it does.
     Later(TaskId),
     /// There is no such sub-task, or its outcome was taken before.
     Nothing,
@@ -130,8 +135,8 @@ impl SubTaskTree {
         self.nodes.is_empty()
     }
 
-    /// Checks whether a task at this depth may have one more sub-task, its `index`th. Whatever the answer, the
-    /// index is used: [`started`](Self::started) or [`refused`](Self::refused) says what for.
+    /// Checks whether a task at `depth` may submit one more sub-task, its `index`th, with this number of bytes of
+    /// `arguments`. Either way the index is used: [`started`](Self::started) or [`refused`](Self::refused) must follow.
     pub(crate) fn check(
         &mut self,
         parent: TaskId,
@@ -149,7 +154,7 @@ impl SubTaskTree {
             self.roots.entry(parent).or_default();
         }
         let Some(root) = self.roots.get(&node.root) else {
-            // The root has ended, and its descendants are about to.
+            // The root has ended, so its descendants are being killed.
             return Ok(Err(Refusal::Closed));
         };
         let held = root.held.saturating_add(arguments as u64);
@@ -164,7 +169,7 @@ impl SubTaskTree {
         })
     }
 
-    /// The sub-task was submitted.
+    /// Adds a sub-task that was submitted.
     pub(crate) fn started(&mut self, parent: TaskId, task: TaskId, arguments: usize) {
         let Some(node) = self.nodes.get_mut(&parent) else { return };
         let (root, depth, arguments) = (node.root, node.depth + 1, arguments as u64);
@@ -176,7 +181,7 @@ impl SubTaskTree {
         }
     }
 
-    /// The sub-task was not submitted, and this is its outcome.
+    /// Adds the outcome of a sub-task that was not submitted.
     pub(crate) fn refused(&mut self, parent: TaskId, outcome: SubTaskEnd) {
         let Some(node) = self.nodes.get_mut(&parent) else { return };
         if let Some(root) = self.roots.get_mut(&node.root) {
@@ -185,7 +190,7 @@ impl SubTaskTree {
         node.children.push(Child::Ended(outcome));
     }
 
-    /// A task asks for the outcome of its `index`th sub-task.
+    /// Takes the outcome of a task's `index`th sub-task, or notes that the task awaits it.
     pub(crate) fn take(&mut self, parent: TaskId, index: u32) -> Wanted {
         let Some(node) = self.nodes.get_mut(&parent) else { return Wanted::Nothing };
         let Some(child) = node.children.get_mut(index as usize) else { return Wanted::Nothing };
@@ -207,8 +212,8 @@ impl SubTaskTree {
         }
     }
 
-    /// A sub-task has ended. If its parent waits for it, the outcome comes back, to be sent there; else it is
-    /// held, if it is not more than can be.
+    /// Notes the end of a sub-task. Returns the outcome if the parent awaits it; otherwise keeps it, or a refusal in its
+    /// place if the tree would hold more than `held` bytes.
     pub(crate) fn ended(
         &mut self,
         parent: TaskId,
@@ -229,10 +234,8 @@ impl SubTaskTree {
             return Some(outcome);
         }
         let fits = |root: &Root| root.held.saturating_add(outcome.size()) <= held;
-        let outcome = match root.as_deref().is_none_or(fits) {
-            true => outcome,
-            false => SubTaskEnd::refused(&Refusal::Held(held)),
-        };
+        let fits = root.as_deref().is_none_or(fits);
+        let outcome = if fits { outcome } else { SubTaskEnd::refused(&Refusal::Held(held)) };
         if let Some(root) = root {
             root.held += outcome.size();
         }
@@ -240,7 +243,7 @@ impl SubTaskTree {
         None
     }
 
-    /// A task has ended. Its sub-tasks that have not are of no use to anybody.
+    /// Removes a task that has ended. Returns its sub-tasks that have not: their outcomes can reach no task any more.
     pub(crate) fn remove(&mut self, task: TaskId) -> Vec<TaskId> {
         self.roots.remove(&task);
         let children = self.nodes.remove(&task).map(|node| node.children).unwrap_or_default();
@@ -314,13 +317,13 @@ mod tests {
         submit(&mut tree, ROOT, 0, 1, TaskId(6)).unwrap();
         assert_eq!(submit(&mut tree, ROOT, 0, 2, TaskId(7)), Err(Refusal::Total(4)));
         let refused = Wanted::Now(SubTaskEnd::refused(&Refusal::Total(4)));
-        assert_eq!(tree.take(ROOT, 2), refused, "it hears why when it asks");
+        assert_eq!(tree.take(ROOT, 2), refused, "the refusal is the outcome");
         assert_eq!(tree.check(ROOT, 0, 3, 0, QUOTA), Err(ProtocolViolation), "the worker knows the fan-out");
         assert_eq!(tree.check(CHILD, 1, 1, 0, QUOTA), Err(ProtocolViolation), "and counts");
     }
 
     #[test]
-    fn bytes_that_wait_are_bounded() {
+    fn bytes_that_are_held_are_bounded() {
         let mut tree = SubTaskTree::default();
         submit(&mut tree, ROOT, 0, 0, CHILD).unwrap();
         assert_eq!(tree.check(ROOT, 0, 1, 91, QUOTA), Ok(Err(Refusal::Held(100))));
@@ -338,7 +341,7 @@ mod tests {
         assert_eq!(end(&mut tree, ROOT, 1, b"done"), None);
         assert_eq!(tree.remove(TaskId(3)), []);
         assert_eq!(tree.remove(ROOT), [CHILD]);
-        assert_eq!(end(&mut tree, ROOT, 0, b"nobody wants it"), None);
+        assert_eq!(end(&mut tree, ROOT, 0, b"too late"), None);
         assert_eq!(submit(&mut tree, CHILD, 1, 1, TaskId(5)), Err(Refusal::Closed));
         assert_eq!(tree.remove(CHILD), [TaskId(4)]);
         assert_eq!(tree.remove(TaskId(4)), []);

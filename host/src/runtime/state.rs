@@ -20,7 +20,7 @@ use super::pool_guest::{PoolGuest, TaskCall};
 use super::sessions::Sessions;
 use super::stats::Stats;
 use crate::dispatch::subtasks::SubTaskTree;
-use crate::dispatch::{Action, Dispatcher, Event, Past, Probe, Range, Settings, TaskEnd, TaskPolicy};
+use crate::dispatch::{Action, Dispatcher, Event, Probe, Range, RetryHistory, Settings, TaskEnd, TaskPolicy};
 use crate::error::TaskError;
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 use crate::manager::Owner;
@@ -199,8 +199,11 @@ impl State {
         let (guest, function) = (call.guest.key, call.function);
         self.next_task += u64::from(count);
         self.stats.submitted += u64::from(count);
-        let past = Past::default();
-        self.handle(Event::Submitted(Range { first, count, job, index, guest, function, policy, past }), now);
+        let history = RetryHistory::default();
+        self.handle(
+            Event::Submitted(Range { first, count, job, index, guest, function, policy, history }),
+            now,
+        );
         first
     }
 
@@ -227,7 +230,7 @@ impl State {
     /// Publishes what maps have gathered, as long as a worker could use a task.
     pub(super) fn feed_workers(&mut self) {
         while self.jobs.any_map() {
-            let wanting = |guest: &GuestKey| self.dispatcher.is_hungry(*guest);
+            let wanting = |guest: &GuestKey| self.dispatcher.wants_tasks(*guest);
             let wanting: Vec<GuestKey> = self.guests.keys().copied().filter(wanting).collect();
             match self.jobs.next_to_publish(&wanting) {
                 Some(job) => self.publish(job),
@@ -340,7 +343,7 @@ impl State {
     fn fail(&mut self, range: Range, error: &TaskError, now: Instant) {
         for n in 0..u64::from(range.count) {
             let mut completed = Completed::failed(error.clone());
-            completed.figures.attempts = range.past.begun();
+            completed.figures.attempts = range.history.attempts();
             self.end_job(range.job, range.index + n, completed, now);
             self.clean_up(range.first.plus(n), false);
         }

@@ -1,11 +1,13 @@
-//! Tasks that wait for tasks: single stories, then random trees with invariants.
+//! Tasks that await sub-tasks: stories, then random trees with invariants.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use proptest::prelude::{any, prop, proptest};
 
 use super::*;
 use wpool_wire::control::SEATS;
 
-/// A bench whose guest may have sub-tasks so deep.
+/// A bench whose guest may have sub-tasks down to `depth`.
 fn bench(workers: u16, depth: u8) -> Bench {
     let mut bench = Bench::ready(workers);
     bench.handle(Event::Load { guest: HOME, weight: 1, depth });
@@ -19,7 +21,7 @@ fn at(depth: u8, first: u64, count: u32) -> Event {
 }
 
 #[test]
-fn a_seat_stays_free_for_each_depth_below() {
+fn a_slot_for_started_tasks_stays_free_for_each_depth_below() {
     let mut bench = bench(1, 3);
     bench.submit(0, 1);
     let actions = bench.done(0, 0, Duration::from_nanos(1));
@@ -40,13 +42,13 @@ fn a_seat_stays_free_for_each_depth_below() {
 }
 
 #[test]
-fn who_is_to_go_gets_only_what_its_tasks_may_wait_for() {
+fn a_retiring_worker_gets_only_sub_tasks_that_its_tasks_may_await() {
     let mut bench = Bench::new(Settings { max_tasks: Some(1), ..fixed(1) });
     bench.handle(Event::Load { guest: HOME, weight: 1, depth: 2 });
     bench.handle(Event::WorkerReady(worker(0, 1)));
     bench.submit(0, 3);
     bench.handle(at(1, 10, 1));
-    assert!(bench.actions.is_empty(), "it has its task, and nobody waits");
+    assert!(bench.actions.is_empty(), "it has its task, which does not wait");
     let actions = bench.handle(Event::Suspended { worker: worker(0, 1), task: TaskId(0) });
     assert_eq!(sent(actions, worker(0, 1)), [(10, 1)]);
     bench.done(0, 10, Duration::ZERO);
@@ -55,11 +57,11 @@ fn who_is_to_go_gets_only_what_its_tasks_may_wait_for() {
 }
 
 #[test]
-fn what_cannot_begin_because_others_wait_is_taken_back() {
+fn a_worker_full_of_suspended_tasks_gets_no_others() {
     let mut bench = Bench::ready(2);
     let waiting: u64 = SEATS.into();
     for task in 0..waiting {
-        // Both have room, and the first is chosen; nobody has anything to do but wait.
+        // Both have room, and the first is chosen; all tasks before are suspended.
         bench.submit(task, 1);
         let holder = if sent(&bench.actions, worker(0, 1)).is_empty() { 1 } else { 0 };
         assert_eq!(holder, 0, "task {task}");
@@ -79,7 +81,7 @@ fn what_cannot_begin_because_others_wait_is_taken_back() {
 }
 
 #[test]
-fn nothing_is_taken_back_for_a_worker_that_would_not_take_it() {
+fn no_task_is_stolen_for_a_worker_without_room() {
     let mut bench = Bench::new(fixed(2));
     bench.handle(Event::Load { guest: HOME, weight: 1, depth: 1 });
     bench.handle(Event::WorkerReady(worker(0, 1)));
@@ -94,12 +96,12 @@ fn nothing_is_taken_back_for_a_worker_that_would_not_take_it() {
     assert_eq!(sent(actions, worker(1, 1)).iter().map(|(_, count)| count).sum::<u32>(), 10);
     assert!(
         !actions.to_vec_debug().contains("Recall"),
-        "the other one has nothing to do, and no seat: {actions:?}"
+        "the other worker is idle, and no task can start there: {actions:?}"
     );
 }
 
 #[test]
-fn what_others_have_seen_does_not_run_again() {
+fn a_task_that_has_acted_is_not_retried() {
     let mut bench = bench(1, 1);
     bench.submit(0, 1);
     bench.handle(Event::Acted { worker: worker(0, 1), task: TaskId(0) });
@@ -123,12 +125,12 @@ struct Node {
     depth: u8,
     /// Sub-tasks that have not ended.
     left: BTreeSet<u64>,
-    settled: bool,
+    ended: bool,
 }
 
-/// A worker: what it has not begun, in order, and what it has.
+/// A worker: the tasks that have not begun, in order, and those that have.
 #[derive(Debug, Default)]
-struct Place {
+struct Worker {
     queue: VecDeque<u64>,
     begun: BTreeSet<u64>,
 }
@@ -138,10 +140,10 @@ struct Forest {
     dispatcher: Dispatcher,
     now: Instant,
     nodes: Vec<Node>,
-    places: BTreeMap<WorkerId, Place>,
+    workers: BTreeMap<WorkerId, Worker>,
     starting: BTreeSet<WorkerId>,
     ending: BTreeSet<WorkerId>,
-    /// How many sub-tasks the next tasks have that begin.
+    /// How many sub-tasks each of the next tasks submits.
     widths: VecDeque<u8>,
     deepest: u8,
 }
@@ -152,7 +154,7 @@ impl Forest {
         let mut steps = 0;
         while let Some(event) = pending.pop_front() {
             steps += 1;
-            assert!(steps < 100_000, "one thing follows from another for ever: {event:?}");
+            assert!(steps < 100_000, "events follow from one another for ever: {event:?}");
             let mut actions = Vec::new();
             self.dispatcher.handle(event, self.now, &mut actions);
             for action in actions {
@@ -165,36 +167,36 @@ impl Forest {
         match action {
             Action::Spawn { worker, .. } => drop(self.starting.insert(worker)),
             Action::Send { worker, range, .. } => {
-                let place = self.places.get_mut(&worker).expect("only a ready worker is sent tasks");
-                place.queue.extend(range.tasks().map(|task| task.0));
-                assert!(place.queue.len() + place.begun.len() <= SEATS as usize, "there is a seat for each");
+                let state = self.workers.get_mut(&worker).expect("only a ready worker is sent tasks");
+                state.queue.extend(range.tasks().map(|task| task.0));
+                assert!(state.queue.len() + state.begun.len() <= SEATS as usize, "each task can start");
             }
             Action::Recall { worker, tasks, why } => {
-                let place = self.places.get_mut(&worker).expect("a ready worker");
+                let state = self.workers.get_mut(&worker).expect("a ready worker");
                 let taken: Vec<TaskId> = tasks
                     .into_iter()
                     .map(|(task, _)| task)
-                    .filter(|task| place.queue.contains(&task.0))
+                    .filter(|task| state.queue.contains(&task.0))
                     .collect();
-                place.queue.retain(|task| !taken.contains(&TaskId(*task)));
+                state.queue.retain(|task| !taken.contains(&TaskId(*task)));
                 pending.push_back(Event::Recalled { worker, taken, why });
             }
             Action::EndTask { worker, task, .. } => {
-                if self.places.get_mut(&worker).is_some_and(|place| place.begun.remove(&task.0)) {
+                if self.workers.get_mut(&worker).is_some_and(|state| state.begun.remove(&task.0)) {
                     pending.push_back(Event::Done { worker, tasks: vec![(task, Duration::ZERO)] });
                 }
             }
-            Action::Complete { end: TaskEnd { task, .. }, .. } => self.settle(task.0, pending),
-            Action::Fail { range, .. } => range.tasks().for_each(|task| self.settle(task.0, pending)),
+            Action::Complete { end: TaskEnd { task, .. }, .. } => self.end(task.0, pending),
+            Action::Fail { range, .. } => range.tasks().for_each(|task| self.end(task.0, pending)),
             Action::Kill(worker) | Action::Stop(worker) => drop(self.ending.insert(worker)),
             Action::Probe(_) | Action::Unloaded(_) => {}
             Action::Violation { worker, what } => panic!("worker {worker} is honest, but {what}"),
         }
     }
 
-    fn settle(&mut self, task: u64, pending: &mut VecDeque<Event>) {
+    fn end(&mut self, task: u64, pending: &mut VecDeque<Event>) {
         let node = &mut self.nodes[usize::try_from(task).unwrap()];
-        assert!(!std::mem::replace(&mut node.settled, true), "task {task} ended twice");
+        assert!(!std::mem::replace(&mut node.ended, true), "task {task} ended twice");
         let (parent, left) = (node.parent, std::mem::take(&mut node.left));
         pending.extend(left.into_iter().map(|child| Event::Kill(TaskId(child))));
         if let Some(parent) = parent {
@@ -204,7 +206,7 @@ impl Forest {
 
     fn submit(&mut self, parent: Option<u64>, depth: u8) -> Event {
         let task = self.nodes.len() as u64;
-        self.nodes.push(Node { parent, depth, left: BTreeSet::new(), settled: false });
+        self.nodes.push(Node { parent, depth, left: BTreeSet::new(), ended: false });
         if let Some(parent) = parent {
             self.nodes[usize::try_from(parent).unwrap()].left.insert(task);
         }
@@ -213,9 +215,9 @@ impl Forest {
 
     /// A worker begins its next task, or ends one that waits for nothing.
     fn turn(&mut self, worker: WorkerId, begins: bool) {
-        let Some(place) = self.places.get_mut(&worker) else { return };
-        if begins && let Some(task) = place.queue.pop_front() {
-            place.begun.insert(task);
+        let Some(state) = self.workers.get_mut(&worker) else { return };
+        if begins && let Some(task) = state.queue.pop_front() {
+            state.begun.insert(task);
             let depth = self.nodes[usize::try_from(task).unwrap()].depth;
             let width = if depth < self.deepest { self.widths.pop_front().unwrap_or(0) } else { 0 };
             for _ in 0..width {
@@ -228,13 +230,13 @@ impl Forest {
             }
             return;
         }
-        let ready = place
+        let ready = state
             .begun
             .iter()
             .copied()
             .find(|task| self.nodes[usize::try_from(*task).unwrap()].left.is_empty());
         if let Some(task) = ready {
-            place.begun.remove(&task);
+            state.begun.remove(&task);
             self.run(Event::Resumed { worker, task: TaskId(task) });
             self.run(Event::Done { worker, tasks: vec![(TaskId(task), Duration::from_micros(9))] });
         }
@@ -243,7 +245,7 @@ impl Forest {
     fn ready(&mut self, worker: WorkerId) {
         self.starting.remove(&worker);
         if !self.ending.contains(&worker) {
-            self.places.insert(worker, Place::default());
+            self.workers.insert(worker, Worker::default());
             self.run(Event::WorkerReady(worker));
         }
     }
@@ -251,13 +253,13 @@ impl Forest {
     fn exit(&mut self, worker: WorkerId, exit: WorkerExit) {
         self.starting.remove(&worker);
         self.ending.remove(&worker);
-        let place = self.places.remove(&worker).unwrap_or_default();
-        let begun: Vec<TaskId> = place.begun.into_iter().map(TaskId).collect();
+        let state = self.workers.remove(&worker).unwrap_or_default();
+        let begun: Vec<TaskId> = state.begun.into_iter().map(TaskId).collect();
         let running = begun.last().copied();
         self.run(Event::WorkerExited { worker, exit, begun, running, message: None });
     }
 
-    /// Everybody behaves until everything has ended.
+    /// All workers behave until everything has ended.
     fn finish(&mut self) {
         for _ in 0..5_000 {
             if self.dispatcher.is_finished() {
@@ -270,7 +272,7 @@ impl Forest {
             for worker in self.starting.clone() {
                 self.ready(worker);
             }
-            for worker in self.places.keys().copied().collect::<Vec<_>>() {
+            for worker in self.workers.keys().copied().collect::<Vec<_>>() {
                 self.turn(worker, true);
                 self.turn(worker, false);
             }
@@ -279,14 +281,14 @@ impl Forest {
                 self.run(Event::Tick);
             }
         }
-        panic!("nothing goes on any more: {:?}", self.dispatcher);
+        panic!("it does not come to its end: {:?}", self.dispatcher);
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases(400))]
 
-    /// However wide and deep the trees are, and whoever dies, nothing waits for ever.
+    /// However wide and deep the trees are, and whichever worker exits, no task waits for ever.
     #[test]
     fn every_tree_comes_to_its_end(
         workers in 1u16..4,
@@ -301,7 +303,7 @@ proptest! {
             dispatcher,
             now: Instant::now(),
             nodes: Vec::new(),
-            places: BTreeMap::new(),
+            workers: BTreeMap::new(),
             starting: BTreeSet::new(),
             ending: BTreeSet::new(),
             widths: widths.into(),
@@ -315,7 +317,7 @@ proptest! {
         for (kind, pick) in steps {
             forest.now += Duration::from_micros(u64::from(pick) % 2000);
             let choose = |from: Vec<WorkerId>| from.get(usize::from(pick) % from.len().max(1)).copied();
-            let worker = choose(forest.places.keys().copied().collect());
+            let worker = choose(forest.workers.keys().copied().collect());
             match (kind, worker) {
                 (0..=7, Some(worker)) => forest.turn(worker, kind % 2 == 0),
                 (8, Some(worker)) if pick % 4 == 0 => {
@@ -331,6 +333,6 @@ proptest! {
         }
         forest.run(Event::Close);
         forest.finish();
-        assert!(forest.nodes.iter().all(|node| node.settled));
+        assert!(forest.nodes.iter().all(|node| node.ended));
     }
 }
