@@ -19,7 +19,7 @@ use super::link::tests::{Peer, link};
 use super::messages::News;
 use super::reactor::WorkerNews as _;
 use super::*;
-use crate::dispatch::{Past, Range, TaskPolicy};
+use crate::dispatch::{Range, RetryHistory, TaskPolicy};
 use crate::error::{Clock, TaskError, WorkerExit};
 use crate::manager::{Grant, ObjectInit};
 
@@ -93,7 +93,7 @@ impl Bench {
                 guest: GUEST,
                 function: 3,
                 policy,
-                past: Past::default(),
+                history: RetryHistory::default(),
             };
             state.handle(Event::Submitted(range), Instant::now());
         });
