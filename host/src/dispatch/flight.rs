@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::range::Range;
 use crate::ids::TaskId;
-use wpool_wire::control::{CLAIMS, SEATS};
+use wpool_wire::control::{CLAIMS, MAX_STARTED};
 
 pub(super) struct Flight {
     /// In the order in which they were sent, each with the claim word of its first task.
@@ -60,7 +60,7 @@ impl Flight {
 
     /// Whether so many of its tasks wait that no other can begin.
     pub(super) fn is_full(&self) -> bool {
-        self.suspended.len() >= SEATS as usize
+        self.suspended.len() >= MAX_STARTED as usize
     }
 
     /// How many of its tasks could be taken back for a worker that has nothing to do: half of those that run or are

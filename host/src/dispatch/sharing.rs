@@ -7,7 +7,7 @@ use super::staffing::{Serving, Slot};
 use super::waiting::Kind;
 use super::{Action, Dispatcher, Recall};
 use crate::ids::GuestKey;
-use wpool_wire::control::SEATS;
+use wpool_wire::control::MAX_STARTED;
 
 /// So much work a worker has ahead of it, by the measured time of its tasks.
 const AHEAD: Duration = Duration::from_millis(1);
@@ -75,7 +75,7 @@ impl Dispatcher {
         if deepest == 0 {
             return if serving.flight.is_full() { 0 } else { u32::MAX };
         }
-        (SEATS - u32::from(deepest.saturating_sub(depth))).saturating_sub(serving.flight.len())
+        (MAX_STARTED - u32::from(deepest.saturating_sub(depth))).saturating_sub(serving.flight.len())
     }
 
     /// What lies less deep a worker does not get now. One that is to go, or to run a suspect alone, still gets the

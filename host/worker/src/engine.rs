@@ -10,12 +10,12 @@ use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails,
 };
 
-use wpool_wire::control::SEATS;
+use wpool_wire::control::MAX_STARTED;
 use wpool_wire::limits::Limits;
 
 /// How many instances there can be in one worker: one for each task that can have begun, and one that is made ahead
 /// or being compared.
-pub(super) const INSTANCES: u32 = SEATS + 1;
+pub(super) const INSTANCES: u32 = MAX_STARTED + 1;
 
 /// How often the epoch advances while tasks run: the grain of timeouts.
 pub(super) const TICK: Duration = Duration::from_millis(5);

@@ -18,7 +18,7 @@ use super::imports::memory_and_state;
 use super::state::TaskState;
 use wpool_wire::ids::MemoryId;
 use wpool_wire::memory::SharedMemory;
-use wpool_wire::message::{BadMessage, Granted, Memory, handle_numbers};
+use wpool_wire::message::{BadMessage, Granted, Memory, handle_indices};
 
 /// Gives the imports for shared memory their functions.
 pub(super) fn define(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
@@ -76,7 +76,7 @@ impl Handles {
             return Err(BadGuest(format!("it hands out {count} handles, {MAX_HANDLES} are allowed")));
         }
         let numbers = GuestSlice::new(ptr, count * 4).read(memory)?;
-        if handle_numbers(numbers).all(|number| self.get(without_rights(number).0).is_ok()) {
+        if handle_indices(numbers).all(|number| self.get(without_rights(number).0).is_ok()) {
             return Ok(numbers);
         }
         Err(BadGuest("it hands out a handle that it does not have".to_owned()))

@@ -203,7 +203,7 @@ fn submit(
             ))
             .into());
         }
-        let ask = Ask::Submit { number, name, takes, returns, arguments, handles: numbers };
+        let ask = Ask::Submit { index: number, name, takes, returns, arguments, handles: numbers };
         state.output.request(&Request { task, ask })?;
     }
     Ok(number)
@@ -222,7 +222,7 @@ async fn outcome(mut caller: Caller<'_, TaskState>, (number,): (u32,)) -> wasmti
             bytes
         }
         None => {
-            state.output.request(&Request { task, ask: Ask::Outcome { number } })?;
+            state.output.request(&Request { task, ask: Ask::Outcome { index: number } })?;
             wait_for_answer(&mut caller, task).await?
         }
     };

@@ -21,9 +21,9 @@ use super::handles::{Handle, Handles, Memories};
 use super::instance::{Figures, Fresh, Guest};
 use super::state::{Duty, InstanceShare, Pause, TaskState};
 use crate::parent::WithDescriptors;
-use wpool_wire::MOMENT;
+use wpool_wire::SPIN_TIME;
 use wpool_wire::codec::{Frame, FrameError, FrameReader};
-use wpool_wire::control::SEATS;
+use wpool_wire::control::MAX_STARTED;
 use wpool_wire::ids::TaskId;
 use wpool_wire::limits::Isolation;
 use wpool_wire::message::{
@@ -264,7 +264,7 @@ impl<'a> Session<'a> {
     /// one at a time.
     fn may_begin(&self) -> bool {
         match self.worker.isolation {
-            Isolation::Task => self.suspended.len() < SEATS as usize,
+            Isolation::Task => self.suspended.len() < MAX_STARTED as usize,
             // Batch, Worker, and any level to come: the tasks share an instance.
             _ => self.suspended.is_empty(),
         }
@@ -475,7 +475,7 @@ impl<'a> Session<'a> {
 /// answers take. Others who want the processor have it meanwhile.
 fn arrives_at_once(socket: &UnixStream) -> io::Result<bool> {
     let began = Instant::now();
-    while began.elapsed() < MOMENT {
+    while began.elapsed() < SPIN_TIME {
         if readable_before(socket, began)? {
             return Ok(true);
         }

@@ -60,7 +60,7 @@ impl Order {
 
     /// Whether the parent has asked for the task's end.
     pub(super) fn is_to_end(&self) -> bool {
-        self.duty.is_some_and(|duty| self.control.is_to_end(duty.claim, duty.id))
+        self.duty.is_some_and(|duty| self.control.end_requested(duty.claim, duty.id))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use wpool_wire::control::SEATS;
+use wpool_wire::control::MAX_STARTED;
 
 /// A bench whose guest may have sub-tasks so deep.
 fn bench(workers: u16, depth: u8) -> Bench {
@@ -25,7 +25,7 @@ fn a_seat_stays_free_for_each_depth_below() {
     let actions = bench.done(0, 0, Duration::from_nanos(1));
     assert_eq!(sent(actions, worker(0, 1)), []);
     let actions = bench.submit(1, 1000);
-    assert_eq!(sent(actions, worker(0, 1)), [(1, SEATS - 3)]);
+    assert_eq!(sent(actions, worker(0, 1)), [(1, MAX_STARTED - 3)]);
     for (depth, first) in [(2, 2000), (1, 3000), (3, 4000)] {
         let actions = bench.handle(at(depth, first, 9));
         let fits = if depth == 2 {
@@ -57,7 +57,7 @@ fn who_is_to_go_gets_only_what_its_tasks_may_wait_for() {
 #[test]
 fn what_cannot_begin_because_others_wait_is_taken_back() {
     let mut bench = Bench::ready(2);
-    let waiting: u64 = SEATS.into();
+    let waiting: u64 = MAX_STARTED.into();
     for task in 0..waiting {
         // Both have room, and the first is chosen; nobody has anything to do but wait.
         bench.submit(task, 1);
@@ -85,7 +85,7 @@ fn nothing_is_taken_back_for_a_worker_that_would_not_take_it() {
     bench.handle(Event::WorkerReady(worker(0, 1)));
     bench.submit(0, 1);
     bench.done(0, 0, Duration::from_nanos(1));
-    for task in 1..u64::from(SEATS) {
+    for task in 1..u64::from(MAX_STARTED) {
         bench.submit(task, 1);
         bench.handle(Event::Suspended { worker: worker(0, 1), task: TaskId(task) });
     }
@@ -167,7 +167,10 @@ impl Forest {
             Action::Send { worker, range, .. } => {
                 let place = self.places.get_mut(&worker).expect("only a ready worker is sent tasks");
                 place.queue.extend(range.tasks().map(|task| task.0));
-                assert!(place.queue.len() + place.begun.len() <= SEATS as usize, "there is a seat for each");
+                assert!(
+                    place.queue.len() + place.begun.len() <= MAX_STARTED as usize,
+                    "there is a seat for each"
+                );
             }
             Action::Recall { worker, tasks, why } => {
                 let place = self.places.get_mut(&worker).expect("a ready worker");
