@@ -58,7 +58,7 @@ macro_rules! traps {
 }
 
 traps! {
-    /// The stack is full, most often by endless recursion.
+    /// The stack is exhausted, most often by endless recursion.
     StackOverflow = 0, "stack_overflow", "stack overflow";
     /// An address outside the linear memory.
     MemoryOutOfBounds = 1, "memory_out_of_bounds", "memory access out of bounds";

@@ -28,7 +28,7 @@ const BUDGET_TASKS: u64 = 4;
 /// The bytes that a worker needs beside linear memory: for its own heap, and for arguments and results.
 const OWN_MEMORY: u64 = 1 << 30;
 
-/// The maximum size of a frame from the parent: the largest arguments, and what surrounds them.
+/// The maximum size of a frame from the parent: the largest arguments, with the fields around them.
 const MAX_FRAME: usize = (Limits::MAX_PAYLOAD as usize) + (1 << 20);
 
 /// Runs the role until the parent closes the connection.
@@ -41,7 +41,7 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
         receive_first::<Hello>(socket, to_worker::HELLO, "hello", MAX_FRAME)?;
     let output = Output::new(socket.try_clone()?);
     if !hello.is_ours() {
-        // The build in the answer tells the parent what is different.
+        // The answer holds the build, so the parent can tell the user about the difference.
         return Ok(send_ready(&output, SandboxReport::default())?);
     }
     let mut descriptors = descriptors.into_iter().map(File::from);
@@ -86,7 +86,7 @@ fn report(socket: &UnixStream, failure: Failure<'_>) -> ExitCode {
     let (Failure::Error(message) | Failure::Panic(message)) = failure;
     if let Ok(socket) = socket.try_clone() {
         let fatal = Fatal { message: message.to_owned() };
-        // A parent that is gone cannot be told, and the worker exits anyway.
+        // An error means that the parent has exited, and the worker exits anyway.
         let _gone = Output::new(socket).send(from_worker::FATAL, |out| encode(&fatal, out));
     }
     ExitCode::FAILURE

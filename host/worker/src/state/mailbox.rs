@@ -1,4 +1,4 @@
-//! The mailbox: what the parent has sent to suspended tasks, until they take it.
+//! The mailbox: answers and credit that the parent has sent, until the suspended tasks take them.
 
 use std::collections::HashMap;
 

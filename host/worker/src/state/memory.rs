@@ -1,4 +1,4 @@
-//! The linear memory of a worker's instances: what each uses, and the budget that they share.
+//! The linear memory of a worker's instances: the usage of each, and the budget that they share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -45,7 +45,7 @@ impl MemoryUsage {
         self.bytes
     }
 
-    /// Takes what is missing to `bytes` from the budget. Returns false if the budget does not have it.
+    /// Takes the growth to `bytes` from the budget. Returns false if the budget does not have it.
     pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         if !self.budget.take(more) {
