@@ -8,7 +8,7 @@ use super::slot::WorkerState;
 use super::state::Dispatcher;
 use super::waiting::TaskShape;
 use crate::ids::GuestKey;
-use wpool_wire::control::SEATS;
+use wpool_wire::control::MAX_STARTED;
 
 /// A worker has tasks ahead for this time, by the average of their run times.
 const WORK_AHEAD: Duration = Duration::from_millis(1);
@@ -76,7 +76,7 @@ impl Dispatcher {
         if deepest == 0 {
             return if state.flight.is_full() { 0 } else { u32::MAX };
         }
-        (SEATS - u32::from(deepest.saturating_sub(depth))).saturating_sub(state.flight.len())
+        (MAX_STARTED - u32::from(deepest.saturating_sub(depth))).saturating_sub(state.flight.len())
     }
 
     /// A worker gets no tasks above this depth now. One that retires or is reserved for a suspect still gets the

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::range::Range;
 use crate::ids::TaskId;
-use wpool_wire::control::{CLAIMS, SEATS};
+use wpool_wire::control::{CLAIMS, MAX_STARTED};
 
 pub(super) struct Flight {
     /// In the order in which they were sent, each with the claim word of its first task. There are at most `CLAIMS`.
@@ -56,7 +56,7 @@ impl Flight {
 
     /// Whether suspended tasks take all slots for started tasks, so that no other can begin.
     pub(super) fn is_full(&self) -> bool {
-        self.suspended.len() >= SEATS as usize
+        self.suspended.len() >= MAX_STARTED as usize
     }
 
     pub(super) fn any_suspended(&self) -> bool {

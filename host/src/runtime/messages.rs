@@ -170,7 +170,7 @@ fn exited(state: &mut State, worker: WorkerId) {
     tracing::debug!(%worker, %exit, ?message, "a worker ended");
     let held = state.dispatcher.tasks_of(worker);
     let begun =
-        held.filter(|&(task, claim)| link.control.has_begun(claim, task)).map(|(task, _)| task).collect();
+        held.filter(|&(task, claim)| link.control.has_started(claim, task)).map(|(task, _)| task).collect();
     let (running, _) = link.control.running();
     if !link.was_told_to_stop() && state.lifecycle == Lifecycle::Open {
         state.stats.workers_lost += 1;

@@ -342,7 +342,7 @@ impl Runtime {
     pub(crate) fn is_running(&self, task: TaskId) -> bool {
         let state = self.state.lock();
         state.dispatcher.holder(task).is_some_and(|(worker, claim)| {
-            state.links.get(worker).is_some_and(|link| link.control.has_begun(claim, task))
+            state.links.get(worker).is_some_and(|link| link.control.has_started(claim, task))
         })
     }
 

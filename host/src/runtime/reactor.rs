@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rustix::event::{EventfdFlags, Timespec, epoll};
-use wpool_wire::MOMENT;
+use wpool_wire::SPIN_TIME;
 use wpool_wire::codec::{Frame, FrameReader};
 use wpool_wire::message::BadMessage;
 
@@ -205,7 +205,7 @@ thread_local! {
 /// Polls `so` for the spin time. Returns whether it has become true. Other threads get the processor meanwhile.
 fn spin_until(mut so: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
-    while began.elapsed() < MOMENT {
+    while began.elapsed() < SPIN_TIME {
         if so() {
             return true;
         }

@@ -9,7 +9,7 @@ use wpool_abi::object::Item;
 use wpool_abi::{SubTaskFailure, SubTaskOutcome};
 use wpool_wire::limits::{Limits, MAX_EMITTED};
 use wpool_wire::message::{
-    self, Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, encode, handle_numbers, to_worker,
+    self, Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, encode, handle_indices, to_worker,
 };
 
 use super::completed::Completed;
@@ -47,18 +47,14 @@ impl State {
                 self.handle(Event::Acted { worker, task }, Instant::now());
                 self.emitted(task, of, value)
             }
-            Ask::Submit { number, name, takes, returns, arguments, handles } => {
+            Ask::Submit { index, name, takes, returns, arguments, handles } => {
                 self.handle(Event::Acted { worker, task }, Instant::now());
-                let grants = self.sessions.resolve(worker, task, handle_numbers(handles))?;
+                let grants = self.sessions.resolve(worker, task, handle_indices(handles))?;
                 let arguments = Arguments { bytes: arguments.to_vec(), grants };
-                self.submit_sub_task(
-                    task,
-                    range,
-                    SubTaskRequest { index: number, name, takes, returns, arguments },
-                )
+                self.submit_sub_task(task, range, SubTaskRequest { index, name, takes, returns, arguments })
             }
-            Ask::Outcome { number } => {
-                self.outcome_wanted(worker, task, number);
+            Ask::Outcome { index } => {
+                self.outcome_wanted(worker, task, index);
                 Ok(())
             }
             Ask::Call { handle, wait, call } => {
@@ -75,7 +71,7 @@ impl State {
     /// The range of the task that a worker speaks for. The worker must have the task, and the task must have begun.
     fn asking(&self, worker: WorkerId, task: TaskId) -> Result<Range, BadMessage> {
         let known = self.dispatcher.task_of(worker, task).filter(|&(claim, _)| {
-            self.links.get(worker).is_some_and(|link| link.control.has_begun(claim, task))
+            self.links.get(worker).is_some_and(|link| link.control.has_started(claim, task))
         });
         let (_, range) =
             known.ok_or_else(|| BadMessage(format!("a request of task {task}, which it does not run")))?;

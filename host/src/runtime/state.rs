@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wpool_wire::message::{BadMessage, CallHeader, encode, handle_numbers, push_bytes, to_worker};
+use wpool_wire::message::{BadMessage, CallHeader, encode, handle_indices, push_bytes, to_worker};
 
 use super::cell::emitted::EmitCell;
 use super::cell::future::FutureCell;
@@ -253,7 +253,7 @@ impl State {
         task: TaskId,
         handles: &[u8],
     ) -> Result<ResultGrants, BadMessage> {
-        self.sessions.resolve(worker, task, handle_numbers(handles)).map(ResultGrants::from)
+        self.sessions.resolve(worker, task, handle_indices(handles)).map(ResultGrants::from)
     }
 
     /// Has the dispatcher decide, and does what it says.
@@ -294,7 +294,7 @@ impl State {
                 }
             }
             Action::EndTask { worker, task, claim } => {
-                if self.links.get(worker).is_some_and(|link| link.control.ask_to_end(claim, task)) {
+                if self.links.get(worker).is_some_and(|link| link.control.request_end(claim, task)) {
                     self.links.send(worker, to_worker::END, |out| encode(&task, out));
                 }
             }
@@ -315,7 +315,8 @@ impl State {
     fn probe(&self, worker: WorkerId) -> Option<Probe> {
         let link = self.links.get(worker)?;
         let (running, slice) = link.control.running();
-        let begun = self.dispatcher.tasks_of(worker).any(|(task, claim)| link.control.has_begun(claim, task));
+        let begun =
+            self.dispatcher.tasks_of(worker).any(|(task, claim)| link.control.has_started(claim, task));
         let resident = if self.dispatcher.watches_memory() { link.resident() } else { None };
         Some(Probe { running, slice, begun, resident })
     }

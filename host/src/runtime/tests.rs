@@ -243,7 +243,7 @@ fn a_request_counts_only_for_a_task_that_has_started() {
 fn what_a_task_was_not_granted_it_may_not_do() {
     let mut bench = Bench::ready();
     let (task, _) = bench.starts(Vec::new());
-    let submit = Ask::Submit { number: 0, name: "any", takes: 0, returns: 0, arguments: b"", handles: b"" };
+    let submit = Ask::Submit { index: 0, name: "any", takes: 0, returns: 0, arguments: b"", handles: b"" };
     for ask in [Ask::Emit { of: 1, value: b"" }, submit] {
         assert!(bench.asks(task, ask).is_err(), "{ask:?}");
     }

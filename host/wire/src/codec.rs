@@ -1,4 +1,4 @@
-//! Frames: a length, a kind, a payload. Nothing here knows what a payload means.
+//! Frames: a length, a kind and a payload, which this file does not interpret.
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -11,10 +11,10 @@ use std::io;
 
 pub const HEADER: usize = 8;
 
-/// How much is read at once. A frame of a full batch of small tasks is smaller.
+/// The size of a read. A frame with a full batch of small tasks is smaller.
 const CHUNK: usize = 64 * 1024;
 
-/// A frame that breaks the rules. Its sender is not to be believed any more.
+/// A frame that breaks the rules: a protocol violation of its sender.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     #[error("a frame of {len} bytes, {max} are allowed")]
@@ -30,12 +30,12 @@ pub struct Frame<'a> {
     pub payload: &'a [u8],
 }
 
-/// Cuts a stream of bytes into frames.
+/// Splits a stream of bytes into frames.
 ///
-/// It allocates for bytes that have arrived, never for those that a header promises.
+/// It allocates for bytes that have arrived, never for those that a header announces.
 #[derive(Debug)]
 pub struct FrameReader {
-    /// `buffer[start..end]` has arrived and is not yet read.
+    /// `buffer[start..end]` has arrived and was not yet returned as a frame.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -47,7 +47,7 @@ impl FrameReader {
         Self { buffer: Vec::new(), start: 0, end: 0, max_payload }
     }
 
-    /// Reads once from `source`, which may be non-blocking. Zero is the end of the stream.
+    /// Reads once from `source`, which may be non-blocking. Returns the number of bytes; zero at the end of the stream.
     pub fn fill(&mut self, mut source: impl io::Read) -> io::Result<usize> {
         let room = self.make_room();
         let count = source.read(room)?;
@@ -55,7 +55,7 @@ impl FrameReader {
         Ok(count)
     }
 
-    /// The next whole frame, if it has arrived.
+    /// Returns the next frame; `None` if it has not arrived as a whole.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let arrived = &self.buffer[self.start..self.end];
         let Some((header, rest)) = arrived.split_first_chunk::<HEADER>() else { return Ok(None) };
@@ -75,13 +75,13 @@ impl FrameReader {
         Ok(Some(Frame { kind, payload: &self.buffer[payload..payload + len] }))
     }
 
-    /// Room behind what has arrived: a chunk, or as much again as a long frame has already brought.
+    /// Returns the free end of the buffer: at least half a chunk, or twice the size if a long frame fills it.
     fn make_room(&mut self) -> &mut [u8] {
         let held = self.end - self.start;
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, held);
         if held == 0 && self.buffer.len() > 16 * CHUNK {
-            // A long frame is over; its buffer goes with it.
+            // A long frame has been read: its buffer is not kept for short ones.
             self.buffer = Vec::new();
         }
         let wanted = held + CHUNK.max(held);
@@ -92,7 +92,7 @@ impl FrameReader {
     }
 }
 
-/// Collects frames to be sent together.
+/// Collects frames, to send them together.
 #[derive(Debug, Default)]
 pub struct FrameWriter {
     bytes: Vec<u8>,
@@ -106,21 +106,21 @@ impl FrameWriter {
         self.finish(header);
     }
 
-    /// Starts a frame; what is appended until `finish` is its payload. Returns where it starts.
+    /// Starts a frame, whose payload is all that is appended until `finish`. Returns the offset of its header.
     pub fn begin(&mut self, kind: u8) -> usize {
         let header = self.bytes.len();
         self.bytes.extend_from_slice(&[0, 0, 0, 0, kind, 0, 0, 0]);
         header
     }
 
-    /// Ends the frame that `begin` started at `header`.
+    /// Ends the frame whose header is at the offset `header`, as `begin` has returned it.
     pub fn finish(&mut self, header: usize) {
         let len = self.bytes.len() - header - HEADER;
         let len = u32::try_from(len).expect("limits keep payloads below 4 GiB");
         self.bytes[header..header + 4].copy_from_slice(&len.to_le_bytes());
     }
 
-    /// The payload so far, to append to.
+    /// Returns the bytes, to append to the payload of an open frame.
     pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
@@ -133,12 +133,12 @@ impl FrameWriter {
         self.bytes.is_empty()
     }
 
-    /// The frames, to be sent whole.
+    /// Returns the bytes of all frames.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Forgets what was sent, and keeps a small buffer for the next frames.
+    /// Removes all frames, and keeps a small buffer for the next ones.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.bytes.shrink_to(16 * CHUNK);
@@ -153,7 +153,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
-        /// However a stream is cut, the frames that come out are the frames that went in.
+        /// The frames are the same for every way in which the stream is cut.
         #[test]
         fn frames_survive_any_cut(
             frames in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..300)), 0..20),
@@ -181,7 +181,7 @@ mod tests {
             prop_assert_eq!(got, frames);
         }
 
-        /// No bytes at all make the reader panic or allocate for a promise.
+        /// No bytes make the reader panic or allocate for bytes that have not arrived.
         #[test]
         fn any_bytes_are_frames_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut reader = FrameReader::new(1 << 20);
@@ -192,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_promise_is_refused_before_its_bytes_arrive() {
+    fn a_length_above_the_limit_is_refused_before_its_bytes_arrive() {
         let mut reader = FrameReader::new(10);
         reader.fill(&[11u8, 0, 0, 0, 1, 0, 0, 0][..]).unwrap();
         assert_eq!(reader.next_frame(), Err(FrameError::TooLong { len: 11, max: 10 }));
     }
 
     #[test]
-    fn a_short_frame_comes_after_a_long_one() {
+    fn a_long_frame_leaves_no_long_buffer() {
         let mut writer = FrameWriter::default();
         let long = vec![7; 32 * CHUNK];
         writer.frame(1, |out| out.extend_from_slice(&long));
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(reader.next_frame().unwrap().unwrap().payload.len(), long.len());
         reader.fill(&[1u8, 0, 0, 0, 2, 0, 0, 0, 9][..]).unwrap();
         assert_eq!(reader.next_frame(), Ok(Some(Frame { kind: 2, payload: &[9] })));
-        assert!(reader.buffer.len() <= 2 * CHUNK, "the long buffer is gone");
+        assert!(reader.buffer.len() <= 2 * CHUNK, "the long buffer was freed");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The control page: memory that the parent and one worker share, made of atomics only.
 //!
-//! Every task on its way to the worker has a claim word. The worker turns *pending* into *running*, the
-//! parent turns *pending* into *recalled*, and exactly one of them wins. The parent may turn *running* into
-//! *ending*, and the worker ends that task. A word holds the task's number
-//! too, so a word that was given to a later task is never mistaken for an earlier one's.
+//! Each task that was sent to the worker has a claim word. The worker turns *pending* into *running*, the parent turns
+//! *pending* into *recalled*, and exactly one of the two succeeds. The parent may turn *running* into *ending*; the
+//! worker then ends the task. A claim word also holds the task's id, so a word that was reused for a later task is not
+//! mistaken for the earlier one's.
 //!
-//! The page also tells which task is running. The parent never trusts any of it: a worker that lies
-//! here can only lie about tasks that were given to it.
+//! The page also holds the id of the running task. The parent takes all of it as a hint: a hostile worker can give
+//! false answers about the tasks that were sent to it, and about no others.
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,26 +18,29 @@ use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::ids::TaskId;
 
-/// How many tasks can be on their way to one worker, or running there, at a time.
+/// The number of claim words: the limit of tasks that are queued, running or suspended in one worker.
 pub const CLAIMS: u32 = 1024;
 
-/// How many tasks can have begun in one worker: one runs, the others are suspended.
-pub const SEATS: u32 = 127;
+/// The number of started-task slots of a worker: one task runs, the others are suspended.
+pub const MAX_STARTED: u32 = 127;
 
-/// What a claim word says, in its lowest bits. The rest is the task's number.
+/// The states of a claim word, in its lowest bits. The other bits are the task's id.
 const PENDING: u64 = 0;
 const RUNNING: u64 = 1;
 const RECALLED: u64 = 2;
 const ENDING: u64 = 3;
 const STATE_BITS: u32 = 2;
 
-/// The number that no task has.
-const NOBODY: u64 = u64::MAX;
+/// The id that stands for no task.
+const NO_TASK: u64 = u64::MAX;
+
+/// The seals that keep the size of the file, so that an access to the page cannot fault.
+const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 
 #[repr(C)]
 struct Layout {
     running: AtomicU64,
-    /// Goes up whenever `running` changes.
+    /// Incremented whenever `running` is set.
     slice: AtomicU64,
     claims: [AtomicU64; CLAIMS as usize],
 }
@@ -48,36 +51,41 @@ pub struct ControlPage {
     layout: NonNull<Layout>,
 }
 
-// SAFETY: the mapping lives as long as the value, moves with it, and holds nothing but atomics.
+// SAFETY: the mapping belongs to the process, not to a thread, and this value alone unmaps it. So it may be moved to
+// another thread.
 unsafe impl Send for ControlPage {}
-// SAFETY: as above: every access through a shared reference is atomic.
+// SAFETY: a shared reference gives access to nothing but a `Layout`, whose fields are all atomics.
 unsafe impl Sync for ControlPage {}
 
 impl ControlPage {
-    /// Makes a page, and the file to hand to the worker. The file can be neither grown nor shrunk, so
-    /// no access to the page can fault.
+    /// Creates a page, and the file to send to the worker.
     pub fn create() -> rustix::io::Result<(Self, OwnedFd)> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create("wpool-control", flags)?;
         rustix::fs::ftruncate(&file, size_of::<Layout>() as u64)?;
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        rustix::fs::fcntl_add_seals(&file, FIXED_SIZE | SealFlags::SEAL)?;
         let page = Self::map(&file)?;
-        page.layout().running.store(NOBODY, Ordering::Relaxed);
+        page.layout().running.store(NO_TASK, Ordering::Relaxed);
         Ok((page, file))
     }
 
-    /// Maps the page that the parent made.
+    /// Maps the page that the parent has created.
+    ///
+    /// # Errors
+    /// `EINVAL` if the file has another size, or if its size could change.
     pub fn open(file: &File) -> rustix::io::Result<Self> {
-        let stat = rustix::fs::fstat(file)?;
-        if u64::try_from(stat.st_size).ok() != Some(size_of::<Layout>() as u64) {
-            return Err(rustix::io::Errno::INVAL);
-        }
         Self::map(file)
     }
 
     fn map(file: impl AsFd) -> rustix::io::Result<Self> {
-        // SAFETY: the kernel picks the address, and the file is as long as the mapping: the maker has
-        // just sealed its size, and `open` has just compared it.
+        let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).ok();
+        let seals = rustix::fs::fcntl_get_seals(&file)?;
+        if size != Some(size_of::<Layout>() as u64) || !seals.contains(FIXED_SIZE) {
+            return Err(rustix::io::Errno::INVAL);
+        }
+        // SAFETY: `mmap` may replace memory only at a fixed address; here the address is null, so the kernel picks a
+        // free range. Each byte of the range stays backed by the file: the checks above found that the file has the
+        // size of the mapping, and seals that keep it.
         let address = unsafe {
             rustix::mm::mmap(
                 std::ptr::null_mut(),
@@ -92,7 +100,9 @@ impl ControlPage {
     }
 
     fn layout(&self) -> &Layout {
-        // SAFETY: the mapping is as large as the layout, aligned to a page, and unmapped only on drop.
+        // SAFETY: the pointer comes from `map`, which mapped `size_of::<Layout>()` bytes from the start of a page, so
+        // it is aligned. All bytes are valid atomics, which may change at any time. Only `drop` unmaps them, and it
+        // cannot run while `self` is borrowed.
         unsafe { self.layout.as_ref() }
     }
 
@@ -100,60 +110,58 @@ impl ControlPage {
         &self.layout().claims[(claim % CLAIMS) as usize]
     }
 
-    /// Parent: marks a task as pending, before it is sent.
+    /// Parent: marks a task as pending. To be called before the task is sent.
     pub fn offer(&self, claim: u32, task: TaskId) {
-        self.word(claim).store(task.0 << STATE_BITS | PENDING, Ordering::Release);
+        self.word(claim).store(claim_word(task, PENDING), Ordering::Release);
     }
 
-    /// Worker: tries to take a task. False if the parent has taken it back.
+    /// Worker: claims a task, to run it. Returns false if the parent has recalled the task.
     pub fn claim(&self, claim: u32, task: TaskId) -> bool {
-        self.turn(claim, task, RUNNING)
+        self.transition(claim, task, PENDING, RUNNING)
     }
 
-    /// Parent: tries to take a task back. False if it has begun.
+    /// Parent: takes a task back. Returns false if the worker has started it.
     pub fn recall(&self, claim: u32, task: TaskId) -> bool {
-        self.turn(claim, task, RECALLED)
+        self.transition(claim, task, PENDING, RECALLED)
     }
 
-    /// Parent: asks for the end of a task that has begun. False if it has not, or was asked before.
-    pub fn ask_to_end(&self, claim: u32, task: TaskId) -> bool {
-        self.turn_from(RUNNING, claim, task, ENDING)
+    /// Parent: requests the end of a started task. Returns false if the worker has not started it, or if its end was
+    /// requested before.
+    pub fn request_end(&self, claim: u32, task: TaskId) -> bool {
+        self.transition(claim, task, RUNNING, ENDING)
     }
 
-    /// Worker: whether the parent wants this task to end.
-    pub fn is_to_end(&self, claim: u32, task: TaskId) -> bool {
-        self.word(claim).load(Ordering::Acquire) == task.0 << STATE_BITS | ENDING
+    /// Worker: returns whether the parent has requested the end of this task.
+    pub fn end_requested(&self, claim: u32, task: TaskId) -> bool {
+        self.word(claim).load(Ordering::Acquire) == claim_word(task, ENDING)
     }
 
-    fn turn(&self, claim: u32, task: TaskId, into: u64) -> bool {
-        self.turn_from(PENDING, claim, task, into)
+    /// Parent: returns whether the worker has started this task.
+    pub fn has_started(&self, claim: u32, task: TaskId) -> bool {
+        let word = self.word(claim).load(Ordering::Acquire);
+        [RUNNING, ENDING].iter().any(|state| word == claim_word(task, *state))
     }
 
-    fn turn_from(&self, from: u64, claim: u32, task: TaskId, into: u64) -> bool {
-        let (from, into) = (task.0 << STATE_BITS | from, task.0 << STATE_BITS | into);
-        self.word(claim).compare_exchange(from, into, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    fn transition(&self, claim: u32, task: TaskId, from: u64, to: u64) -> bool {
+        let (from, to) = (claim_word(task, from), claim_word(task, to));
+        self.word(claim).compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Parent: whether the worker has begun this task.
-    pub fn has_begun(&self, claim: u32, task: TaskId) -> bool {
-        let begun = [RUNNING, ENDING].map(|state| task.0 << STATE_BITS | state);
-        begun.contains(&self.word(claim).load(Ordering::Acquire))
-    }
-
-    /// Worker: says which task it is running now.
+    /// Worker: sets the running task; `None` if no task runs now.
     pub fn set_running(&self, task: Option<TaskId>) {
         let layout = self.layout();
-        layout.running.store(task.map_or(NOBODY, |task| task.0), Ordering::Release);
-        // Only the worker writes it, so it need not be one atomic step.
+        layout.running.store(task.map_or(NO_TASK, |task| task.0), Ordering::Release);
+        // Only the worker writes the counter, so the increment need not be one atomic step.
         layout.slice.store(layout.slice.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
-    /// Parent: which task the worker says it is running, and a number that changes when another one, or the
-    /// same one anew, begins to.
+    /// Parent: returns the task that the worker claims to run, and a counter of the changes of it.
+    ///
+    /// A task that is resumed changes the counter too.
     pub fn running(&self) -> (Option<TaskId>, u64) {
         let slice = self.layout().slice.load(Ordering::Acquire);
         match self.layout().running.load(Ordering::Acquire) {
-            NOBODY => (None, slice),
+            NO_TASK => (None, slice),
             task => (Some(TaskId(task)), slice),
         }
     }
@@ -161,10 +169,15 @@ impl ControlPage {
 
 impl Drop for ControlPage {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made with this size, and nothing borrows from it any more.
+        // SAFETY: `map` has made this mapping with this address and size, and no other value unmaps it. `self` is
+        // borrowed mutably, so no reference into the mapping is left.
         let unmapped = unsafe { rustix::mm::munmap(self.layout.as_ptr().cast(), size_of::<Layout>()) };
-        debug_assert!(unmapped.is_ok(), "a mapping of our own can be unmapped");
+        debug_assert!(unmapped.is_ok(), "a mapping of this process can be unmapped");
     }
+}
+
+fn claim_word(task: TaskId, state: u64) -> u64 {
+    task.0 << STATE_BITS | state
 }
 
 #[cfg(test)]
@@ -183,23 +196,23 @@ mod tests {
         parent.offer(3, TaskId(10));
         assert!(worker.claim(3, TaskId(10)));
         assert!(!parent.recall(3, TaskId(10)));
-        assert!(parent.has_begun(3, TaskId(10)));
+        assert!(parent.has_started(3, TaskId(10)));
 
         parent.offer(4, TaskId(11));
         assert!(parent.recall(4, TaskId(11)));
         assert!(!worker.claim(4, TaskId(11)));
-        assert!(!parent.has_begun(4, TaskId(11)));
+        assert!(!parent.has_started(4, TaskId(11)));
     }
 
     #[test]
-    fn only_what_has_begun_is_asked_to_end() {
+    fn only_what_has_started_is_asked_to_end() {
         let (parent, worker) = two_views();
         parent.offer(0, TaskId(1));
-        assert!(!parent.ask_to_end(0, TaskId(1)), "it is taken back instead");
-        assert!(worker.claim(0, TaskId(1)) && !worker.is_to_end(0, TaskId(1)));
-        assert!(!parent.ask_to_end(0, TaskId(2)));
-        assert!(parent.ask_to_end(0, TaskId(1)) && worker.is_to_end(0, TaskId(1)));
-        assert!(parent.has_begun(0, TaskId(1)));
+        assert!(!parent.request_end(0, TaskId(1)), "it can be recalled instead");
+        assert!(worker.claim(0, TaskId(1)) && !worker.end_requested(0, TaskId(1)));
+        assert!(!parent.request_end(0, TaskId(2)));
+        assert!(parent.request_end(0, TaskId(1)) && worker.end_requested(0, TaskId(1)));
+        assert!(parent.has_started(0, TaskId(1)));
     }
 
     #[test]
@@ -208,7 +221,7 @@ mod tests {
         parent.offer(5, TaskId(20));
         assert!(parent.recall(5, TaskId(20)));
         parent.offer(5, TaskId(21));
-        assert!(!worker.claim(5, TaskId(20)), "the worker still holds the recalled task's number");
+        assert!(!worker.claim(5, TaskId(20)), "the worker still holds the recalled task's id");
         assert!(worker.claim(5, TaskId(21)));
     }
 
@@ -227,7 +240,7 @@ mod tests {
         assert_eq!(claimed + recalled, CLAIMS as usize);
     }
 
-    /// The last of `rounds` tasks that were offered in this word.
+    /// The last of `rounds` tasks that was offered in this word.
     fn latest(claim: u32, rounds: u32) -> TaskId {
         TaskId(u64::from((0..rounds).rev().find(|round| round % CLAIMS == claim).unwrap()))
     }
@@ -242,5 +255,16 @@ mod tests {
         assert_eq!(parent.running(), (Some(TaskId(5)), 2));
         worker.set_running(None);
         assert_eq!(parent.running(), (None, 3));
+    }
+
+    #[test]
+    fn a_file_whose_size_could_change_is_not_mapped() {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file = rustix::fs::memfd_create("wpool-control", flags).unwrap();
+        rustix::fs::ftruncate(&file, size_of::<Layout>() as u64).unwrap();
+        let file = File::from(file);
+        assert!(ControlPage::open(&file).is_err());
+        rustix::fs::fcntl_add_seals(&file, FIXED_SIZE).unwrap();
+        assert!(ControlPage::open(&file).is_ok());
     }
 }

@@ -1,15 +1,15 @@
-//! The ids that travel between a pool and its workers.
+//! The ids that a pool and its workers exchange.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// One task of one pool. Numbers go up and are never used again.
+/// The id of a task, unique within its pool. Ids grow in the order of submission and are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId(#[doc(hidden)] pub u64);
 
 impl TaskId {
-    /// The task that was made `n` after this one.
+    /// Returns the id of the `n`th task after this one.
     #[doc(hidden)]
     #[must_use]
     pub fn plus(self, n: u64) -> Self {
@@ -23,6 +23,6 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// One shared memory of one pool.
+/// The id of a shared memory, unique within its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MemoryId(pub u64);

@@ -1,4 +1,4 @@
-//! What a pool and its child processes agree on: frames, messages, limits, the control page and shared memory files.
+//! The protocol between a pool and its child processes: frames, messages, limits, the control page, shared memory files.
 //!
 //! Internal to wpool: `wpool-host` (the parent) and `wpool-worker` (the children) are the only users, and nothing here is
 //! covered by the public version. There is no engine, no pool and no policy here.
@@ -18,10 +18,16 @@ pub mod trap;
 /// The version of the frames and messages between a parent and its child processes.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// Names this build: the package's version and a hash of the sources of this crate and of the guest ABI. Both sides of a
-/// handshake compare it.
+/// Identifies this build: the package's version and a hash of the sources of this crate and of the guest ABI. Both sides
+/// of a handshake compare it.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), "-", env!("WPOOL_SOURCE_HASH"));
+
+/// Returns whether the other side of a handshake is this build.
+#[must_use]
+pub fn is_this_build(protocol: u32, build: &str) -> bool {
+    (protocol, build) == (PROTOCOL_VERSION, BUILD)
+}
 
 /// The spin time: both ends of a conversation poll this long for the next message before they sleep, because a wake-up
 /// costs about half of it.
-pub const MOMENT: std::time::Duration = std::time::Duration::from_micros(20);
+pub const SPIN_TIME: std::time::Duration = std::time::Duration::from_micros(20);

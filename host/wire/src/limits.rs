@@ -1,10 +1,10 @@
-//! What a task, a worker and a compilation may use, with the defaults.
+//! The limits of a task and of a compilation, with their defaults.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// What one task may use. Every field is enforced; `None` means that there is no limit.
+/// The limits of one task. Every field is enforced; `None` means that there is no limit, unless the field says otherwise.
 ///
 /// ```
 /// # use wpool_wire::limits as wpool;
@@ -15,46 +15,47 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Limits {
-    /// How long it may run. The time that it spends suspended does not count. Default: 60 s. Zero ends
-    /// every task at its first check.
+    /// The time that the task may run; the time that it is suspended does not count. Default: 60 s. Zero ends every task
+    /// at its first check.
     pub timeout: Option<Duration>,
-    /// How long it may go on when its time is over or it was killed: it can ask whether that is so
-    /// (`wpool_guest::cancelled()`), and end by itself. Default: zero. A task that waits is ended at once.
+    /// The time that the task may continue after its timeout has expired or it was cancelled, so that it can notice by
+    /// `wpool_guest::cancelled()` and end by itself. Default: zero, which ends it at once. A suspended task is always ended
+    /// at once.
     pub grace: Duration,
-    /// Bytes of linear memory. Default: 256 MiB. Without a limit it is what 32 bits can address, 4 GiB.
+    /// Bytes of linear memory. Default: 256 MiB. `None` allows what 32 bits can address, 4 GiB.
     pub memory: Option<u64>,
-    /// What happens to a task that asks for more memory, or a larger table, than it may have. Default:
+    /// The consequence of a request for more memory, or for a larger table, than the task may have. Default:
     /// [`Grow::Fail`].
     pub grow: Grow,
     /// Bytes of WebAssembly stack. Default: 512 KiB; at most 64 MiB.
     pub stack: u32,
-    /// Elements of its table. Default: 20,000.
+    /// Elements of the task's table. Default: 20,000.
     pub table: u32,
     /// Bytes of encoded arguments. Default: 64 MiB; at most 1 GiB.
     pub arguments: u32,
-    /// Bytes of its encoded result, or of its error. Default: 64 MiB; at most 1 GiB.
+    /// Bytes of the encoded result, or of the encoded error. Default: 64 MiB; at most 1 GiB.
     pub result: u32,
-    /// Bytes of its log; what is beyond is dropped and counted. Default: 64 KiB. Zero keeps no log.
+    /// Bytes of the task's log; further bytes are dropped and counted. Default: 64 KiB. Zero keeps no log.
     pub log: u32,
-    /// Units of fuel, about one per instruction: a budget that is the same on every machine. Default:
-    /// none, and then nothing is counted.
+    /// Units of fuel, about one per instruction: a budget that is the same on every machine. Default: `None`, and then
+    /// fuel is not counted.
     pub fuel: Option<u64>,
-    /// What it may submit itself. Default: none, and then it may submit nothing.
+    /// The sub-tasks that the task may submit. Default: `None`, which allows none.
     pub sub_tasks: Option<SubTasks>,
-    /// How many calls of shared objects it may make in a second. Default: none. Zero allows none.
+    /// Calls of shared objects per second. Default: `None`, no limit. Zero allows none.
     pub calls: Option<u32>,
 }
 
 impl Limits {
-    /// The most that [`Limits::stack`] may be.
+    /// The maximum of [`Limits::stack`].
     pub const MAX_STACK: u32 = 64 << 20;
-    /// The most that [`Limits::arguments`] and [`Limits::result`] may be: more would not fit beside
-    /// itself into a guest's 4 GiB.
+    /// The maximum of [`Limits::arguments`] and [`Limits::result`]. Two copies of more would not fit into a guest's
+    /// 4 GiB.
     pub const MAX_PAYLOAD: u32 = 1 << 30;
-    /// The most that a guest of 32 bits can address.
+    /// The bytes that a guest of 32 bits can address.
     pub const MAX_MEMORY: u64 = 4 << 30;
 
-    /// Bytes of linear memory, with the meaning of none filled in.
+    /// Returns the bytes of linear memory that the task may have.
     #[doc(hidden)]
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
@@ -81,7 +82,7 @@ impl Default for Limits {
     }
 }
 
-/// What tasks may submit that submit tasks of their own guest, to their own pool.
+/// The limits of sub-tasks, which a task submits to its own pool and its own guest.
 ///
 /// ```
 /// # use wpool_wire::limits as wpool;
@@ -90,16 +91,16 @@ impl Default for Limits {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubTasks {
-    /// How deep they may lie below a task that the host has submitted. Default: 8; at most 32. Zero allows none.
+    /// The number of levels below a task that the host has submitted. Default: 8; at most 32. Zero allows no sub-task.
     pub depth: u8,
-    /// How many one task may submit. Default: 1,000.
+    /// The number of sub-tasks that one task may submit. Default: 1,000.
     pub fan_out: u32,
-    /// How many a task that the host has submitted may have below it, on all levels together. Default: 10,000.
+    /// The number of sub-tasks below a task that the host has submitted, on all levels together. Default: 10,000.
     pub total: u32,
 }
 
 impl SubTasks {
-    /// The most that [`SubTasks::depth`] may be: a worker keeps a place free for each level.
+    /// The maximum of [`SubTasks::depth`]. A worker keeps a started-task slot free for each level.
     pub const MAX_DEPTH: u8 = 32;
 }
 
@@ -109,42 +110,43 @@ impl Default for SubTasks {
     }
 }
 
-/// The most bytes that one emitted value may have.
+/// The maximum size of an emitted value, in bytes.
 pub const MAX_EMITTED: u32 = 1 << 20;
 
-/// What has an instance of its own: nothing of what ran in an instance before is visible in a new one.
+/// The unit of work that gets an instance of its own. A new instance shows no trace of an earlier one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Isolation {
     /// Every task.
     #[default]
     Task,
-    /// Every batch of tasks that travel together. How many those are depends on how long they take; a task that
-    /// fails other than by an error of its own takes its instance with it.
+    /// Every batch of tasks that are sent to a worker together. The size of a batch depends on the tasks' duration. If a
+    /// task fails other than by returning an error, the next task gets a new instance.
     Batch,
-    /// Every worker process, as Python's workers keep their state. Tasks that wait keep the worker to themselves.
+    /// Every worker process, so tasks see the state that earlier ones left, as in Python's workers. A suspended task keeps
+    /// the worker's other tasks from starting.
     Worker,
 }
 
-/// What happens when a task asks for more than it may have.
+/// The consequence of a request for more memory or table elements than a task may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Grow {
     /// The task ends with `TaskError::MemoryLimit`.
     #[default]
     Fail,
-    /// The guest sees that its request was refused, as on a machine without more memory, and goes on.
+    /// The request fails, as on a machine without free memory, and the task continues.
     Deny,
 }
 
-/// What the compilation of one guest may use.
+/// The limits of the compilation of one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CompileLimits {
-    /// How long it may take. Default: 60 s.
+    /// The time that it may take. Default: 60 s.
     pub time: Duration,
-    /// Bytes of memory of the compiler's process. Default: 2 GiB.
+    /// Bytes of memory that the compiler's process may use. Default: 2 GiB.
     pub memory: u64,
-    /// Bytes of the module. Default: 64 MiB.
+    /// Bytes that the module may have. Default: 64 MiB.
     pub module: u64,
 }
 

@@ -1,6 +1,6 @@
 //! Shared memory of plain numbers: the host and its workers map the same file, and every access is atomic.
 //!
-//! An element is read and written whole. A guest sees the memory through copies only: none of it lies in its own.
+//! An element is read and written whole. A guest gets copies only: the file is never mapped into linear memory.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -11,87 +11,108 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
 use wpool_abi::object::{Number, ObjectError};
 
-/// Files are as long as whole words.
+/// The size of a file is a multiple of this.
 const WORD: usize = size_of::<u64>();
 
 const _: () =
     assert!(cfg!(target_endian = "little"), "guests are little endian, and copies are not converted");
 
+/// The seals that keep the size of the file, so that an access to the memory cannot fault.
+const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
+
 /// Memory that is mapped into this process.
 #[derive(Debug)]
 pub struct SharedMemory {
     address: NonNull<u64>,
-    /// Without what fills up the last word.
+    /// The bytes of all elements, without the padding of the last word.
     len: usize,
     form: Number,
     writable: bool,
 }
 
-// SAFETY: the mapping lives as long as the value, moves with it, and is accessed by atomics only.
+// SAFETY: the mapping belongs to the process, not to a thread, and this value alone unmaps it. So it may be moved to
+// another thread.
 unsafe impl Send for SharedMemory {}
-// SAFETY: as above.
+// SAFETY: `elements` is the only access to the mapping, and it gives out nothing but shared references to atomics.
 unsafe impl Sync for SharedMemory {}
 
-/// The file behind shared memory, as the process has it that made it.
+/// The file of shared memory, in the process that has created it.
 #[derive(Debug)]
 pub struct MemoryFile {
-    /// None if nobody may write to it any more.
+    /// `None` if the memory is constant.
     writable: Option<OwnedFd>,
     read_only: OwnedFd,
 }
 
 impl MemoryFile {
-    /// What a worker is given. Which of the two decides what the kernel lets it do.
+    /// Returns the descriptor to send to a worker. The kernel refuses to map it for writing unless `writable` is true
+    /// and the memory is not constant.
     pub fn for_worker(&self, writable: bool) -> BorrowedFd<'_> {
         self.writable.as_ref().filter(|_| writable).unwrap_or(&self.read_only).as_fd()
     }
 }
 
 impl SharedMemory {
-    /// Makes memory of so many zeros. Its file can be neither grown nor shrunk, so no access to the memory can fault.
+    /// Creates memory of `count` zeros.
+    ///
+    /// # Errors
+    /// `ENOMEM` if the size overflows, or the error of the system call that failed.
     pub fn create(form: Number, count: usize) -> rustix::io::Result<(Self, MemoryFile)> {
         let len = count.checked_mul(form.width()).ok_or(rustix::io::Errno::NOMEM)?;
         let file = Self::file(len)?;
-        rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL)?;
         let memory = Self::map(&file, form, len, true)?;
         let read_only = reopened(&file)?;
         Ok((memory, MemoryFile { writable: Some(file), read_only }))
     }
 
-    /// Makes memory of these bytes, which nobody can ever write to.
+    /// Creates memory that holds `bytes` and can never be written to.
+    ///
+    /// # Errors
+    /// `EINVAL` if `bytes` are not whole elements, or the error of the system call that failed.
     pub fn constant(form: Number, bytes: &[u8]) -> rustix::io::Result<(Self, MemoryFile)> {
         let file = Self::file(bytes.len())?;
         let filled = Self::map(&file, form, bytes.len(), true)?;
         filled.write(0, bytes).map_err(|_| rustix::io::Errno::INVAL)?;
-        // The seal against writing is not set while anybody could.
+        // The kernel refuses the seal against writing while a writable mapping exists.
         drop(filled);
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&file, seals)?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::SEAL)?;
         let read_only = reopened(&file)?;
         let memory = Self::map(&read_only, form, bytes.len(), false)?;
         Ok((memory, MemoryFile { writable: None, read_only }))
     }
 
-    /// Maps memory that the parent has made: `len` bytes of elements.
+    /// Maps memory that the parent has created: `len` bytes of elements.
+    ///
+    /// # Errors
+    /// `EINVAL` if `len` is not the size of whole elements or not that of the file, or if the size of the file could
+    /// change; the kernel's error if the descriptor does not allow the access.
     pub fn open(file: &File, form: Number, len: usize, writable: bool) -> rustix::io::Result<Self> {
-        let stat = rustix::fs::fstat(file)?;
-        if usize::try_from(stat.st_size) != Ok(whole_words(len)) || !len.is_multiple_of(form.width()) {
+        if !len.is_multiple_of(form.width()) {
             return Err(rustix::io::Errno::INVAL);
         }
         Self::map(file, form, len, writable)
     }
 
+    /// Creates a file for `len` bytes, whose size cannot change any more.
     fn file(len: usize) -> rustix::io::Result<OwnedFd> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = rustix::fs::memfd_create("wpool-shared", flags)?;
         rustix::fs::ftruncate(&file, whole_words(len) as u64)?;
+        rustix::fs::fcntl_add_seals(&file, FIXED_SIZE)?;
         Ok(file)
     }
 
     fn map(file: impl AsFd, form: Number, len: usize, writable: bool) -> rustix::io::Result<Self> {
+        let size = usize::try_from(rustix::fs::fstat(&file)?.st_size);
+        let seals = rustix::fs::fcntl_get_seals(&file)?;
+        if size != Ok(whole_words(len)) || !seals.contains(FIXED_SIZE) {
+            return Err(rustix::io::Errno::INVAL);
+        }
         let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-        // SAFETY: the kernel picks the address, and the file is as long as the mapping: `file` has just made it so,
-        // and `open` has just compared it.
+        // SAFETY: `mmap` may replace memory only at a fixed address; here the address is null, so the kernel picks a
+        // free range. Each byte of the range stays backed by the file: the checks above found that the file has the
+        // size of the mapping, and seals that keep it.
         let address = unsafe {
             rustix::mm::mmap(std::ptr::null_mut(), whole_words(len), protection, MapFlags::SHARED, file, 0)
         }?;
@@ -99,26 +120,30 @@ impl SharedMemory {
         Ok(Self { address, len, form, writable })
     }
 
-    /// The size of all elements in bytes.
+    /// Returns the size of all elements in bytes.
     pub fn size(&self) -> usize {
         self.len
     }
 
+    /// Returns the type of the elements.
     pub fn form(&self) -> Number {
         self.form
     }
 
-    /// The memory as elements of one width.
+    /// Returns the memory as elements of one width.
     fn elements<E: Element>(&self) -> &[E] {
         let count = self.len / size_of::<E>();
-        // SAFETY: the mapping begins at a page, has `len` bytes and more, lives as long as `self`, and is accessed by
-        // atomics only, in every process; any bytes are a good atomic. Who only may read it stores nothing: `write`
-        // and `add` look at `writable` first.
+        // SAFETY: `address` comes from `map`, which mapped at least `len` bytes from the start of a page, so the slice
+        // is aligned and inside of the mapping, which lives as long as the borrow of `self`. `E` is one of four atomics
+        // (the trait is private, the macro below is its only source), for which all bytes are valid and which may
+        // change at any time. A store to a read-only mapping would be a fault, not a data race, and does not happen:
+        // `write` and `add`, the only functions that store, return before it if `writable` is false. Accesses of
+        // different widths may meet; the machine executes each in one step, and no code relies on their order.
         unsafe { std::slice::from_raw_parts(self.address.as_ptr().cast::<E>(), count) }
     }
 
-    /// Where a range of bytes lies, if it is one of whole elements.
-    fn place(&self, at: u64, len: usize) -> Result<usize, ObjectError> {
+    /// Returns `at` as an index of bytes, if the range from there lies inside and consists of whole elements.
+    fn checked_offset(&self, at: u64, len: usize) -> Result<usize, ObjectError> {
         let at = usize::try_from(at).map_err(|_| ObjectError::NotFound)?;
         if !at.is_multiple_of(self.form.width()) || !len.is_multiple_of(self.form.width()) {
             return Err(ObjectError::WrongType);
@@ -129,12 +154,12 @@ impl SharedMemory {
         }
     }
 
-    /// Copies bytes from a place on.
+    /// Copies the bytes from `at` on into `into`.
     ///
     /// # Errors
-    /// If there are not so many, or they are no whole elements.
+    /// `NotFound` if the range does not lie inside, `WrongType` if it does not consist of whole elements.
     pub fn read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError> {
-        let at = self.place(at, into.len())?;
+        let at = self.checked_offset(at, into.len())?;
         let (head, body) = into.split_at_mut(before_word(at).min(into.len()));
         let (words, tail) = body.as_chunks_mut::<WORD>();
         let (middle, end) = (at + head.len(), at + head.len() + words.len() * WORD);
@@ -146,12 +171,12 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Copies bytes to a place.
+    /// Copies `bytes` to the range from `at` on.
     ///
     /// # Errors
-    /// As [`read`](Self::read), or if the memory is to be read only.
+    /// Those of [`read`](Self::read), and `NoRight` if the memory was mapped for reading only.
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError> {
-        let at = self.place(at, bytes.len())?;
+        let at = self.checked_offset(at, bytes.len())?;
         self.may_write()?;
         let (head, body) = bytes.split_at(before_word(at).min(bytes.len()));
         let (words, tail) = body.as_chunks::<WORD>();
@@ -164,12 +189,12 @@ impl SharedMemory {
         Ok(())
     }
 
-    /// Adds to the element at a place, and tells what it was before.
+    /// Adds `number` to the element at byte `at` in one atomic step, and returns the element's value before.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// Those of [`write`](Self::write).
     pub fn add(&self, at: u64, number: u64) -> Result<u64, ObjectError> {
-        let at = self.place(at, self.form.width())?;
+        let at = self.checked_offset(at, self.form.width())?;
         self.may_write()?;
         Ok(match self.form.width() {
             1 => self.add_to::<AtomicU8>(at, number),
@@ -189,7 +214,7 @@ impl SharedMemory {
             1 => read_each(&self.elements::<AtomicU8>()[at..], into),
             2 => read_each(&self.elements::<AtomicU16>()[at / 2..], into),
             4 => read_each(&self.elements::<AtomicU32>()[at / 4..], into),
-            // No element is larger, and so no part of one is left.
+            // Elements of eight bytes are whole words, so nothing is left of them.
             _ => {}
         }
     }
@@ -216,29 +241,30 @@ impl SharedMemory {
 
 impl Drop for SharedMemory {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made with this size, and nothing borrows from it any more.
+        // SAFETY: `map` has made this mapping with this address and size, and no other value unmaps it. `self` is
+        // borrowed mutably, so no reference into the mapping is left.
         let unmapped = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), whole_words(self.len)) };
-        debug_assert!(unmapped.is_ok(), "a mapping of our own can be unmapped");
+        debug_assert!(unmapped.is_ok(), "a mapping of this process can be unmapped");
     }
 }
 
-/// The length of a file; an empty one could not be mapped.
+/// Returns the size of the file for `len` bytes: at least one word, because an empty file cannot be mapped.
 fn whole_words(len: usize) -> usize {
     len.next_multiple_of(WORD).max(WORD)
 }
 
-/// How many bytes there are from a place to the next word.
+/// Returns the number of bytes between `at` and the next word.
 fn before_word(at: usize) -> usize {
     at.next_multiple_of(WORD) - at
 }
 
-/// The same file, to be read only.
+/// Opens the same file again, for reading only.
 fn reopened(file: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// An atomic number of some width, as the lowest bits of 64.
+/// An atomic number of 8 to 64 bits, which is passed as the lowest bits of a `u64`.
 trait Element {
     fn get(&self) -> u64;
     fn set(&self, bits: u64);
@@ -273,8 +299,8 @@ mod element {
 }
 
 fn read_each<E: Element>(elements: &[E], into: &mut [u8]) {
-    for (place, element) in into.chunks_exact_mut(size_of::<E>()).zip(elements) {
-        place.copy_from_slice(&element.get().to_le_bytes()[..size_of::<E>()]);
+    for (bytes, element) in into.chunks_exact_mut(size_of::<E>()).zip(elements) {
+        bytes.copy_from_slice(&element.get().to_le_bytes()[..size_of::<E>()]);
     }
 }
 
@@ -300,9 +326,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is written in one mapping, the other reads, and nothing beside it has changed.
+        /// A write in one mapping is read in the other, and changes no byte beside it.
         #[test]
-        fn what_one_writes_the_other_reads(
+        fn a_write_is_read_in_the_other_mapping(
             form in prop_oneof![
                 Just(Number::U8), Just(Number::I16), Just(Number::F32), Just(Number::U32), Just(Number::F64)
             ],
@@ -324,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_beyond_the_end_and_no_part_of_an_element_is_reached() {
+    fn a_range_outside_and_a_part_of_an_element_are_errors() {
         let (memory, _) = both(Number::U32, 3);
         let read = |at, len| memory.read(at, &mut vec![0; len]);
         assert_eq!(read(0, 12), Ok(()));
@@ -352,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_with_a_point_are_added_as_such() {
+    fn floats_are_added_as_floats() {
         let (memory, _) = both(Number::F32, 2);
         memory.write(4, &1.5f32.to_le_bytes()).unwrap();
         assert_eq!(memory.add(4, 2.25f32.to_bits().into()), Ok(1.5f32.to_bits().into()));
@@ -360,23 +386,26 @@ mod tests {
     }
 
     #[test]
-    fn who_may_only_read_cannot_write_whatever_it_says() {
+    fn a_read_only_descriptor_cannot_be_written_through() {
         let (_, file) = SharedMemory::create(Number::U8, 8).unwrap();
         let read_only = || File::from(file.for_worker(false).try_clone_to_owned().unwrap());
         assert!(SharedMemory::open(&read_only(), Number::U8, 8, true).is_err(), "the kernel refuses");
         let memory = SharedMemory::open(&read_only(), Number::U8, 8, false).unwrap();
         assert_eq!(memory.write(0, &[1]), Err(ObjectError::NoRight));
         assert_eq!(memory.add(0, 1), Err(ObjectError::NoRight));
-        assert!(SharedMemory::open(&read_only(), Number::U8, 9, false).is_err(), "it is not so long");
+        assert!(SharedMemory::open(&read_only(), Number::U8, 9, false).is_err(), "the file is shorter");
     }
 
     #[test]
-    fn what_is_constant_stays_so() {
+    fn constant_memory_cannot_be_written() {
         let (memory, file) = SharedMemory::constant(Number::U8, b"broadcast").unwrap();
         let mut read = [0; 9];
         memory.read(0, &mut read).unwrap();
         assert_eq!((&read, memory.write(0, b"x")), (b"broadcast", Err(ObjectError::NoRight)));
         let worker = File::from(file.for_worker(true).try_clone_to_owned().unwrap());
-        assert!(SharedMemory::open(&worker, Number::U8, 9, true).is_err(), "nobody is given more");
+        assert!(
+            SharedMemory::open(&worker, Number::U8, 9, true).is_err(),
+            "the writable descriptor does not exist"
+        );
     }
 }

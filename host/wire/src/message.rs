@@ -1,4 +1,4 @@
-//! The messages in the frames. These are the only types that travel between processes.
+//! The messages: the payloads of frames, in postcard. The order of fields and variants is the wire format.
 
 use std::time::Duration;
 
@@ -7,32 +7,32 @@ use wpool_abi::object::{Kind, Number, Rights, Wait};
 
 use crate::ids::{MemoryId, TaskId};
 use crate::limits::{CompileLimits, Isolation, Limits};
-use crate::{BUILD, PROTOCOL_VERSION};
+use crate::{BUILD, PROTOCOL_VERSION, is_this_build};
 
 /// The kinds of frames from the parent to a worker.
 pub mod to_worker {
-    /// The first frame, a [`Hello`](super::Hello). The control page and the image travel with it as
-    /// file descriptors, in this order.
+    /// The first frame, a [`Hello`](super::Hello). The control page and the image come with it as file descriptors, in
+    /// this order.
     pub const HELLO: u8 = 1;
-    /// Tasks to run: a [`CallHeader`](super::CallHeader), then the arguments of each task as postcard
-    /// bytes (a length and the bytes themselves).
+    /// Tasks to run: a [`CallHeader`](super::CallHeader), then the arguments of each task as postcard bytes (a length and
+    /// the bytes themselves).
     pub const CALL: u8 = 2;
-    /// Asks for the descriptions of the tasks that the hello named. No payload.
+    /// Requests the descriptions of the tasks that the hello names. No payload.
     pub const DESCRIBE: u8 = 3;
-    /// A task that has begun is to end, as its claim word says too: a [`TaskId`](super::TaskId). For a worker
-    /// whose tasks are all suspended.
+    /// Requests the end of a started task: its [`TaskId`](super::TaskId). The claim word requests it too; the frame wakes a
+    /// worker whose tasks are all suspended.
     pub const END: u8 = 4;
-    /// Asks for the initializer to be run: its arguments. The hello has named it as the only task, and a file for the
-    /// snapshot has come with it.
+    /// Requests a run of the initializer: its arguments. The hello has named it as the only task, and a file for the
+    /// snapshot came with the hello.
     pub const INIT: u8 = 5;
-    /// What a task that waits has asked for: an [`Answer`](super::Answer).
+    /// The answer to a request of a suspended task: an [`Answer`](super::Answer).
     pub const ANSWER: u8 = 6;
-    /// A task may emit more: a [`Credit`](super::Credit).
+    /// More credit for a task: a [`Credit`](super::Credit).
     pub const CREDIT: u8 = 7;
-    /// Shared memory, a [`Memory`](super::Memory). Its file travels with it, and it comes before the first task that
-    /// can reach it.
+    /// Shared memory to map, a [`Memory`](super::Memory). Its file comes with it. It is sent before the first task that has
+    /// a handle to it.
     pub const MAP: u8 = 8;
-    /// Shared memory that no task can reach any more: its [`MemoryId`](super::MemoryId).
+    /// Shared memory to unmap, because no task has a handle to it any more: its [`MemoryId`](super::MemoryId).
     pub const UNMAP: u8 = 9;
 }
 
@@ -40,38 +40,38 @@ pub mod to_worker {
 pub mod from_worker {
     /// The worker is ready, a [`Ready`](super::Ready). The first frame.
     pub const READY: u8 = 1;
-    /// Tasks that ended: [`Done`](super::Done) records, one after the other.
+    /// Tasks that ended: consecutive [`Done`](super::Done) records.
     pub const DONE: u8 = 2;
     /// The descriptions, a [`Described`](super::Described).
     pub const DESCRIBED: u8 = 3;
-    /// The worker cannot go on and says why before it exits, a [`Fatal`](super::Fatal).
+    /// The reason why the worker is about to exit with an error, a [`Fatal`](super::Fatal).
     pub const FATAL: u8 = 4;
-    /// A task waits for something, and others can run meanwhile: its [`TaskId`](super::TaskId).
+    /// A task was suspended, so that others can run: its [`TaskId`](super::TaskId).
     pub const SUSPENDED: u8 = 5;
-    /// The initializer has run, and the snapshot is in the file; or why not: an [`Initialized`](super::Initialized).
+    /// The outcome of the initializer, whose snapshot is in the file: an [`Initialized`](super::Initialized).
     pub const INITIALIZED: u8 = 6;
-    /// What tasks ask for while they run: [`Request`](super::Request) records, one after the other.
+    /// Requests of running tasks: consecutive [`Request`](super::Request) records.
     pub const REQUEST: u8 = 7;
-    /// A task that was suspended goes on: its [`TaskId`](super::TaskId).
+    /// A suspended task was resumed: its [`TaskId`](super::TaskId).
     pub const RESUMED: u8 = 8;
 }
 
 /// The kinds of frames between the parent and a compiler.
 pub mod compiler {
-    /// Parent to compiler: a [`CompileRequest`](super::CompileRequest). The module's bytes, the file
-    /// for the image and, if the request has one, a snapshot travel with it as file descriptors, in this order.
+    /// Parent to compiler: a [`CompileRequest`](super::CompileRequest). The module, a file for the image and, if the
+    /// request has one, a snapshot come with it as file descriptors, in this order.
     pub const REQUEST: u8 = 1;
     /// Compiler to parent: a [`CompileReply`](super::CompileReply).
     pub const REPLY: u8 = 1;
 }
 
-/// What a child needs to know before anything else.
+/// The first message to a worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     pub protocol: u32,
     pub build: String,
     pub limits: Limits,
-    /// The exports that are called, by their indices.
+    /// The exports to call; a call names one by its index.
     pub functions: Vec<String>,
     /// Whether the module has a start function.
     pub has_start: bool,
@@ -81,7 +81,7 @@ pub struct Hello {
 }
 
 impl Hello {
-    /// The hello of this build, to a worker whose instances start from the module itself, one for each task.
+    /// Returns the hello of this build to a worker that makes an instance for each task, from the module itself.
     #[must_use]
     pub fn new(limits: Limits, functions: Vec<String>, has_start: bool) -> Self {
         let isolation = Isolation::Task;
@@ -96,10 +96,10 @@ impl Hello {
         }
     }
 
-    /// Whether the sender is this build.
+    /// Returns whether the sender is this build.
     #[must_use]
     pub fn is_ours(&self) -> bool {
-        (self.protocol, self.build.as_str()) == (PROTOCOL_VERSION, BUILD)
+        is_this_build(self.protocol, &self.build)
     }
 }
 
@@ -108,11 +108,11 @@ impl Hello {
 pub struct Ready {
     pub protocol: u32,
     pub build: String,
-    /// The walls that the worker stands in.
+    /// The sandbox layers that the worker has entered.
     pub sandbox: SandboxReport,
 }
 
-/// Which walls stand around a child, as it found them itself.
+/// The sandbox layers of a child, as the kernel confirmed them to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxReport {
     pub dies_with_parent: bool,
@@ -121,49 +121,50 @@ pub struct SandboxReport {
     pub memory_capped: bool,
 }
 
-/// What a child says before it exits because it cannot go on.
+/// The last message of a worker that exits with an error.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Fatal {
     pub message: String,
 }
 
-/// A range of tasks: consecutive task ids, consecutive words in the control page, one function.
+/// A range of tasks of one function, with consecutive ids and consecutive claim words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallHeader {
     pub first: TaskId,
     pub count: u32,
-    /// The claim word of the first task; the next follow, round the end of the page.
+    /// The claim word of the first task. The last word of the page is followed by the first.
     pub claim: u32,
-    /// The index of the function among the exports that the hello names.
+    /// The index of the function among the exports of the hello.
     pub function: u32,
-    /// How long each of them may run.
+    /// The time that each task may run; `None` if there is no limit.
     pub run_timeout: Option<Duration>,
-    /// How many values each of them may emit until it hears more; none if nobody wants any.
+    /// The first credit for emitted values of each task; `None` if they are discarded.
     pub emits: Option<u64>,
-    /// Whether the arguments of each task are preceded by a list of its handles, each a [`Granted`].
+    /// Whether a list of handles, each a [`Granted`], precedes the arguments of each task.
     pub handles: bool,
 }
 
-/// A handle, as the worker knows it. A task's handles are numbered in the order in which it was granted them.
+/// A handle that is granted to a task. Its index is the number of handles that the task was granted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
     pub kind: Kind,
     pub rights: Rights,
-    /// What it is to, if that is shared memory.
+    /// The memory, if the handle is to shared memory.
     pub memory: Option<MemoryId>,
 }
 
-/// Shared memory that a worker is to map.
+/// Shared memory, to be mapped by a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     pub id: MemoryId,
+    /// The type of the elements.
     pub form: Number,
-    /// In bytes.
+    /// The size of all elements in bytes.
     pub len: u64,
     pub writable: bool,
 }
 
-/// What a task asks for while it runs.
+/// A request of a running task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request<'a> {
     pub task: TaskId,
@@ -171,46 +172,48 @@ pub struct Request<'a> {
     pub ask: Ask<'a>,
 }
 
-/// How many calls without an answer a task may have made that are not done yet, and how long each may be.
+/// The first credit for posted calls of each task: the number of posted calls that may be unfinished.
 pub const POSTS: u64 = 128;
+/// The maximum size of a posted call, in bytes.
 pub const POST_SIZE: usize = 64 << 10;
 
+/// The content of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask<'a> {
-    /// A value for the task's owner, in postcard, and the fingerprint of its type. No answer.
+    /// A value in postcard for the reader of the task's emitted values, with the fingerprint of its type. No answer.
     Emit { of: u64, value: &'a [u8] },
-    /// A sub-task, the task's `number`th: its name, the fingerprints of what it takes and returns, its arguments
-    /// in postcard, and the numbers of the handles in them (4 bytes each, little endian). No answer.
-    Submit { number: u32, name: &'a str, takes: u64, returns: u64, arguments: &'a [u8], handles: &'a [u8] },
-    /// The outcome of a sub-task. The answer is a `wpool_abi::SubTaskOutcome` in postcard.
-    Outcome { number: u32 },
-    /// Something of a shared object, a `wpool_abi::object::Call` in postcard. The answer is a reply or an error.
+    /// A sub-task: its index among those of the task, its name, the fingerprints of its argument and result types, its
+    /// arguments in postcard, and the indices of the handles in them (4 bytes each, little endian). No answer.
+    Submit { index: u32, name: &'a str, takes: u64, returns: u64, arguments: &'a [u8], handles: &'a [u8] },
+    /// Waits for the outcome of a sub-task. The answer is a `wpool_abi::SubTaskOutcome` in postcard.
+    Outcome { index: u32 },
+    /// A call of a shared object, a `wpool_abi::object::Call` in postcard. The answer is a reply or an error.
     Call { handle: u32, wait: Wait, call: &'a [u8] },
-    /// The same, and nobody waits for the answer.
+    /// A call without an answer.
     Post { handle: u32, call: &'a [u8] },
-    /// Whether all of those went well, when all of them are done. The answer is as that of a call.
+    /// Waits until all posted calls are done. The answer is the first error of one, in the form of a call's answer.
     Flush,
 }
 
-/// What a task has asked for.
+/// The answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer<'a> {
     pub task: TaskId,
     pub bytes: &'a [u8],
-    /// The handles that it was granted with this.
+    /// The handles that the task is granted with the answer.
     pub granted: Vec<Granted>,
 }
 
-/// What a task can be granted more of.
+/// A flow of requests without an answer, which is limited by credit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Flow {
     /// Emitted values.
     Emits,
-    /// Calls of shared objects without an answer.
+    /// Posted calls of shared objects.
     Posts,
 }
 
-/// How many of something a task may have sent by now, all in all.
+/// The credit of a task in one flow: the number of requests that it may have sent since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credit {
     pub task: TaskId,
@@ -231,12 +234,12 @@ pub struct Done<'a> {
     pub log_dropped: u64,
 }
 
-/// How a task ended, in the worker's words. The parent fills in the limits that it set itself.
+/// The outcome of a task, without the limits, which the parent knows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Outcome<'a> {
-    /// Its value in postcard, and the numbers of the handles in it (4 bytes each, little endian).
+    /// A value in postcard, and the indices of the handles in it (4 bytes each, little endian).
     Value(&'a [u8], &'a [u8]),
-    /// Its own error, a `wpool_abi::ErrorPayload` in postcard.
+    /// The error that the task has returned, a `wpool_abi::ErrorPayload` in postcard.
     Error(&'a [u8]),
     Panic {
         message: &'a str,
@@ -248,7 +251,7 @@ pub enum Outcome<'a> {
         backtrace: Vec<Frame<'a>>,
     },
     Timeout,
-    /// The parent asked for its end.
+    /// The parent requested the end.
     Killed,
     OutOfFuel,
     MemoryLimit {
@@ -275,22 +278,22 @@ pub struct Frame<'a> {
     pub offset: Option<u64>,
 }
 
-/// The descriptions that the guest gave of its tasks, in the order of the hello's list; each is a
-/// `wpool_abi::TaskDescription` in postcard.
+/// The guest's descriptions of its tasks, in the order of the hello's exports; each is a `wpool_abi::TaskDescription` in
+/// postcard. Or the outcome of the first that failed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Described<'a> {
     #[serde(borrow)]
     pub result: Result<Vec<&'a [u8]>, Outcome<'a>>,
 }
 
-/// What became of an initializer.
+/// The outcome of an initializer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Initialized<'a> {
     #[serde(borrow)]
     pub result: Result<(), Outcome<'a>>,
 }
 
-/// What a compiler is to do.
+/// The message to a compiler.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CompileRequest {
     pub protocol: u32,
@@ -298,14 +301,22 @@ pub struct CompileRequest {
     pub limits: CompileLimits,
     /// Whether the code counts fuel.
     pub fuel: bool,
-    /// Whether the third descriptor is a snapshot that the module is to start from.
+    /// Whether the third descriptor is a snapshot that is to be compiled into the module.
     pub snapshot: bool,
 }
 
-/// What became of a compilation.
+impl CompileRequest {
+    /// Returns whether the sender is this build.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        is_this_build(self.protocol, &self.build)
+    }
+}
+
+/// The result of a compilation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CompileReply {
-    /// The image is in the file, and this is what the module is like.
+    /// The image is in the file.
     Compiled(ModuleInfo),
     Failed(CompileFailure),
     /// The compiler is another build.
@@ -315,7 +326,7 @@ pub enum CompileReply {
     },
 }
 
-/// Why a module is refused.
+/// The reason why a module is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CompileFailure {
     Invalid { message: String },
@@ -325,14 +336,14 @@ pub enum CompileFailure {
     WrongAbi { found: String },
 }
 
-/// What is known of a module without running it.
+/// The properties of a module that the compiler finds without running it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleInfo {
     /// Module, name and type of each import.
     pub imports: Vec<(String, String, String)>,
-    /// Bytes of linear memory at the start.
+    /// Bytes of the initial linear memory.
     pub memory_min: u64,
-    /// The most that the module itself allows, in bytes.
+    /// The maximum that the module itself declares, in bytes.
     pub memory_max: Option<u64>,
     /// Whether it has a start function.
     pub has_start: bool,
@@ -344,13 +355,13 @@ pub struct ModuleInfo {
     pub image_len: u64,
 }
 
-/// The numbers of handles, as they stand in a guest's memory.
-pub fn handle_numbers(bytes: &[u8]) -> impl ExactSizeIterator<Item = u32> {
-    let (numbers, _) = bytes.as_chunks::<4>();
-    numbers.iter().map(|number| u32::from_le_bytes(*number))
+/// Returns the handle indices in `bytes`, which hold them as a guest's memory does. A rest of less than 4 bytes is ignored.
+pub fn handle_indices(bytes: &[u8]) -> impl ExactSizeIterator<Item = u32> {
+    let (indices, _) = bytes.as_chunks::<4>();
+    indices.iter().map(|index| u32::from_le_bytes(*index))
 }
 
-/// Reads a message that fills its payload.
+/// Decodes a message. Bytes behind it are an error.
 pub fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, BadMessage> {
     match postcard::take_from_bytes(payload) {
         Ok((message, [])) => Ok(message),
@@ -359,26 +370,26 @@ pub fn decode<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, BadMessage
     }
 }
 
-/// Reads the next of several messages in a payload, and takes it off.
+/// Decodes the first record of `payload`, and advances `payload` to the next one.
 pub fn take_record<'a, T: Deserialize<'a>>(payload: &mut &'a [u8]) -> Result<T, BadMessage> {
     let (record, rest) = postcard::take_from_bytes(payload).map_err(|error| BadMessage(error.to_string()))?;
     *payload = rest;
     Ok(record)
 }
 
-/// Appends a message.
+/// Appends a message to `out`.
 pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
-    // Writing to memory cannot fail, and no message holds what postcard cannot write.
+    // Writing to memory cannot fail, and every type in a message is supported by postcard.
     *out = postcard::to_extend(message, std::mem::take(out)).expect("messages can be encoded");
 }
 
-/// Appends bytes with their length before them, as a call frame holds arguments and postcard holds strings.
+/// Appends the length of `bytes` and the bytes, which is the form of arguments in a call frame and of strings in postcard.
 pub fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     encode(&(bytes.len() as u64), out);
     out.extend_from_slice(bytes);
 }
 
-/// A payload that is no message.
+/// A payload that does not decode as its message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a bad message: {0}")]
 pub struct BadMessage(pub String);
@@ -410,7 +421,7 @@ mod tests {
     }
 
     proptest! {
-        /// A worker may send any bytes at all.
+        /// A hostile worker may send any bytes.
         #[test]
         fn any_bytes_decode_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _any = decode::<Done<'_>>(&bytes);

@@ -1,13 +1,13 @@
-//! The hidden first argument that tells a program which child process of a pool it is.
+//! The hidden argument by which a pool starts a program as one of its child processes.
 
-/// Makes a program a worker.
+/// Starts a worker.
 pub const WORKER: &str = "__worker";
-/// Makes a program a compiler.
+/// Starts a compiler.
 pub const COMPILER: &str = "__compile";
 
 /// The role that this process was started in; `None` if it was not started by a pool.
 ///
-/// A role is the only argument, so a person who types it among others does not lose the program's own behaviour.
+/// A role has to be the only argument, so a program keeps its own behaviour if a role's name is among other arguments.
 #[must_use]
 pub fn asked() -> Option<&'static str> {
     let mut arguments = std::env::args_os();

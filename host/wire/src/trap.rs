@@ -1,4 +1,4 @@
-//! The one table of traps: number, name and message, for the wire, the errors and the documents.
+//! The table of traps: number, name and message, for the protocol, the errors and the reports.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ macro_rules! traps {
             /// Every trap that has a name.
             pub const ALL: &[Trap] = &[$(Trap::$name),*];
 
-            /// The number on the wire.
+            /// Returns the number of this trap in the protocol.
             #[doc(hidden)]
             #[must_use]
             pub fn number(self) -> u8 {
@@ -27,7 +27,7 @@ macro_rules! traps {
                 }
             }
 
-            /// The trap with this number. One that nobody knows is [`Trap::Unknown`].
+            /// Returns the trap with this number; [`Trap::Unknown`] if there is none.
             #[doc(hidden)]
             #[must_use]
             pub fn from_number(number: u8) -> Self {
@@ -37,7 +37,7 @@ macro_rules! traps {
                 }
             }
 
-            /// A short name in snake case, as JSON reports have it.
+            /// Returns a short name in snake case, which JSON reports use.
             pub fn name(self) -> &'static str {
                 match self {
                     $(Trap::$name => $snake,)*
@@ -58,7 +58,7 @@ macro_rules! traps {
 }
 
 traps! {
-    /// The stack is full, most often by endless recursion.
+    /// The stack is exhausted, most often by endless recursion.
     StackOverflow = 0, "stack_overflow", "stack overflow";
     /// An address outside the linear memory.
     MemoryOutOfBounds = 1, "memory_out_of_bounds", "memory access out of bounds";
@@ -74,13 +74,13 @@ traps! {
     IntegerOverflow = 6, "integer_overflow", "integer overflow";
     /// An integer division by zero.
     IntegerDivisionByZero = 7, "integer_division_by_zero", "integer division by zero";
-    /// A float that is no integer of the wanted size.
+    /// A conversion of a float that does not fit into the integer type.
     BadConversionToInteger = 8, "bad_conversion_to_integer", "a float that does not fit an integer";
-    /// Code that says of itself that it cannot be reached: an abort.
+    /// An `unreachable` instruction, which most languages compile an abort to.
     UnreachableCodeReached = 9, "unreachable_code_reached", "unreachable code was reached";
     /// A null reference was used.
     NullReference = 10, "null_reference", "a null reference was used";
-    /// Memory could not be had from the system.
+    /// The system could not provide the memory.
     AllocationTooLarge = 11, "allocation_too_large", "an allocation that is too large";
     /// A trap without a more exact name.
     Other = 12, "other", "trap";

@@ -5,27 +5,30 @@
 
 mod compiler;
 mod engine;
-mod faults;
+mod guest_error;
 mod guest_mem;
-mod handles;
+mod image;
 mod imports;
 mod instance;
+mod outcome;
 mod output;
 mod parent;
-mod requests;
+mod poll;
 mod sandbox;
 mod serve;
 mod snapshot;
 mod state;
-mod wasi;
+mod ticker;
 mod worker;
 
 use std::process::ExitCode;
 
 use wpool_wire::role;
 
-/// Runs the child role that this process was started in, and returns how it ended. `None` if a pool did not start this
-/// process: then it is an ordinary program.
+/// Runs the role in which a pool has started this process, and returns its exit code. `None` if no pool has started it.
+///
+/// It closes all descriptors that the program has opened. So it has to be called first in `main`, and the caller has to
+/// exit with the code.
 pub fn run_if_asked() -> Option<ExitCode> {
     match role::asked()? {
         role::WORKER => Some(worker::main()),

@@ -1,21 +1,20 @@
-//! What the worker sends: records of ended tasks, gathered into frames.
+//! The output of a worker: frames to the parent, in which consecutive records of one kind share a frame.
 
 use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use serde::Serialize;
-
 use wpool_wire::codec::FrameWriter;
 use wpool_wire::ids::TaskId;
 use wpool_wire::message::{Done, Request, encode, from_worker};
 
-/// Records are sent when there are so many bytes of them, at the latest.
+/// The size in bytes at which the frames are sent at the latest.
 const FULL: usize = 32 * 1024;
 
-/// Gathers records, and sends them when they are many, or when there is nothing better to do.
+/// Collects frames, and sends them when they are many or when the worker would wait otherwise.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(crate) struct Output {
     inner: Mutex<Inner>,
 }
 
@@ -23,33 +22,28 @@ pub(super) struct Output {
 struct Inner {
     socket: UnixStream,
     writer: FrameWriter,
-    /// Where the frame starts that records are being added to, and its kind.
+    /// The offset and the kind of the frame to which records are being added.
     open: Option<(usize, u8)>,
 }
 
 impl Output {
-    pub(super) fn new(socket: UnixStream) -> Self {
+    pub(crate) fn new(socket: UnixStream) -> Self {
         Self { inner: Mutex::new(Inner { socket, writer: FrameWriter::default(), open: None }) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Whoever panics here ends the process, so a poisoned lock has no reader.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds one record.
-    pub(super) fn done(&self, record: &Done<'_>) -> io::Result<()> {
+    /// Adds the record of a task that has ended.
+    pub(crate) fn done(&self, record: &Done<'_>) -> io::Result<()> {
         self.add(from_worker::DONE, record)
     }
 
-    /// Adds what a task asks for.
-    pub(super) fn request(&self, request: &Request<'_>) -> io::Result<()> {
+    /// Adds a request of a task.
+    pub(crate) fn request(&self, request: &Request<'_>) -> io::Result<()> {
         self.add(from_worker::REQUEST, request)
     }
 
-    /// Adds a record to those of its kind.
+    /// Adds a record to the open frame, if that has the same kind.
     fn add(&self, kind: u8, record: &impl Serialize) -> io::Result<()> {
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         if inner.open.is_none_or(|(_, open)| open != kind) {
             inner.close_frame();
             inner.open = Some((inner.writer.begin(kind), kind));
@@ -58,34 +52,34 @@ impl Output {
         if inner.writer.len() >= FULL { inner.flush() } else { Ok(()) }
     }
 
-    /// Adds the news that a task waits for something.
-    pub(super) fn suspended(&self, task: TaskId) -> io::Result<()> {
-        self.news(from_worker::SUSPENDED, task)
+    /// Adds the report that a task was suspended.
+    pub(crate) fn suspended(&self, task: TaskId) -> io::Result<()> {
+        self.report(from_worker::SUSPENDED, task)
     }
 
-    /// Adds the news that a task that was suspended goes on.
-    pub(super) fn resumed(&self, task: TaskId) -> io::Result<()> {
-        self.news(from_worker::RESUMED, task)
+    /// Adds the report that a suspended task was resumed.
+    pub(crate) fn resumed(&self, task: TaskId) -> io::Result<()> {
+        self.report(from_worker::RESUMED, task)
     }
 
-    fn news(&self, kind: u8, task: TaskId) -> io::Result<()> {
-        let mut inner = self.lock();
+    fn report(&self, kind: u8, task: TaskId) -> io::Result<()> {
+        let mut inner = self.inner.lock();
         inner.close_frame();
         inner.writer.frame(kind, |out| encode(&task, out));
         if inner.writer.len() >= FULL { inner.flush() } else { Ok(()) }
     }
 
-    /// Sends one frame of another kind, and all records before it.
-    pub(super) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
-        let mut inner = self.lock();
+    /// Adds one frame, and sends everything that was collected.
+    pub(crate) fn send(&self, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        let mut inner = self.inner.lock();
         inner.close_frame();
         inner.writer.frame(kind, write);
         inner.flush()
     }
 
-    /// Sends what has been gathered.
-    pub(super) fn flush(&self) -> io::Result<()> {
-        self.lock().flush()
+    /// Sends everything that was collected.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.inner.lock().flush()
     }
 }
 

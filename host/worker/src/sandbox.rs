@@ -1,13 +1,13 @@
-//! What every child process enters before it meets a guest.
+//! The sandbox that every child process enters before it reads anything of a guest.
 //!
-//! The order matters and is the order of the functions: first what ties the child to its parent, then,
-//! when the engine is up and needs nothing more from the system, the walls that cannot be taken down.
+//! It has two steps, in the order of the functions. The first ties the child to its parent, and comes before everything
+//! else. The second cannot be undone, so it comes when the engine needs nothing more from the system.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 
 use wpool_wire::message::SandboxReport;
 
-/// Why a child could not be walled in; one variant per step.
+/// The step of entering the sandbox that failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SandboxError {
     #[error("cannot close inherited descriptors: {0}")]
@@ -16,28 +16,35 @@ pub(crate) enum SandboxError {
     ParentDeath(rustix::io::Errno),
     #[error("cannot leave the working directory: {0}")]
     WorkingDirectory(rustix::io::Errno),
-    #[error("cannot limit {what}: {source}")]
-    ResourceLimit { what: &'static str, source: rustix::io::Errno },
+    #[error("cannot limit {what}: {error}")]
+    ResourceLimit { what: &'static str, error: rustix::io::Errno },
     #[error("cannot forbid new privileges: {0}")]
     NewPrivileges(rustix::io::Errno),
     #[error("cannot forbid dumps: {0}")]
     Dumpable(rustix::io::Errno),
 }
 
-/// First thing in a child: keeps its socket (0) and the two ends of nothing that stand where standard
-/// output and error would be (1 and 2), and nothing else.
-pub(crate) fn detach() -> Result<(), SandboxError> {
-    // If the parent is gone already, the socket is at its end, and the child finds that out when it
-    // reads its first message.
+/// Ties the child to its parent, and closes all descriptors but its socket (0) and the two of `/dev/null` in place of
+/// standard output and error (1 and 2).
+///
+/// # Safety
+/// No value that owns a descriptor from 3 on may be used afterwards: its number can belong to another file then.
+pub(crate) unsafe fn detach() -> Result<(), SandboxError> {
+    // If the parent has died before, the signal does not come, but the socket is at its end, which ends the child too.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(SandboxError::ParentDeath)?;
-    close_descriptors_from(3)?;
+    // SAFETY: the caller guarantees that no owner of the descriptors from 3 on is used any more. No memory is involved:
+    // the flags are zero, so the call does nothing but close.
+    if unsafe { libc::close_range(3, libc::c_uint::MAX, 0) } != 0 {
+        return Err(SandboxError::CloseDescriptors(std::io::Error::last_os_error()));
+    }
     rustix::process::chdir("/").map_err(SandboxError::WorkingDirectory)?;
     limit("core dumps", Resource::Core, 0)
 }
 
-/// Last thing before the child reads what a guest has made: it can gain no privileges, nobody of the same
-/// user can look into it, and its memory has an end.
+/// Seals the child: it cannot gain privileges, processes of the same user cannot inspect it, and its memory is limited
+/// to
+/// `memory` bytes. Returns the layers that the kernel confirms.
 pub(crate) fn seal(memory: u64) -> Result<SandboxReport, SandboxError> {
     limit("memory", Resource::Data, memory)?;
     rustix::thread::set_no_new_privs(true).map_err(SandboxError::NewPrivileges)?;
@@ -50,13 +57,7 @@ pub(crate) fn seal(memory: u64) -> Result<SandboxReport, SandboxError> {
     })
 }
 
-fn close_descriptors_from(first: libc::c_uint) -> Result<(), SandboxError> {
-    // SAFETY: the child is single-threaded and at its very start; nothing in it owns a descriptor yet.
-    let result = unsafe { libc::close_range(first, libc::c_uint::MAX, 0) };
-    if result == 0 { Ok(()) } else { Err(SandboxError::CloseDescriptors(std::io::Error::last_os_error())) }
-}
-
 fn limit(what: &'static str, resource: Resource, value: u64) -> Result<(), SandboxError> {
     let limit = Rlimit { current: Some(value), maximum: Some(value) };
-    rustix::process::setrlimit(resource, limit).map_err(|source| SandboxError::ResourceLimit { what, source })
+    rustix::process::setrlimit(resource, limit).map_err(|error| SandboxError::ResourceLimit { what, error })
 }

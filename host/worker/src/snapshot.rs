@@ -1,19 +1,23 @@
-//! What an initializer has left behind: the pages of memory that it changed, and the values of all globals.
+//! Snapshots: the pages of memory and the globals that an initializer has changed.
 //!
-//! A snapshot is made by one worker, which has run the guest, and read by others, which run the same guest. They take
-//! it as they take anything of a guest's: every length is checked, and what it says goes into the guest's own memory.
+//! A worker that has run the guest makes a snapshot, and other workers of the same guest apply it. They trust it as
+//! little as the guest: every length is checked, and the content goes nowhere but into the guest's own memory and
+//! globals.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
 
 use serde::{Deserialize, Serialize};
 use wasmtime::{Global, Memory, Store, Val};
-
-use super::faults::BadGuest;
-use super::state::TaskState;
 use wpool_wire::message::encode;
 
-/// The grain in which memory is compared.
+use crate::guest_error::BadGuest;
+use crate::guest_mem::{GuestSlice, changed_pages};
+
+/// The unit in which memory is compared, in bytes.
 const PAGE: usize = 4096;
 
-/// A value of a global.
+/// The value of a global.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Value {
     I32(i32),
@@ -23,7 +27,7 @@ pub(crate) enum Value {
     V128(u128),
 }
 
-/// Pages one after the other: the first, and how many.
+/// Consecutive pages: the index of the first, and their number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Run {
     page: u32,
@@ -32,35 +36,31 @@ struct Run {
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Header {
-    /// Bytes of memory.
+    /// The size of the memory in bytes.
     memory: u64,
     globals: Vec<Value>,
     runs: Vec<Run>,
 }
 
-/// A snapshot that fits together.
+/// A snapshot whose lengths are consistent.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     header: Header,
-    /// The pages of all runs.
+    /// The pages of all runs, one after the other.
     pages: Vec<u8>,
 }
 
 impl Snapshot {
-    /// What is different from a fresh instance.
-    pub(crate) fn capture(fresh: &[u8], now: &[u8], globals: &[Val]) -> Result<Self, BadGuest> {
-        let zero = [0; PAGE];
+    /// Makes the snapshot of a used instance: the pages that differ between the memory of a new instance and its own,
+    /// and the values of its mutable globals.
+    pub(crate) fn capture(initial: &[u8], used: &[u8], globals: &[Val]) -> Result<Self, BadGuest> {
         let mut snapshot = Self::default();
-        snapshot.header.memory = now.len() as u64;
-        for (number, page) in now.chunks(PAGE).enumerate() {
-            let before = fresh.get(number * PAGE..number * PAGE + page.len()).unwrap_or(&zero[..page.len()]);
-            if before == page {
-                continue;
-            }
-            let number = u32::try_from(number).map_err(|_| BadGuest("its memory is too large".to_owned()))?;
+        snapshot.header.memory = used.len() as u64;
+        for (index, page) in changed_pages::<PAGE>(initial, used) {
+            let index = u32::try_from(index).map_err(|_| BadGuest("its memory is too large".to_owned()))?;
             match snapshot.header.runs.last_mut() {
-                Some(run) if run.page + run.count == number => run.count += 1,
-                _ => snapshot.header.runs.push(Run { page: number, count: 1 }),
+                Some(run) if run.page + run.count == index => run.count += 1,
+                _ => snapshot.header.runs.push(Run { page: index, count: 1 }),
             }
             snapshot.pages.extend_from_slice(page);
         }
@@ -68,8 +68,8 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The snapshot as bytes: its header behind that one's length, and the pages.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    /// Encodes the snapshot: the length of the header, the header, the pages.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut header = Vec::new();
         encode(&self.header, &mut header);
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
@@ -78,7 +78,15 @@ impl Snapshot {
         bytes
     }
 
-    /// A snapshot out of bytes that may be anything.
+    /// Reads a snapshot from the beginning of a file.
+    pub(crate) fn read_from(mut file: File) -> wasmtime::Result<Self> {
+        let mut bytes = Vec::new();
+        file.rewind()?;
+        file.read_to_end(&mut bytes)?;
+        Ok(Self::from_bytes(&bytes)?)
+    }
+
+    /// Decodes a snapshot from untrusted bytes.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, BadGuest> {
         let bad = || BadGuest("its snapshot is damaged".to_owned());
         let (len, rest) = bytes.split_first_chunk::<8>().ok_or_else(bad)?;
@@ -94,17 +102,17 @@ impl Snapshot {
         Ok(Self { header, pages: pages.to_vec() })
     }
 
-    /// Bytes of memory.
+    /// Returns the size of the memory in bytes.
     pub(crate) fn memory(&self) -> u64 {
         self.header.memory
     }
 
-    /// The values of the mutable globals, in their order.
+    /// Returns the values of the mutable globals, in the order of the module.
     pub(crate) fn globals(&self) -> impl Iterator<Item = Value> {
         self.header.globals.iter().copied()
     }
 
-    /// The addresses of consecutive pages that are different, and the pages.
+    /// Returns the runs of changed pages, each with its address.
     pub(crate) fn runs(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let mut at = 0;
         self.header.runs.iter().map(move |run| {
@@ -114,10 +122,10 @@ impl Snapshot {
         })
     }
 
-    /// Lays the snapshot over an instance in which nothing has run.
-    pub(super) fn apply(
+    /// Writes the snapshot into a new instance.
+    pub(crate) fn apply<T>(
         &self,
-        store: &mut Store<TaskState>,
+        store: &mut Store<T>,
         memory: Memory,
         globals: &[Global],
     ) -> wasmtime::Result<()> {
@@ -128,9 +136,9 @@ impl Snapshot {
         }
         let data = memory.data_mut(&mut *store);
         for (start, pages) in self.runs() {
-            let place = data.get_mut(start..start + pages.len());
-            place
-                .ok_or_else(|| BadGuest("its snapshot is larger than its memory".to_owned()))?
+            GuestSlice::from_offset(start, pages.len())?
+                .write(data)
+                .map_err(|_| BadGuest("its snapshot is larger than its memory".to_owned()))?
                 .copy_from_slice(pages);
         }
         if globals.len() != self.header.globals.len() {
@@ -172,7 +180,7 @@ mod tests {
     use proptest::prelude::{any, prop, proptest};
 
     #[test]
-    fn only_what_is_different_is_kept() {
+    fn only_changed_pages_are_kept() {
         let fresh = vec![1; 4 * PAGE];
         let mut now = fresh.clone();
         now.resize(6 * PAGE, 0);

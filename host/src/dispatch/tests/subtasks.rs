@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::{any, prop, proptest};
 
 use super::*;
-use wpool_wire::control::SEATS;
+use wpool_wire::control::MAX_STARTED;
 
 /// A bench whose guest may have sub-tasks down to `depth`.
 fn bench(workers: u16, depth: u8) -> Bench {
@@ -27,7 +27,7 @@ fn a_slot_for_started_tasks_stays_free_for_each_depth_below() {
     let actions = bench.done(0, 0, Duration::from_nanos(1));
     assert_eq!(sent(actions, worker(0, 1)), []);
     let actions = bench.submit(1, 1000);
-    assert_eq!(sent(actions, worker(0, 1)), [(1, SEATS - 3)]);
+    assert_eq!(sent(actions, worker(0, 1)), [(1, MAX_STARTED - 3)]);
     for (depth, first) in [(2, 2000), (1, 3000), (3, 4000)] {
         let actions = bench.handle(at(depth, first, 9));
         let fits = if depth == 2 {
@@ -59,7 +59,7 @@ fn a_retiring_worker_gets_only_sub_tasks_that_its_tasks_may_await() {
 #[test]
 fn a_worker_full_of_suspended_tasks_gets_no_others() {
     let mut bench = Bench::ready(2);
-    let waiting: u64 = SEATS.into();
+    let waiting: u64 = MAX_STARTED.into();
     for task in 0..waiting {
         // Both have room, and the first is chosen; all tasks before are suspended.
         bench.submit(task, 1);
@@ -87,7 +87,7 @@ fn no_task_is_stolen_for_a_worker_without_room() {
     bench.handle(Event::WorkerReady(worker(0, 1)));
     bench.submit(0, 1);
     bench.done(0, 0, Duration::from_nanos(1));
-    for task in 1..u64::from(SEATS) {
+    for task in 1..u64::from(MAX_STARTED) {
         bench.submit(task, 1);
         bench.handle(Event::Suspended { worker: worker(0, 1), task: TaskId(task) });
     }
@@ -169,7 +169,7 @@ impl Forest {
             Action::Send { worker, range, .. } => {
                 let state = self.workers.get_mut(&worker).expect("only a ready worker is sent tasks");
                 state.queue.extend(range.tasks().map(|task| task.0));
-                assert!(state.queue.len() + state.begun.len() <= SEATS as usize, "each task can start");
+                assert!(state.queue.len() + state.begun.len() <= MAX_STARTED as usize, "each task can start");
             }
             Action::Recall { worker, tasks, why } => {
                 let state = self.workers.get_mut(&worker).expect("a ready worker");

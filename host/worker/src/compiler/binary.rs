@@ -1,6 +1,6 @@
-//! The binary form of modules, as far as two rewriters need it.
+//! The parts of the binary format of modules that the two rewriters need.
 
-/// The numbers of sections.
+/// The ids of sections.
 pub(super) const MEMORIES: u8 = 5;
 pub(super) const GLOBALS: u8 = 6;
 pub(super) const EXPORTS: u8 = 7;
@@ -14,7 +14,7 @@ pub(super) fn write_section(out: &mut Vec<u8>, id: u8, section: &[u8]) {
     out.extend_from_slice(section);
 }
 
-/// A number as WebAssembly writes it: seven bits a byte, the lowest first.
+/// Writes a number in LEB128: seven bits per byte, the lowest first.
 pub(super) fn write_u32(out: &mut Vec<u8>, mut value: u32) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
@@ -23,18 +23,19 @@ pub(super) fn write_u32(out: &mut Vec<u8>, mut value: u32) {
     out.push(value.to_le_bytes()[0]);
 }
 
+/// Reads a number in LEB128, and returns it with the bytes behind it.
 pub(super) fn read_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
     let mut value = 0u32;
-    for (place, byte) in bytes.iter().enumerate().take(5) {
-        value |= u32::from(byte & 0x7f) << (7 * place);
+    for (index, byte) in bytes.iter().enumerate().take(5) {
+        value |= u32::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            return Some((value, &bytes[place + 1..]));
+            return Some((value, &bytes[index + 1..]));
         }
     }
     None
 }
 
-/// A signed number as WebAssembly writes it.
+/// Writes a signed number in LEB128.
 pub(super) fn write_i64(out: &mut Vec<u8>, mut value: i64) {
     loop {
         let byte = value.to_le_bytes()[0] & 0x7f;
@@ -59,6 +60,7 @@ mod tests {
             assert_eq!(read_u32(&bytes), Some((value, &[][..])));
         }
     }
+
     #[test]
     fn signed_numbers_are_as_the_specification_has_them() {
         for (value, bytes) in [

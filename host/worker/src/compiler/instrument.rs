@@ -1,14 +1,14 @@
-//! Makes a module's mutable globals visible from outside, so that a snapshot can hold them.
+//! Exports a module's mutable globals, so that a snapshot can hold them.
 //!
-//! All sections stay as they are but the exports, which get one more per global. A module that could change what a
-//! snapshot does not hold (tables, and segments that can be dropped) is refused.
+//! Only the export section is changed. A module that could change state which a snapshot does not hold (tables, and
+//! segments that can be dropped) is refused.
 
 use wasmparser::{Operator, Parser, Payload, TypeRef};
 use wpool_abi::export;
 
 use super::binary::{EXPORTS, read_u32, write_section, write_u32};
 
-/// The same module with its mutable globals exported.
+/// Returns `module` with its mutable globals exported.
 pub(super) fn export_globals(module: &[u8]) -> Result<Vec<u8>, String> {
     let text = |error: wasmparser::BinaryReaderError| error.to_string();
     let mut out = module.get(..8).ok_or("no header")?.to_vec();
@@ -22,12 +22,12 @@ pub(super) fn export_globals(module: &[u8]) -> Result<Vec<u8>, String> {
                 }
             }
             Payload::GlobalSection(section) => {
-                for (number, global) in (imported..).zip(section.clone()) {
+                for (index, global) in (imported..).zip(section.clone()) {
                     let ty = global.map_err(text)?.ty;
                     if ty.mutable && ty.content_type.is_reference_type() {
                         return Err(cannot("a global that refers to something"));
                     }
-                    globals.extend(ty.mutable.then_some(number));
+                    globals.extend(ty.mutable.then_some(index));
                 }
             }
             Payload::CodeSectionEntry(body) => {
@@ -67,7 +67,7 @@ fn check_operator(operator: &Operator<'_>) -> Result<(), String> {
     }
 }
 
-/// The section of exports with one more per global.
+/// Returns the export section with one more export per global.
 fn with_globals(section: &[u8], globals: &[u32]) -> Result<Vec<u8>, String> {
     const GLOBAL: u8 = 3;
     let (count, rest) = read_u32(section).ok_or("no number of exports")?;
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_snapshot_cannot_hold_is_refused() {
+    fn a_module_with_state_outside_a_snapshot_is_refused() {
         let changes = instrumented(
             r#"(module (table 1 funcref) (func (export "f") (table.set (i32.const 0) (ref.null func))))"#,
         );

@@ -1,129 +1,96 @@
-//! The child role that turns a module into an image of machine code. It never runs guest code.
+//! The role that turns a module into an image of machine code. It never runs guest code.
 //!
-//! It sees the module and nothing else: no cache, no key, no other guest. If it takes too long the
-//! parent kills it, and if it needs too much memory the kernel's limit ends it.
+//! It gets the module and nothing else: no cache, no key, no other guest. The parent kills it if it takes too long, and
+//! the sandbox limits its memory.
 
-mod bake;
 mod binary;
+mod embed_snapshot;
 mod instrument;
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
 use wasmtime::{Engine, ExternType, FuncType, Module, ValType};
-use wpool_abi::{export, import};
-
-use crate::sandbox;
-use crate::snapshot::Snapshot;
-use crate::{engine, imports, instance, wasi};
-use wpool_wire::codec::{Frame, FrameReader, FrameWriter};
-use wpool_wire::message::{
-    CompileFailure, CompileReply, CompileRequest, ModuleInfo, compiler, decode, encode,
-};
+use wpool_abi::export;
+use wpool_wire::codec::FrameWriter;
+use wpool_wire::message::{CompileFailure, CompileReply, CompileRequest, ModuleInfo, compiler, encode};
 use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
-/// A request is a few numbers and a version.
+use crate::parent::{Failure, receive_first, run_role};
+use crate::snapshot::Snapshot;
+use crate::{engine, imports, instance, sandbox};
+
+/// The maximum size of a request, which consists of a few numbers and a version.
 const MAX_REQUEST: usize = 4096;
-/// The longest message that goes back; wasm's own names can be long.
+/// The maximum length of a message in the reply, in characters. It may contain names from the module.
 const LONGEST_MESSAGE: usize = 1000;
 
-/// Compiles one module and exits.
+/// Runs the role for one module.
 pub(crate) fn main() -> ExitCode {
-    let detached = sandbox::detach();
-    let Some(mut socket) = crate::parent::parent_socket() else { return ExitCode::FAILURE };
-    report_panics(&socket);
-    let reply = match detached {
-        Ok(()) => compile_for(&socket),
-        Err(error) => Err(error.into()),
+    run_role(run, report)
+}
+
+fn run(socket: &UnixStream) -> wasmtime::Result<()> {
+    let first = receive_first::<CompileRequest>(socket, compiler::REQUEST, "request", MAX_REQUEST)?;
+    let request = first.message;
+    if !request.is_ours() {
+        let reply = CompileReply::Mismatch { protocol: PROTOCOL_VERSION, build: BUILD.to_owned() };
+        return Ok(send(socket, &reply)?);
+    }
+    let count = first.descriptors.len();
+    let mut descriptors = first.descriptors.into_iter().map(File::from);
+    let (Some(module), Some(mut image), snapshot) =
+        (descriptors.next(), descriptors.next(), descriptors.next().filter(|_| request.snapshot))
+    else {
+        return Err(io::Error::other(format!("{count} descriptors came with the request")).into());
     };
-    let reply = reply.unwrap_or_else(|error| CompileReply::Failed(invalid(&error)));
-    match send(&mut socket, &reply) {
+    sandbox::seal(request.limits.memory)?;
+    let mut bytes = Vec::new();
+    module.take(request.limits.module).read_to_end(&mut bytes)?;
+    let snapshot = snapshot.map(Snapshot::read_from).transpose()?;
+    let reply = match compile(&bytes, request.fuel, snapshot.as_ref()) {
+        Ok((code, info)) => {
+            image.write_all(&code)?;
+            CompileReply::Compiled(info)
+        }
+        Err(failure) => CompileReply::Failed(failure),
+    };
+    Ok(send(socket, &reply)?)
+}
+
+/// Reports a failure as a module that cannot be compiled.
+fn report(socket: &UnixStream, failure: Failure<'_>) -> ExitCode {
+    let failure = match failure {
+        Failure::Error(message) => invalid_text(message),
+        Failure::Panic(message) => {
+            CompileFailure::Invalid { message: format!("the compiler panicked: {message}") }
+        }
+    };
+    match send(socket, &CompileReply::Failed(failure)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn compile_for(socket: &UnixStream) -> wasmtime::Result<CompileReply> {
-    let (request, descriptors) = receive(socket)?;
-    if (request.protocol, request.build.as_str()) != (PROTOCOL_VERSION, BUILD) {
-        return Ok(CompileReply::Mismatch { protocol: PROTOCOL_VERSION, build: BUILD.to_owned() });
-    }
-    let got = descriptors.len();
-    let mut descriptors = descriptors.into_iter().map(File::from);
-    let (Some(module), Some(mut image), snapshot) =
-        (descriptors.next(), descriptors.next(), descriptors.next().filter(|_| request.snapshot))
-    else {
-        return Err(std::io::Error::other(format!("{got} descriptors came with the request")).into());
-    };
-    sandbox::seal(request.limits.memory)?;
-    let mut bytes = Vec::new();
-    module.take(request.limits.module).read_to_end(&mut bytes)?;
-    let snapshot = snapshot.map(read_snapshot).transpose()?;
-    match compile(&bytes, request.fuel, snapshot.as_ref()) {
-        Ok((code, info)) => {
-            image.write_all(&code)?;
-            Ok(CompileReply::Compiled(info))
-        }
-        Err(failure) => Ok(CompileReply::Failed(failure)),
-    }
-}
-
-/// A snapshot that a worker has left. It may be anything.
-fn read_snapshot(mut file: File) -> wasmtime::Result<Snapshot> {
-    let mut bytes = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut bytes)?;
-    Ok(Snapshot::from_bytes(&bytes)?)
-}
-
-fn receive(socket: &UnixStream) -> wasmtime::Result<(CompileRequest, Vec<OwnedFd>)> {
-    let mut reader = FrameReader::new(MAX_REQUEST);
-    let mut source = crate::parent::WithDescriptors::new(socket);
-    loop {
-        if let Some(Frame { kind: compiler::REQUEST, payload }) = reader.next_frame()? {
-            let request = decode(payload)?;
-            return Ok((request, source.into_descriptors()));
-        }
-        if reader.fill(&mut source)? == 0 {
-            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
-        }
-    }
-}
-
-fn send(socket: &mut UnixStream, reply: &CompileReply) -> std::io::Result<()> {
+fn send(mut socket: &UnixStream, reply: &CompileReply) -> io::Result<()> {
     let mut writer = FrameWriter::default();
     writer.frame(compiler::REPLY, |out| encode(reply, out));
     socket.write_all(writer.bytes())
 }
 
-/// A panic of the compiler is a module that it cannot compile, and its message reaches the parent.
-fn report_panics(socket: &UnixStream) {
-    let Ok(socket) = socket.try_clone() else { return };
-    std::panic::set_hook(Box::new(move |info| {
-        let message = format!("the compiler panicked: {info}");
-        let reply = CompileReply::Failed(CompileFailure::Invalid { message });
-        if let Ok(mut socket) = socket.try_clone() {
-            // If the parent is gone there is nobody to tell.
-            let _gone = send(&mut socket, &reply);
-        }
-        std::process::abort();
-    }));
-}
-
-/// Checks a module, compiles it, and says what it is like. With a snapshot it is the module that starts from there.
+/// Checks and compiles a module, after it has embedded `snapshot`, if there is one. Returns the machine code.
 fn compile(
     bytes: &[u8],
     fuel: bool,
     snapshot: Option<&Snapshot>,
 ) -> Result<(Vec<u8>, ModuleInfo), CompileFailure> {
-    let mut bytes = wat::Parser::new().parse_bytes(None, bytes).map_err(|error| text_error(&error))?;
+    let parsed = wat::Parser::new().parse_bytes(None, bytes);
+    let mut bytes = parsed.map_err(|error| invalid_text(&error.to_string()))?;
     if let Some(snapshot) = snapshot {
-        let baked = bake::bake(&bytes, snapshot);
-        let refused = |message: String| CompileFailure::Invalid { message: shortened(&message) };
-        bytes = baked.map_err(refused)?.into();
+        let embedded = embed_snapshot::embed(&bytes, snapshot);
+        bytes = embedded.map_err(|message| invalid_text(&message))?.into();
     }
     let engine = Engine::new(&engine::code_config(fuel)).map_err(|error| invalid(&error))?;
     let mut module = Module::new(&engine, &bytes).map_err(|error| invalid(&error))?;
@@ -132,9 +99,8 @@ fn compile(
     let tasks = check_tasks(&module)?;
     let has_init = check_init(&module)?;
     if has_init {
-        // What the initializer leaves behind is read from outside, so the outside must be able to see it.
-        let bytes = instrument::export_globals(&bytes)
-            .map_err(|message| CompileFailure::Invalid { message: shortened(&message) })?;
+        // The worker that runs the initializer reads the globals by their exports.
+        let bytes = instrument::export_globals(&bytes).map_err(|message| invalid_text(&message))?;
         module = Module::new(&engine, bytes).map_err(|error| invalid(&error))?;
     }
     check_links(&module, &tasks, fuel)?;
@@ -144,36 +110,29 @@ fn compile(
 }
 
 fn invalid(error: &wasmtime::Error) -> CompileFailure {
-    CompileFailure::Invalid { message: shortened(&format!("{error:#}")) }
+    invalid_text(&format!("{error:#}"))
 }
 
-fn text_error(error: &wat::Error) -> CompileFailure {
-    CompileFailure::Invalid { message: shortened(&error.to_string()) }
+fn invalid_text(message: &str) -> CompileFailure {
+    CompileFailure::Invalid { message: shortened(message) }
 }
 
 fn shortened(message: &str) -> String {
     message.chars().take(LONGEST_MESSAGE).collect()
 }
 
-/// Refuses imports that nobody offers, the first one by name.
+/// Refuses imports that a worker does not have. The error names the first.
 fn check_imports(module: &Module) -> Result<(), CompileFailure> {
-    for wanted in module.imports() {
-        let known = match wanted.module() {
-            import::MODULE => imports::NAMES.contains(&wanted.name()),
-            import::WASI => wasi::is_known(wanted.name()),
-            _ => false,
-        };
-        if !known {
-            return Err(CompileFailure::UnknownImport {
-                module: shortened(wanted.module()),
-                name: shortened(wanted.name()),
-            });
-        }
+    match module.imports().find(|import| !imports::is_known(import.module(), import.name())) {
+        None => Ok(()),
+        Some(unknown) => Err(CompileFailure::UnknownImport {
+            module: shortened(unknown.module()),
+            name: shortened(unknown.name()),
+        }),
     }
-    Ok(())
 }
 
-/// The version of the ABI is the end of an export's name.
+/// Checks the version of the ABI, which is the end of an export's name.
 fn check_abi(module: &Module) -> Result<(), CompileFailure> {
     let expected = format!("{}{}", export::VERSION_PREFIX, wpool_abi::VERSION);
     if module.get_export(&expected).is_some() {
@@ -187,7 +146,7 @@ fn check_abi(module: &Module) -> Result<(), CompileFailure> {
     }
 }
 
-/// Checks that every task has its two exports, and returns the tasks' names in order.
+/// Checks that every task has its two exports, and returns the names of the tasks, sorted.
 fn check_tasks(module: &Module) -> Result<Vec<String>, CompileFailure> {
     let engine = module.engine();
     let function = |params: usize, results: usize| {
@@ -211,7 +170,7 @@ fn check_tasks(module: &Module) -> Result<Vec<String>, CompileFailure> {
     Ok(tasks)
 }
 
-/// Whether the module has an initializer; then it has both of its exports.
+/// Returns whether the module has an initializer, and checks both exports of one.
 fn check_init(module: &Module) -> Result<bool, CompileFailure> {
     if module.get_export(export::INIT).is_none() {
         return Ok(false);
@@ -240,7 +199,7 @@ fn wrong_type(name: &str, found: &ExternType, expected: &str) -> CompileFailure 
     }
 }
 
-/// A type as people write it, short enough for a message.
+/// Returns the text form of a type, short enough for a message.
 fn show(ty: &ExternType) -> String {
     match ty {
         ExternType::Func(function) => {
@@ -255,13 +214,13 @@ fn show(ty: &ExternType) -> String {
     }
 }
 
-/// Links the module as a worker will, so that a wrong type is found before any worker starts.
+/// Links the module as a worker will, so that a wrong type is an error before a worker starts.
 fn check_links(module: &Module, tasks: &[String], fuel: bool) -> Result<(), CompileFailure> {
     let exports: Vec<String> = tasks.iter().map(|task| format!("{}{task}", export::TASK_PREFIX)).collect();
     instance::check_links(module, &exports, fuel).map_err(|error| invalid(&error))
 }
 
-/// Whether a valid module has a start function. The engine does not say.
+/// Returns whether a valid module has a start function, which the engine does not tell.
 fn has_start(bytes: &[u8]) -> bool {
     let payloads = wasmparser::Parser::new(0).parse_all(bytes);
     payloads.flatten().any(|payload| matches!(payload, wasmparser::Payload::StartSection { .. }))

@@ -1,8 +1,8 @@
-//! Makes a snapshot part of the module: a new module that starts where the initializer has ended.
+//! Embeds a snapshot in a module: a new module, whose instances start in the state that the initializer has left.
 //!
-//! Memory starts as large as it was, the pages that are different become data, mutable globals start with their values,
-//! and nothing runs at the start any more. What an initializer without a parameter leaves behind is the same for
-//! every pool, so this is done once and the image is kept.
+//! The initial memory has the snapshot's size, the changed pages become data segments, mutable globals start with the
+//! snapshot's values, and nothing runs at the start. The snapshot of an initializer without a parameter is the same for
+//! every pool, so this is done once and the image is cached.
 
 use wasmparser::{Global, Parser, Payload};
 use wpool_abi::export;
@@ -12,15 +12,15 @@ use super::binary::{
 };
 use crate::snapshot::{Snapshot, Value as SnapshotValue};
 
-/// Bytes of a page of WebAssembly.
+/// The size of a page of WebAssembly, in bytes.
 const WASM_PAGE: u64 = 64 << 10;
 
-/// The module, started from the snapshot.
-pub(super) fn bake(module: &[u8], snapshot: &Snapshot) -> Result<Vec<u8>, String> {
+/// Returns `module` with `snapshot` embedded.
+pub(super) fn embed(module: &[u8], snapshot: &Snapshot) -> Result<Vec<u8>, String> {
     let mut out = module.get(..8).ok_or("no header")?.to_vec();
     let mut has_data = false;
     for payload in Parser::new(0).parse_all(module) {
-        let payload = payload.map_err(text)?;
+        let payload = payload.map_err(error_text)?;
         let Some((id, range)) = payload.as_section() else { continue };
         let section = &module[range];
         match (id, &payload) {
@@ -37,7 +37,7 @@ pub(super) fn bake(module: &[u8], snapshot: &Snapshot) -> Result<Vec<u8>, String
             (DATA_COUNT, _) => {
                 let (count, _) = read_u32(section).ok_or("no number of data segments")?;
                 let mut counted = Vec::new();
-                write_u32(&mut counted, sum(count, snapshot)?);
+                write_u32(&mut counted, segment_count(count, snapshot)?);
                 write_section(&mut out, id, &counted);
             }
             (DATA, _) => {
@@ -53,13 +53,13 @@ pub(super) fn bake(module: &[u8], snapshot: &Snapshot) -> Result<Vec<u8>, String
     Ok(out)
 }
 
-fn text(error: wasmparser::BinaryReaderError) -> String {
+fn error_text(error: wasmparser::BinaryReaderError) -> String {
     error.to_string()
 }
 
-/// The section of memories, of which there is one.
+/// Returns the memory section, which has one memory.
 fn memory(memories: wasmparser::MemorySectionReader<'_>, snapshot: &Snapshot) -> Result<Vec<u8>, String> {
-    let memory = memories.into_iter().next().ok_or("no memory")?.map_err(text)?;
+    let memory = memories.into_iter().next().ok_or("no memory")?.map_err(error_text)?;
     let pages = |count: u64| u32::try_from(count).map_err(|error| error.to_string());
     let mut out = vec![1, u8::from(memory.maximum.is_some())];
     write_u32(&mut out, pages(memory.initial.max(snapshot.memory().div_ceil(WASM_PAGE)))?);
@@ -69,7 +69,7 @@ fn memory(memories: wasmparser::MemorySectionReader<'_>, snapshot: &Snapshot) ->
     Ok(out)
 }
 
-/// The section of globals, the mutable ones with their values.
+/// Returns the global section, in which the mutable globals have the snapshot's values.
 fn with_values(
     module: &[u8],
     globals: wasmparser::SectionLimited<'_, Global<'_>>,
@@ -78,10 +78,10 @@ fn with_values(
     let mut out = Vec::new();
     write_u32(&mut out, globals.count());
     let end = globals.range().end;
-    let globals = globals.into_iter_with_offsets().collect::<Result<Vec<_>, _>>().map_err(text)?;
+    let globals = globals.into_iter_with_offsets().collect::<Result<Vec<_>, _>>().map_err(error_text)?;
     let mut values = snapshot.globals();
-    for (place, (start, global)) in globals.iter().enumerate() {
-        let end = globals.get(place + 1).map_or(end, |(next, _)| *next);
+    for (index, (start, global)) in globals.iter().enumerate() {
+        let end = globals.get(index + 1).map_or(end, |(next, _)| *next);
         if global.ty.mutable {
             write_value(&mut out, values.next().ok_or("the snapshot has fewer globals")?);
         } else {
@@ -91,7 +91,7 @@ fn with_values(
     Ok(out)
 }
 
-/// A mutable global: its type, and a constant.
+/// Writes a mutable global: its type, and a constant.
 fn write_value(out: &mut Vec<u8>, value: SnapshotValue) {
     const MUTABLE: u8 = 1;
     const END: u8 = 0x0b;
@@ -120,13 +120,13 @@ fn write_value(out: &mut Vec<u8>, value: SnapshotValue) {
     out.push(END);
 }
 
-/// The section of exports without what ran before the first task.
+/// Returns the export section without the functions that run before the first task.
 fn without_start(module: &[u8], exports: wasmparser::ExportSectionReader<'_>) -> Result<Vec<u8>, String> {
     let end = exports.range().end;
-    let exports = exports.into_iter_with_offsets().collect::<Result<Vec<_>, _>>().map_err(text)?;
+    let exports = exports.into_iter_with_offsets().collect::<Result<Vec<_>, _>>().map_err(error_text)?;
     let (mut count, mut entries) = (0, Vec::new());
-    for (place, (start, found)) in exports.iter().enumerate() {
-        let end = exports.get(place + 1).map_or(end, |(next, _)| *next);
+    for (index, (start, found)) in exports.iter().enumerate() {
+        let end = exports.get(index + 1).map_or(end, |(next, _)| *next);
         if [export::INITIALIZE, export::INIT, export::DESCRIBE_INIT].contains(&found.name) {
             continue;
         }
@@ -139,19 +139,20 @@ fn without_start(module: &[u8], exports: wasmparser::ExportSectionReader<'_>) ->
     Ok(out)
 }
 
-fn sum(count: u32, snapshot: &Snapshot) -> Result<u32, String> {
+/// Returns the number of data segments after the snapshot's are added to `count`.
+fn segment_count(count: u32, snapshot: &Snapshot) -> Result<u32, String> {
     let more = u32::try_from(snapshot.runs().count()).map_err(|error| error.to_string())?;
     count.checked_add(more).ok_or_else(|| "too many data segments".to_owned())
 }
 
-/// The section of data, with a segment behind the others for each run of pages.
+/// Returns the data section, with one more segment for each run of pages.
 fn with_pages(section: &[u8], snapshot: &Snapshot) -> Result<Vec<u8>, String> {
     let (count, rest) = read_u32(section).ok_or("no number of data segments")?;
     let mut out = Vec::new();
-    write_u32(&mut out, sum(count, snapshot)?);
+    write_u32(&mut out, segment_count(count, snapshot)?);
     out.extend_from_slice(rest);
     for (address, pages) in snapshot.runs() {
-        // Active, in the only memory, at a constant address.
+        // An active segment, in the only memory, at a constant address.
         out.extend([0, 0x41]);
         let address = u32::try_from(address).map_err(|error| error.to_string())?;
         write_i64(&mut out, i64::from(address.cast_signed()));
@@ -168,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// A module that changes all that it can, in `init`, and tells what it finds.
+    /// A module whose initializer changes everything that a snapshot holds.
     const CHANGES: &str = r#"(module
         (memory (export "memory") 1)
         (global (export "fixed") i32 (i32.const 5))
@@ -192,11 +193,11 @@ mod tests {
             (global.set $e (v128.const i64x2 7 -7))))"#;
 
     #[test]
-    fn the_new_module_starts_where_the_initializer_has_ended() {
+    fn the_new_module_starts_in_the_state_that_the_initializer_has_left() {
         let engine = Engine::default();
         let original = wat::parse_str(CHANGES).unwrap();
         let module = Module::new(&engine, &original).unwrap();
-        let state = |run: bool| {
+        let state_after = |run: bool| {
             let mut store = Store::new(&engine, ());
             let instance = Instance::new(&mut store, &module, &[]).unwrap();
             if run {
@@ -206,21 +207,21 @@ mod tests {
                     .call(&mut store, ())
                     .unwrap();
             }
-            look(&mut store, instance)
+            state_of(&mut store, instance)
         };
-        let ((fresh, _), (memory, globals)) = (state(false), state(true));
+        let ((fresh, _), (memory, globals)) = (state_after(false), state_after(true));
         let snapshot = Snapshot::capture(&fresh, &memory, &globals[1..]).unwrap();
-        let baked = Module::new(&engine, bake(&original, &snapshot).unwrap()).unwrap();
+        let embedded = Module::new(&engine, embed(&original, &snapshot).unwrap()).unwrap();
         let mut store = Store::new(&engine, ());
-        let instance = Instance::new(&mut store, &baked, &[]).unwrap();
-        let (again, values) = look(&mut store, instance);
+        let instance = Instance::new(&mut store, &embedded, &[]).unwrap();
+        let (again, values) = state_of(&mut store, instance);
         assert!(again == memory, "its memory");
         assert_eq!(format!("{values:?}"), format!("{globals:?}"), "its globals");
-        let names: Vec<_> = baked.exports().map(|export| export.name().to_owned()).collect();
+        let names: Vec<_> = embedded.exports().map(|export| export.name().to_owned()).collect();
         assert_eq!(names, ["memory", "fixed", "a", "b", "c", "d", "e"], "and nothing that would run");
     }
 
-    fn look(store: &mut Store<()>, instance: Instance) -> (Vec<u8>, Vec<Val>) {
+    fn state_of(store: &mut Store<()>, instance: Instance) -> (Vec<u8>, Vec<Val>) {
         let memory = instance.get_memory(&mut *store, "memory").unwrap().data(&*store).to_vec();
         let values = ["fixed", "a", "b", "c", "d", "e"].map(|name| {
             let global = instance.get_global(&mut *store, name).unwrap();
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_without_data_gets_some_and_a_count_is_kept_true() {
+    fn a_module_without_data_gets_segments_and_a_count_is_updated() {
         let engine = Engine::default();
         for text in [
             r#"(module (memory (export "memory") 1 9))"#,
@@ -241,9 +242,9 @@ mod tests {
             let mut now = vec![0; 3 << 16];
             now[70_000] = 9;
             let snapshot = Snapshot::capture(&[], &now, &[]).unwrap();
-            let baked = Module::new(&engine, bake(&original, &snapshot).unwrap()).unwrap();
+            let embedded = Module::new(&engine, embed(&original, &snapshot).unwrap()).unwrap();
             let mut store = Store::new(&engine, ());
-            let instance = Instance::new(&mut store, &baked, &[]).unwrap();
+            let instance = Instance::new(&mut store, &embedded, &[]).unwrap();
             let memory = instance.get_memory(&mut store, "memory").unwrap();
             assert_eq!((memory.data_size(&store), memory.data(&store)[70_000]), (3 << 16, 9));
         }

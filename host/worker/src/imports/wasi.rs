@@ -1,41 +1,39 @@
-//! WASI's first preview for guests that import it: no files, no network, no environment.
+//! The host functions of WASI's first preview, for guests that import it: no files, no network, no environment.
 //!
-//! Standard output and error go to the task's log, standard input is empty, `poll_oneoff` suspends the
-//! task, clocks tick in milliseconds, random numbers are random. Every other function answers `ENOSYS`
-//! or, where it takes a descriptor, that there is no such descriptor. The functions and their numbers
-//! are those of the preview's own document, `wasi_snapshot_preview1.witx`.
+//! Standard output and error go to the task's log, standard input is empty, `poll_oneoff` suspends the task, clocks
+//! tick in milliseconds, random numbers are random. Every other function returns `ENOSYS` or, if it takes a descriptor,
+//! `EBADF`. The functions and their numbers are those of the preview's own document, `wasi_snapshot_preview1.witx`.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use std::sync::Arc;
 
 use wasmtime::{Caller, ExternType, Linker, Module, Val};
 use wpool_abi::import::WASI;
 
-use super::faults::{BadGuest, Ended, Exited};
-use super::guest_mem::{GuestSlice, read_u32, write_u32, write_u64};
-use super::imports::memory_and_state;
-use super::state::{Order, TaskState, Turns};
+use super::host_function::{HostFunction, host_functions, memory_and_state};
+use crate::guest_error::{BadGuest, EndRequested, Exited};
+use crate::guest_mem::{GuestSlice, read_array, write_u32, write_u64};
+use crate::state::{CancelToken, TaskState, YieldState};
 
 const SUCCESS: i32 = 0;
 const BADF: i32 = BADF_EVENT as i32;
-/// The same, as an event has it.
+/// `BADF` in the width that an event has for it.
 const BADF_EVENT: u16 = 8;
 const INVAL: i32 = 28;
 const NOSYS: i32 = 52;
 const SPIPE: i32 = 70;
 
-/// A guest can wait for so many events at once.
+/// The maximum number of subscriptions in one call of `poll_oneoff`.
 const MAX_SUBSCRIPTIONS: u32 = 64;
-/// A guest can write so many pieces at once.
+/// The maximum number of pieces in one call of `fd_write`.
 const MAX_PIECES: u32 = 1024;
-/// No finer clock than this is shown to a guest.
-const CLOCK_GRAIN: Duration = Duration::from_millis(1);
+/// The resolution of a guest's clocks. A finer one would help to measure other processes by side channels.
+const CLOCK_RESOLUTION: Duration = Duration::from_millis(1);
 
-/// Functions that answer that a descriptor does not exist, or cannot do such a thing.
+/// The functions that return `BADF`: no guest has a descriptor that they could work on.
 const WITHOUT_DESCRIPTORS: &[&str] = &[
     "fd_advise",
     "fd_allocate",
@@ -69,79 +67,68 @@ const WITHOUT_DESCRIPTORS: &[&str] = &[
     "sock_shutdown",
 ];
 
-/// Functions that the preview has and wpool does not.
+/// The functions that return `NOSYS`.
 const WITHOUT_SYSTEM: &[&str] = &["proc_raise"];
 
-/// Functions that do something.
-const WORKING: &[&str] = &[
-    "args_get",
-    "args_sizes_get",
-    "clock_res_get",
-    "clock_time_get",
-    "environ_get",
-    "environ_sizes_get",
-    "fd_close",
-    "fd_fdstat_get",
-    "fd_read",
-    "fd_seek",
-    "fd_write",
-    "poll_oneoff",
-    "proc_exit",
-    "random_get",
-    "sched_yield",
-];
+/// The functions that are implemented.
+const FUNCTIONS: &[HostFunction] = host_functions!(WASI, {
+    sync "args_get" => |_: u32, _: u32| SUCCESS,
+    sync "args_sizes_get" => empty_sizes,
+    sync "clock_res_get" => clock_resolution,
+    sync "clock_time_get" => clock_time,
+    sync "environ_get" => |_: u32, _: u32| SUCCESS,
+    sync "environ_sizes_get" => empty_sizes,
+    sync "fd_close" => |fd: u32| if fd <= 2 { SUCCESS } else { BADF },
+    sync "fd_fdstat_get" => descriptor_status,
+    sync "fd_read" => read,
+    sync "fd_seek" => |fd: u32, _: i64, _: u32, _: u32| if fd <= 2 { SPIPE } else { BADF },
+    sync "fd_write" => write,
+    async "poll_oneoff" => poll,
+    sync "proc_exit" => exit,
+    sync "random_get" => random,
+    sync "sched_yield" => || SUCCESS,
+});
 
-/// Whether the preview has a function of this name.
-pub(crate) fn is_known(name: &str) -> bool {
-    [WITHOUT_DESCRIPTORS, WITHOUT_SYSTEM, WORKING].iter().any(|list| list.contains(&name))
+/// Returns whether the preview has a function of this name.
+pub(super) fn is_known(name: &str) -> bool {
+    without_effect(name).is_some() || FUNCTIONS.iter().any(|function| function.name == name)
 }
 
-/// Gives the module the functions that it imports.
+/// Returns the constant result of a function that is not implemented; `None` for all other names.
+fn without_effect(name: &str) -> Option<i32> {
+    match name {
+        name if WITHOUT_DESCRIPTORS.contains(&name) => Some(BADF),
+        name if WITHOUT_SYSTEM.contains(&name) => Some(NOSYS),
+        _ => None,
+    }
+}
+
+/// Defines the functions that `module` can import, if it imports the preview at all.
 pub(super) fn define(linker: &mut Linker<TaskState>, module: &Module) -> wasmtime::Result<()> {
     if !module.imports().any(|import| import.module() == WASI) {
         return Ok(());
     }
     for import in module.imports().filter(|import| import.module() == WASI) {
         let (name, ExternType::Func(ty)) = (import.name(), import.ty()) else { continue };
-        let answer = match name {
-            name if WITHOUT_DESCRIPTORS.contains(&name) => BADF,
-            name if WITHOUT_SYSTEM.contains(&name) => NOSYS,
-            _ => continue,
-        };
+        let Some(errno) = without_effect(name) else { continue };
         linker.func_new(WASI, name, ty, move |_, _, results| {
             if let Some(result) = results.first_mut() {
-                *result = Val::I32(answer);
+                *result = Val::I32(errno);
             }
             Ok(())
         })?;
     }
-    define_working(linker)
-}
-
-fn define_working(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
-    linker.func_wrap(WASI, "args_get", |_: u32, _: u32| SUCCESS)?;
-    linker.func_wrap(WASI, "args_sizes_get", empty_sizes)?;
-    linker.func_wrap(WASI, "environ_get", |_: u32, _: u32| SUCCESS)?;
-    linker.func_wrap(WASI, "environ_sizes_get", empty_sizes)?;
-    linker.func_wrap(WASI, "clock_res_get", clock_resolution)?;
-    linker.func_wrap(WASI, "clock_time_get", clock_time)?;
-    linker.func_wrap(WASI, "fd_close", |fd: u32| if fd <= 2 { SUCCESS } else { BADF })?;
-    linker.func_wrap(WASI, "fd_fdstat_get", descriptor_status)?;
-    linker.func_wrap(WASI, "fd_read", read)?;
-    linker.func_wrap(
-        WASI,
-        "fd_seek",
-        |fd: u32, _: i64, _: u32, _: u32| if fd <= 2 { SPIPE } else { BADF },
-    )?;
-    linker.func_wrap(WASI, "fd_write", write)?;
-    linker.func_wrap_async(WASI, "poll_oneoff", |caller, args| Box::new(poll(caller, args)))?;
-    linker.func_wrap(WASI, "proc_exit", |code: i32| -> wasmtime::Result<()> { Err(Exited(code).into()) })?;
-    linker.func_wrap(WASI, "random_get", random)?;
-    linker.func_wrap(WASI, "sched_yield", || SUCCESS)?;
+    for function in FUNCTIONS {
+        (function.define)(linker, function.name)?;
+    }
     Ok(())
 }
 
-/// No arguments and no environment: both counts are zero.
+fn exit(code: i32) -> wasmtime::Result<()> {
+    Err(Exited(code).into())
+}
+
+/// Writes that there are no arguments, or no environment: the number of entries and their size are zero.
 fn empty_sizes(mut caller: Caller<'_, TaskState>, count: u32, size: u32) -> wasmtime::Result<i32> {
     let (memory, _) = memory_and_state(&mut caller)?;
     write_u32(memory, count, 0)?;
@@ -151,7 +138,7 @@ fn empty_sizes(mut caller: Caller<'_, TaskState>, count: u32, size: u32) -> wasm
 
 fn clock_resolution(mut caller: Caller<'_, TaskState>, _clock: u32, out: u32) -> wasmtime::Result<i32> {
     let (memory, _) = memory_and_state(&mut caller)?;
-    write_u64(memory, out, nanos(CLOCK_GRAIN))?;
+    write_u64(memory, out, nanos(CLOCK_RESOLUTION))?;
     Ok(SUCCESS)
 }
 
@@ -162,8 +149,8 @@ fn clock_time(mut caller: Caller<'_, TaskState>, clock: u32, _: u64, out: u32) -
     Ok(SUCCESS)
 }
 
-/// The time on a clock in nanoseconds, no finer than the grain. The monotonic clock starts anew in each
-/// worker, so it tells nothing of the machine.
+/// Returns the time of a clock in nanoseconds, rounded down to its resolution; `None` if there is no such clock. The
+/// monotonic clock starts at zero in each worker, so it does not reveal the uptime of the machine.
 fn now(clock: u32) -> Option<u64> {
     const REALTIME: u32 = 0;
     const MONOTONIC: u32 = 1;
@@ -173,15 +160,15 @@ fn now(clock: u32) -> Option<u64> {
         MONOTONIC => START.elapsed(),
         _ => return None,
     };
-    let grain = nanos(CLOCK_GRAIN);
-    Some(nanos(time) / grain * grain)
+    let resolution = nanos(CLOCK_RESOLUTION);
+    Some(nanos(time) / resolution * resolution)
 }
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The three standard streams are character devices that can be read or written and nothing else.
+/// Describes a standard stream as a character device that can be read or written and nothing else.
 fn descriptor_status(mut caller: Caller<'_, TaskState>, fd: u32, out: u32) -> wasmtime::Result<i32> {
     const CHARACTER_DEVICE: u8 = 2;
     const RIGHT_READ: u64 = 1 << 1;
@@ -198,7 +185,7 @@ fn descriptor_status(mut caller: Caller<'_, TaskState>, fd: u32, out: u32) -> wa
     Ok(SUCCESS)
 }
 
-/// Standard input is at its end.
+/// Reads zero bytes: standard input is at its end.
 fn read(mut caller: Caller<'_, TaskState>, fd: u32, _: u32, _: u32, out: u32) -> wasmtime::Result<i32> {
     if fd != 0 {
         return Ok(BADF);
@@ -208,7 +195,7 @@ fn read(mut caller: Caller<'_, TaskState>, fd: u32, _: u32, _: u32, out: u32) ->
     Ok(SUCCESS)
 }
 
-/// Standard output and error go to the task's log.
+/// Writes to standard output or error, which go to the task's log.
 fn write(
     mut caller: Caller<'_, TaskState>,
     fd: u32,
@@ -227,8 +214,8 @@ fn write(
     for piece in 0..count {
         let record =
             pieces.checked_add(piece * 8).ok_or_else(|| BadGuest("its pieces wrap around".to_owned()))?;
-        let ptr = read_u32(memory, record)?;
-        let len = read_u32(memory, record + 4)?;
+        let [a, b, c, d, len @ ..] = read_array::<8>(memory, record)?;
+        let (ptr, len) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes(len));
         state.log.write(GuestSlice::new(ptr, len).read(memory)?);
         written = written.saturating_add(len);
     }
@@ -246,17 +233,17 @@ fn random(mut caller: Caller<'_, TaskState>, ptr: u32, len: u32) -> wasmtime::Re
     Ok(SUCCESS)
 }
 
-/// A subscription to a clock or to a descriptor, as far as wpool looks at it.
+/// A subscription to a clock or to a descriptor.
 enum Subscription {
     Until(Instant),
-    /// A standard stream is always ready, another descriptor never exists.
+    /// A standard stream is always ready, and any other descriptor is an error.
     Descriptor {
         errno: u16,
         kind: u8,
     },
 }
 
-/// Suspends the task until the first of its subscriptions is due.
+/// Suspends the task until the first of its subscriptions is ready.
 async fn poll(
     mut caller: Caller<'_, TaskState>,
     (subscriptions, events, count, out): (u32, u32, u32, u32),
@@ -264,41 +251,50 @@ async fn poll(
     if count == 0 || count > MAX_SUBSCRIPTIONS {
         return Ok(INVAL);
     }
-    let (memory, state) = memory_and_state(&mut caller)?;
-    let mut wanted = Vec::new();
-    for n in 0..count {
-        let at = subscriptions
-            .checked_add(n * 48)
-            .ok_or_else(|| BadGuest("its subscriptions wrap around".to_owned()))?;
-        let record: [u8; 48] =
-            GuestSlice::new(at, 48).read(memory)?.try_into().expect("the slice has 48 bytes");
-        let Some(parsed) = parse_subscription(&record) else { return Ok(INVAL) };
-        wanted.push(parsed);
-    }
-    let wait = wanted.iter().map(|(_, subscription)| match subscription {
-        Subscription::Until(at) => Some(*at),
+    let (memory, _) = memory_and_state(&mut caller)?;
+    let Some(wanted) = read_subscriptions(memory, subscriptions, count)? else { return Ok(INVAL) };
+    let deadlines = wanted.iter().map(|(_, subscription)| match subscription {
+        Subscription::Until(time) => Some(*time),
         Subscription::Descriptor { .. } => None,
     });
-    if let Some(Some(first)) = wait.min() {
-        state.clock.pause();
-        let order = state.order.clone();
-        Sleep { until: first, turns: Arc::clone(&state.turns), order: &order }.await;
-        caller.data_mut().clock.resume();
-        if order.is_to_end() {
-            return Err(Ended.into());
-        }
+    // A descriptor is ready at once: its `None` is less than every time.
+    if let Some(Some(first)) = deadlines.min() {
+        sleep_until(&mut caller, first).await?;
     }
-    let now = Instant::now();
     let (memory, _) = memory_and_state(&mut caller)?;
+    let happened = write_events(memory, events, &wanted)?;
+    write_u32(memory, out, happened)?;
+    Ok(SUCCESS)
+}
+
+/// Reads subscriptions with their user data; `None` if one is malformed.
+fn read_subscriptions(
+    memory: &[u8],
+    ptr: u32,
+    count: u32,
+) -> Result<Option<Vec<(u64, Subscription)>>, BadGuest> {
+    let mut wanted = Vec::new();
+    for n in 0..count {
+        let at =
+            ptr.checked_add(n * 48).ok_or_else(|| BadGuest("its subscriptions wrap around".to_owned()))?;
+        let Some(subscription) = parse_subscription(&read_array(memory, at)?) else { return Ok(None) };
+        wanted.push(subscription);
+    }
+    Ok(Some(wanted))
+}
+
+/// Writes an event for each subscription that is ready, and returns their number.
+fn write_events(memory: &mut [u8], ptr: u32, wanted: &[(u64, Subscription)]) -> Result<u32, BadGuest> {
+    let now = Instant::now();
     let mut happened = 0;
-    for (userdata, subscription) in &wanted {
+    for (userdata, subscription) in wanted {
         let (errno, kind) = match subscription {
-            Subscription::Until(at) if *at <= now => (0, 0),
+            Subscription::Until(time) if *time <= now => (0, 0),
             Subscription::Until(_) => continue,
             Subscription::Descriptor { errno, kind } => (*errno, *kind),
         };
         let at =
-            events.checked_add(happened * 32).ok_or_else(|| BadGuest("its events wrap around".to_owned()))?;
+            ptr.checked_add(happened * 32).ok_or_else(|| BadGuest("its events wrap around".to_owned()))?;
         let event = GuestSlice::new(at, 32).write(memory)?;
         event.fill(0);
         event[..8].copy_from_slice(&userdata.to_le_bytes());
@@ -306,8 +302,7 @@ async fn poll(
         event[10] = kind;
         happened += 1;
     }
-    write_u32(memory, out, happened)?;
-    Ok(SUCCESS)
+    Ok(happened)
 }
 
 fn parse_subscription(record: &[u8; 48]) -> Option<(u64, Subscription)> {
@@ -320,7 +315,7 @@ fn parse_subscription(record: &[u8; 48]) -> Option<(u64, Subscription)> {
             let (clock, timeout) = (u32_at(16), u64_at(24));
             let flags = u16::from_le_bytes([record[40], record[41]]);
             let wait = if flags & ABSOLUTE == 0 { timeout } else { timeout.saturating_sub(now(clock)?) };
-            // Longer than any deadline of a task is as good as for ever, and cannot overflow.
+            // Longer than any task lives, and short enough that the sum below cannot overflow.
             const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
             Subscription::Until(Instant::now() + Duration::from_nanos(wait).min(LONGEST))
         }
@@ -333,21 +328,31 @@ fn parse_subscription(record: &[u8; 48]) -> Option<(u64, Subscription)> {
     Some((userdata, subscription))
 }
 
-/// Waits for a point in time, or for the order to end. The worker's loop polls again when it has come.
+/// Suspends the task until `until`. The time does not count as running.
+async fn sleep_until(caller: &mut Caller<'_, TaskState>, until: Instant) -> Result<(), EndRequested> {
+    let state = caller.data_mut();
+    state.clock.pause();
+    let (yield_state, cancel) = (Arc::clone(&state.yield_state), state.cancel.clone());
+    Sleep { until, yield_state: &yield_state, cancel: &cancel }.await;
+    caller.data_mut().clock.resume();
+    if cancel.end_requested() { Err(EndRequested) } else { Ok(()) }
+}
+
+/// Waits for a point in time, or for a request of the task's end. The worker's loop polls it again at that time.
 struct Sleep<'a> {
     until: Instant,
-    turns: Arc<Turns>,
-    order: &'a Order,
+    yield_state: &'a YieldState,
+    cancel: &'a CancelToken,
 }
 
 impl Future for Sleep<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.until || self.order.is_to_end() {
+        if Instant::now() >= self.until || self.cancel.end_requested() {
             return Poll::Ready(());
         }
-        self.turns.wait_until(self.until);
+        self.yield_state.wait_until(self.until);
         Poll::Pending
     }
 }

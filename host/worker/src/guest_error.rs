@@ -1,13 +1,13 @@
-//! What can go wrong with a guest, each thing as an error of its own that the engine hands through.
+//! The ways in which a guest fails a task, each an error type of its own that the engine passes through.
 
-/// A rule of the interface that the guest broke.
+/// A rule of the interface that the guest has broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct BadGuest(pub(super) String);
+pub(crate) struct BadGuest(pub(crate) String);
 
 /// A request for more than a task may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(crate) enum LimitExceeded {
     #[error("{asked} bytes of memory")]
     Memory { asked: u64 },
     #[error("{asked} elements of a table")]
@@ -16,12 +16,12 @@ pub(super) enum Refused {
     Emitted { size: u64 },
 }
 
-/// The guest called WASI's `proc_exit`.
+/// A call of WASI's `proc_exit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the guest exited with code {0}")]
-pub(super) struct Exited(pub(super) i32);
+pub(crate) struct Exited(pub(crate) i32);
 
-/// The parent has asked for the end of a task that waits.
+/// The parent has requested the end of a task while it was suspended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the task is to end")]
-pub(super) struct Ended;
+#[error("the end of the task was requested")]
+pub(crate) struct EndRequested;
