@@ -27,7 +27,7 @@ mod workers;
 
 use std::time::Instant;
 
-pub(crate) use self::event::{Action, Event, Probe, Recall, TaskEnd};
+pub(crate) use self::event::{Action, Event, Probe, TaskEnd};
 pub(crate) use self::range::{Range, RetryHistory, TaskPolicy};
 use self::retries::ExitReport;
 pub(crate) use self::state::{Dispatcher, Settings};

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use proptest::prelude::ProptestConfig;
 
+use super::event::Recall;
 use super::expiry::GRACE;
 use super::probing::PROBE;
 use super::*;

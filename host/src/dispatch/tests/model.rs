@@ -103,13 +103,14 @@ impl Model {
 
     fn submit(&mut self, pick: u16) {
         let count = u32::from(pick % 40) + 1;
-        let guest = if pick % 5 == 0 { OTHER } else { HOME };
+        let guest = if pick.is_multiple_of(5) { OTHER } else { HOME };
         let mut range = Range { job: JobId(u64::from(pick % 3)), guest, ..range(self.submitted, count) };
         self.submitted += u64::from(count);
         let limit = Duration::from_millis(u64::from(pick % 7));
         range.policy.priority = i32::from(pick % 2);
-        range.policy.begin_by = (pick % 4 == 1 || pick % 9 == 0).then(|| (self.now + limit, limit));
-        range.policy.end_by = (pick % 4 == 2 || pick % 9 == 0).then(|| (self.now + 2 * limit, 2 * limit));
+        range.policy.begin_by = (pick % 4 == 1 || pick.is_multiple_of(9)).then(|| (self.now + limit, limit));
+        range.policy.end_by =
+            (pick % 4 == 2 || pick.is_multiple_of(9)).then(|| (self.now + 2 * limit, 2 * limit));
         range.policy.chunk = (pick % 3 == 1).then(|| u32::from(pick % 9) + 1);
         self.run(Event::Submitted(range));
     }
@@ -161,7 +162,7 @@ impl Model {
                 choose(self.starting.iter().copied().collect()).into_iter().for_each(|w| self.ready(w));
             }
             (4..=6, Some(worker), _) => self.turn(worker, pick, Duration::from_micros(micros)),
-            (7, Some(worker), _) => self.exit(worker, if pick % 2 == 0 { CRASH } else { OUTSIDE }),
+            (7, Some(worker), _) => self.exit(worker, if pick.is_multiple_of(2) { CRASH } else { OUTSIDE }),
             (8, _, Some(task)) => self.run(Event::Cancel(task)),
             (9, ..) => self.run(Event::CancelJob(JobId(u64::from(pick % 5)))),
             (10, _, Some(task)) => self.run(Event::Kill(task)),
@@ -171,7 +172,7 @@ impl Model {
                 worker.into_iter().for_each(|worker| self.exit(worker, WorkerExit::Code(0)));
             }
             (13, Some(worker), _) => {
-                let (slice, begun) = (u64::from(pick % 2), pick % 3 == 0);
+                let (slice, begun) = (u64::from(pick % 2), pick.is_multiple_of(3));
                 let seen = Probe { running: None, slice, begun, resident: None };
                 self.run(Event::Probed { worker, seen });
             }
