@@ -3,7 +3,7 @@
 //! Internal to wpool: `wpool-host` (the parent) and `wpool-worker` (the children) are the only users, and nothing here is
 //! covered by the public version. There is no engine, no pool and no policy here.
 //!
-//! `docs/protocol.md` describes the same in prose. A change of a frame or a message changes [`PROTOCOL_VERSION`]; a parent
+//! `docs/src/reference/protocol.md` describes the same in prose. A change of a frame or a message changes [`PROTOCOL_VERSION`]; a parent
 //! and a child of different builds refuse each other in the handshake, so two versions never meet.
 
 pub mod codec;
