@@ -109,7 +109,7 @@ fn every_rust_block_is_compiled() {
 #[test]
 fn the_tables_of_errors_are_complete() {
     let table = fs::read_to_string(root().join("docs/src/reference/errors.md")).unwrap();
-    let source = fs::read_to_string(root().join("host/src/error.rs")).unwrap();
+    let source = fs::read_to_string(root().join("host/src/error/task.rs")).unwrap();
     let (_, kinds) = source.split_once("pub fn kind(&self)").unwrap();
     let (kinds, _) = kinds.split_once("\n    }\n").unwrap();
     let kinds: Vec<&str> = kinds.split('"').skip(1).step_by(2).collect();
