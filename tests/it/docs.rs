@@ -1,7 +1,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use wpool_tests::bounded;
+use wpool_tests::bounded_by;
 
 use crate::cli::transcripts;
 
@@ -15,7 +16,8 @@ const TRANSCRIPTS: &[&str] = &[
 
 #[test]
 fn the_chapters_transcripts_are_true() {
-    bounded(|| transcripts(TRANSCRIPTS));
+    // A chapter builds a new package with all of its dependencies.
+    bounded_by(Duration::from_secs(15 * 60), || transcripts(TRANSCRIPTS));
 }
 
 #[test]
