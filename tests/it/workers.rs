@@ -43,14 +43,16 @@ impl Run {
     fn start(guest: &str, inputs: &str, workers: &str, extra: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("inputs.json"), inputs).unwrap();
-        let command = || {
-            let mut command = std::process::Command::new(WPOOL);
+        let in_folder = |program: &str| {
+            let mut command = std::process::Command::new(program);
             command.current_dir(folder.path()).env("HOME", folder.path());
             command
         };
         // From here on the guest is cached, and every worker is one of the pool's.
-        assert!(command().args(["inspect", guest]).output().unwrap().status.success());
-        let child = command()
+        assert!(in_folder(WPOOL).args(["inspect", guest]).output().unwrap().status.success());
+        // A shell's background jobs ignore SIGQUIT, and so does this run.
+        let child = in_folder("sh")
+            .args(["-c", r#"trap "" QUIT; exec "$0" "$@""#, WPOOL])
             .args(["run", guest, "--workers", workers, "--map", "inputs.json", "--output", "out.json"])
             .args(extra)
             .stderr(std::process::Stdio::piped())
@@ -143,6 +145,14 @@ fn a_worker_inherits_nothing() {
             std::thread::yield_now();
         }
         assert_eq!(fs::read(format!("{root}/environ")).unwrap(), b"", "no environment");
+        let status = fs::read_to_string(format!("{root}/status")).unwrap();
+        let signals = |kind: &str| {
+            let mask = status.lines().find_map(|line| line.strip_prefix(kind)).unwrap();
+            // The C library keeps the signals 32 and 33 for itself, and lets nobody change them.
+            u64::from_str_radix(mask.trim(), 16).unwrap() & !(0b11 << 31)
+        };
+        let sigpipe_alone = 1 << (Signal::PIPE.as_raw() - 1);
+        assert_eq!((signals("SigIgn:"), signals("SigBlk:")), (sigpipe_alone, 0), "{status}");
         assert_eq!(fs::read_link(format!("{root}/cwd")).unwrap().to_str(), Some("/"));
         let mut names: Vec<String> = fs::read_dir(format!("{root}/fd"))
             .unwrap()
