@@ -8,28 +8,8 @@ const WASI: &str = "wasm32-wasip1";
 
 fn main() {
     let guests = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../guests");
-    for watched in ["../guests", "../guest-sdk"] {
-        for entry in [
-            "Cargo.toml",
-            "Cargo.lock",
-            "bank",
-            "behaviours",
-            "crawl",
-            "mandelbrot",
-            "primes",
-            "thumbnail",
-            "wordcount",
-            "src",
-            "macros/src",
-            "abi/src",
-            "objects/src",
-            "schema/src",
-        ] {
-            let path = Path::new(watched).join(entry);
-            if path.exists() {
-                println!("cargo::rerun-if-changed={}", path.display());
-            }
-        }
+    for sources in ["../guests", "../guest-sdk"] {
+        watch(Path::new(sources));
     }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it"));
     let target = out.join("guests");
@@ -39,6 +19,16 @@ fn main() {
     build(&guests, &target, PLAIN, &["--workspace"]);
     build(&guests, &target, WASI, &["--package", "behaviours"]);
     write_constants(&guests, &target, &out);
+}
+
+/// Runs this again when a source below `folder` changes. `target` is what an author's own build leaves there.
+fn watch(folder: &Path) {
+    for entry in std::fs::read_dir(folder).expect("the sources are there") {
+        let entry = entry.expect("the folder can be listed");
+        if entry.file_name() != "target" {
+            println!("cargo::rerun-if-changed={}", entry.path().display());
+        }
+    }
 }
 
 /// A nested cargo must not wait for the outer one's lock, nor be a clippy, nor take its flags.

@@ -424,6 +424,14 @@ fn a_task_can_be_called_once() {
         assert_eq!((said.out.as_str(), said.err.as_str()), ("2\n", "info: line 0\nwarn: line 1\n"));
         let said = desk.run(&["run", SQUARE, "--call", "sqare", "1"]);
         assert!(said.code == Some(2) && said.err.contains("did you mean `square`?"), "{}", said.err);
+        let endless = ["run", wpool_tests::FAIL_MIXED, "--call", "act", "loop", "--timeout", "none"];
+        let said = desk.run(&[&endless[..], &["--deadline", "200ms"]].concat());
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(said.err.contains("200 ms"), "{}", said.err);
+        for of_a_map in ["--unordered", "--output=x", "--report=x", "--format=json", "--on-error=stop"] {
+            let said = desk.run(&["run", SQUARE, "--call", "square", "7", of_a_map]);
+            assert!(said.code == Some(2) && said.err.contains("cannot be used with"), "{}", said.err);
+        }
     });
 }
 

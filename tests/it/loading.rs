@@ -55,6 +55,25 @@ fn what_is_no_guest_is_refused_with_its_reason() {
     });
 }
 
+#[test]
+fn names_of_tasks_that_a_hello_could_not_hold_are_refused() {
+    bounded(|| {
+        let exports: String = (0..70)
+            .map(|n| {
+                format!(
+                    "(func (export \"wpool_task:{n:01000}\") (param i32 i32 i32) (result i32) i32.const 0)"
+                )
+            })
+            .collect();
+        let module = format!(
+            r#"(module (memory (export "memory") 1) (func (export "wpool_abi_v1"))
+               (func (export "wpool_alloc") (param i32) (result i32) i32.const 0) {exports})"#
+        );
+        let refused = uncached().bytes(module.as_bytes()).unwrap_err().to_string();
+        assert!(refused.contains("70000 bytes, 65536 are allowed"), "{refused}");
+    });
+}
+
 /// A guest in text form, with one task that answers what it is told to.
 fn text_guest(alloc: &str, task: &str) -> String {
     // A description of a task `t` that takes a u8 and returns one: name, docs, params, returns, error, types.

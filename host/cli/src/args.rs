@@ -10,7 +10,7 @@ use crate::values::{
     parse_size, parse_small_size, parse_time,
 };
 
-/// Run functions that nobody trusts over many inputs, each call in a sandbox of its own
+/// Run untrusted functions over many inputs, each call in a sandbox of its own
 #[derive(Debug, Parser)]
 #[command(name = "wpool", version, max_term_width = 100)]
 pub(crate) struct Args {
@@ -46,8 +46,9 @@ pub(crate) struct RunArgs {
     pub(crate) map_files: Vec<String>,
 
     /// Call a task once, with each argument in JSON (a text may be as it is), and print its value
-    #[arg(long, value_names = ["TASK", "ARGS"], num_args = 1.., allow_negative_numbers = true,
-          conflicts_with_all = ["map", "map_files", "task", "resume"])]
+    #[arg(long, value_names = ["TASK", "ARGS"], num_args = 1.., allow_negative_numbers = true, conflicts_with_all = [
+        "map", "map_files", "task", "resume", "input_format", "unordered", "output", "format", "on_error", "report",
+    ])]
     pub(crate) call: Vec<String>,
 
     /// The argument of the guest's initializer: JSON, or a file that holds it

@@ -21,7 +21,9 @@ pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Do
     let pool = plan.pool.start(guest)?;
     let objects = plan.objects.start(&pool.manager())?;
     let arguments = plan.objects.named.arguments(&signature, text.as_bytes()).map_err(misfit)?;
-    let future = plan.terms.task(&pool, &call.task)?.submit(arguments).map_err(Failure::input)?;
+    // The one task is the whole run.
+    let task = plan.terms.task(&pool, &call.task)?.total_timeout(plan.terms.deadline);
+    let future = task.submit(arguments).map_err(Failure::input)?;
     let watch = interrupt.on_first({
         let future = future.clone();
         move || future.kill()

@@ -166,7 +166,9 @@ pub(crate) fn error_object(error: &TaskError, signature: &Signature) -> Value {
         TaskError::MemoryLimit { limit, asked } | TaskError::TableLimit { limit, asked } => {
             Some(json!({"limit": limit, "asked": asked}))
         }
-        TaskError::OutputLimit { limit, size } => Some(json!({"limit": limit, "size": size})),
+        TaskError::OutputLimit { limit, size } | TaskError::EmitLimit { limit, size } => {
+            Some(json!({"limit": limit, "size": size}))
+        }
         _ => None,
     };
     if let (Value::Object(object), Some(Value::Object(extra))) = (&mut object, extra) {

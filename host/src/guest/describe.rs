@@ -19,6 +19,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_DESCRIPTIONS: u32 = 8 << 20;
 /// The largest number of tasks; hand-written guests stay far below it.
 const MAX_TASKS: usize = 1000;
+/// The size of the names of all tasks, in bytes. The hello lists them, and an empty socket has to take it whole.
+const MAX_NAMES: usize = 64 << 10;
 
 /// Returns the names of the exports with this prefix, by the indices of their tasks.
 pub(super) fn exports(info: &ModuleInfo, prefix: &str) -> Vec<String> {
@@ -32,10 +34,7 @@ pub(super) fn describe(
     image: &Image,
     fuel: bool,
 ) -> Result<Vec<Vec<u8>>, LoadError> {
-    if info.tasks.len() > MAX_TASKS {
-        let message = format!("{} tasks, {MAX_TASKS} are allowed", info.tasks.len());
-        return Err(LoadError::Description { message });
-    }
+    check_names(info)?;
     let mut limits = Limits::default();
     (limits.timeout, limits.result) = (Some(TIMEOUT), MAX_DESCRIPTIONS);
     limits.memory = limits.memory.max(Some(info.memory_min));
@@ -67,6 +66,18 @@ pub(super) fn describe(
         OneShotError::BadReply(message) => LoadError::Description { message },
         OneShotError::Fatal(message) => LoadError::Invalid { message },
     })
+}
+
+fn check_names(info: &ModuleInfo) -> Result<(), LoadError> {
+    let wrong = |message| Err(LoadError::Description { message });
+    if info.tasks.len() > MAX_TASKS {
+        return wrong(format!("{} tasks, {MAX_TASKS} are allowed", info.tasks.len()));
+    }
+    let names: usize = info.tasks.iter().map(String::len).sum();
+    if names > MAX_NAMES {
+        return wrong(format!("the names of its tasks have {names} bytes, {MAX_NAMES} are allowed"));
+    }
+    Ok(())
 }
 
 /// Decodes and checks the descriptions. Returns the signatures of all tasks, and of the initializer if there is one.

@@ -29,7 +29,7 @@ pub(crate) fn send_with_descriptors(
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let sent = send_some_with_descriptors(socket, bytes, descriptors)?;
-    // A first message is far smaller than the buffer of an empty socket.
+    // Loading a guest bounds the names that a hello lists, so an empty socket takes a first message whole.
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 

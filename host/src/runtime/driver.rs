@@ -121,8 +121,8 @@ fn spawn(runtime: &Runtime, worker: WorkerId, guest: &PoolGuest) -> Result<(), S
     writer.frame(to_worker::HELLO, |out| encode(&hello, out));
     let mut descriptors = vec![control_file.as_fd(), guest.start.image.as_fd()];
     descriptors.extend(guest.start.snapshot.as_ref().map(|snapshot| snapshot.as_fd()));
-    send_with_descriptors(&socket, writer.bytes(), &descriptors).map_err(system("a connection"))?;
     socket.set_nonblocking(true).map_err(system("a connection"))?;
+    send_with_descriptors(&socket, writer.bytes(), &descriptors).map_err(system("a connection"))?;
     let socket = Arc::new(socket);
     let conversation = Conversation { limits: guest.limits, is_ready: false };
     let link = Link::new(Box::new(process), Arc::clone(&socket), control, Instant::now() + START_TIMEOUT);

@@ -9,14 +9,13 @@
 //! false answers about the tasks that were sent to it, and about no others.
 
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
-use std::ptr::NonNull;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{MemfdFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::fs::SealFlags;
 
 use crate::ids::TaskId;
+use crate::mapping::{WritableMapping, create_file};
 
 /// The number of claim words: the limit of tasks that are queued, running or suspended in one worker.
 pub const CLAIMS: u32 = 1024;
@@ -34,38 +33,28 @@ const STATE_BITS: u32 = 2;
 /// The id that stands for no task.
 const NO_TASK: u64 = u64::MAX;
 
-/// The seals that keep the size of the file, so that an access to the page cannot fault.
-const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
-
-#[repr(C)]
-struct Layout {
-    running: AtomicU64,
-    /// Incremented whenever `running` is set.
-    slice: AtomicU64,
-    claims: [AtomicU64; CLAIMS as usize],
-}
+/// The index of the word with the id of the running task.
+const RUNNING_TASK: usize = 0;
+/// The index of the word that is incremented whenever the running task is set.
+const SLICE: usize = 1;
+/// The index of the first claim word.
+const FIRST_CLAIM: usize = 2;
+/// The number of words of the page.
+const WORDS: usize = FIRST_CLAIM + CLAIMS as usize;
 
 /// The page, mapped into this process.
 #[derive(Debug)]
 pub struct ControlPage {
-    layout: NonNull<Layout>,
+    mapping: WritableMapping,
 }
-
-// SAFETY: the mapping belongs to the process, not to a thread, and this value alone unmaps it. So it may be moved to
-// another thread.
-unsafe impl Send for ControlPage {}
-// SAFETY: a shared reference gives access to nothing but a `Layout`, whose fields are all atomics.
-unsafe impl Sync for ControlPage {}
 
 impl ControlPage {
     /// Creates a page, and the file to send to the worker.
     pub fn create() -> rustix::io::Result<(Self, OwnedFd)> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = rustix::fs::memfd_create("wpool-control", flags)?;
-        rustix::fs::ftruncate(&file, size_of::<Layout>() as u64)?;
-        rustix::fs::fcntl_add_seals(&file, FIXED_SIZE | SealFlags::SEAL)?;
-        let page = Self::map(&file)?;
-        page.layout().running.store(NO_TASK, Ordering::Relaxed);
+        let file = create_file("wpool-control", WORDS)?;
+        rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL)?;
+        let page = Self { mapping: WritableMapping::open(&file, WORDS)? };
+        page.words()[RUNNING_TASK].store(NO_TASK, Ordering::Relaxed);
         Ok((page, file))
     }
 
@@ -74,45 +63,20 @@ impl ControlPage {
     /// # Errors
     /// `EINVAL` if the file has another size, or if its size could change.
     pub fn open(file: &File) -> rustix::io::Result<Self> {
-        Self::map(file)
+        Ok(Self { mapping: WritableMapping::open(file, WORDS)? })
     }
 
-    fn map(file: impl AsFd) -> rustix::io::Result<Self> {
-        let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).ok();
-        let seals = rustix::fs::fcntl_get_seals(&file)?;
-        if size != Some(size_of::<Layout>() as u64) || !seals.contains(FIXED_SIZE) {
-            return Err(rustix::io::Errno::INVAL);
-        }
-        // SAFETY: `mmap` may replace memory only at a fixed address; here the address is null, so the kernel picks a
-        // free range. Each byte of the range stays backed by the file: the checks above found that the file has the
-        // size of the mapping, and seals that keep it.
-        let address = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                size_of::<Layout>(),
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                file,
-                0,
-            )
-        }?;
-        Ok(Self { layout: NonNull::new(address.cast()).ok_or(rustix::io::Errno::NOMEM)? })
+    fn words(&self) -> &[AtomicU64] {
+        self.mapping.words()
     }
 
-    fn layout(&self) -> &Layout {
-        // SAFETY: the pointer comes from `map`, which mapped `size_of::<Layout>()` bytes from the start of a page, so
-        // it is aligned. All bytes are valid atomics, which may change at any time. Only `drop` unmaps them, and it
-        // cannot run while `self` is borrowed.
-        unsafe { self.layout.as_ref() }
-    }
-
-    fn word(&self, claim: u32) -> &AtomicU64 {
-        &self.layout().claims[(claim % CLAIMS) as usize]
+    fn claim_word(&self, claim: u32) -> &AtomicU64 {
+        &self.words()[FIRST_CLAIM + (claim % CLAIMS) as usize]
     }
 
     /// Parent: marks a task as pending. To be called before the task is sent.
     pub fn offer(&self, claim: u32, task: TaskId) {
-        self.word(claim).store(claim_word(task, PENDING), Ordering::Release);
+        self.claim_word(claim).store(claim_of(task, PENDING), Ordering::Release);
     }
 
     /// Worker: claims a task, to run it. Returns false if the parent has recalled the task.
@@ -133,50 +97,42 @@ impl ControlPage {
 
     /// Worker: returns whether the parent has requested the end of this task.
     pub fn end_requested(&self, claim: u32, task: TaskId) -> bool {
-        self.word(claim).load(Ordering::Acquire) == claim_word(task, ENDING)
+        self.claim_word(claim).load(Ordering::Acquire) == claim_of(task, ENDING)
     }
 
     /// Parent: returns whether the worker has started this task.
     pub fn has_started(&self, claim: u32, task: TaskId) -> bool {
-        let word = self.word(claim).load(Ordering::Acquire);
-        [RUNNING, ENDING].iter().any(|state| word == claim_word(task, *state))
+        let word = self.claim_word(claim).load(Ordering::Acquire);
+        [RUNNING, ENDING].iter().any(|state| word == claim_of(task, *state))
     }
 
     fn transition(&self, claim: u32, task: TaskId, from: u64, to: u64) -> bool {
-        let (from, to) = (claim_word(task, from), claim_word(task, to));
-        self.word(claim).compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let (from, to) = (claim_of(task, from), claim_of(task, to));
+        self.claim_word(claim).compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Worker: sets the running task; `None` if no task runs now.
     pub fn set_running(&self, task: Option<TaskId>) {
-        let layout = self.layout();
-        layout.running.store(task.map_or(NO_TASK, |task| task.0), Ordering::Release);
+        self.words()[RUNNING_TASK].store(task.map_or(NO_TASK, |task| task.0), Ordering::Release);
         // Only the worker writes the counter, so the increment need not be one atomic step.
-        layout.slice.store(layout.slice.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        let slice = &self.words()[SLICE];
+        slice.store(slice.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
     /// Parent: returns the task that the worker claims to run, and a counter of the changes of it.
     ///
     /// A task that is resumed changes the counter too.
     pub fn running(&self) -> (Option<TaskId>, u64) {
-        let slice = self.layout().slice.load(Ordering::Acquire);
-        match self.layout().running.load(Ordering::Acquire) {
+        let slice = self.words()[SLICE].load(Ordering::Acquire);
+        match self.words()[RUNNING_TASK].load(Ordering::Acquire) {
             NO_TASK => (None, slice),
             task => (Some(TaskId(task)), slice),
         }
     }
 }
 
-impl Drop for ControlPage {
-    fn drop(&mut self) {
-        // SAFETY: `map` has made this mapping with this address and size, and no other value unmaps it. `self` is
-        // borrowed mutably, so no reference into the mapping is left.
-        let unmapped = unsafe { rustix::mm::munmap(self.layout.as_ptr().cast(), size_of::<Layout>()) };
-        debug_assert!(unmapped.is_ok(), "a mapping of this process can be unmapped");
-    }
-}
-
-fn claim_word(task: TaskId, state: u64) -> u64 {
+/// Returns the claim word of a task in this state.
+fn claim_of(task: TaskId, state: u64) -> u64 {
     task.0 << STATE_BITS | state
 }
 
@@ -255,16 +211,5 @@ mod tests {
         assert_eq!(parent.running(), (Some(TaskId(5)), 2));
         worker.set_running(None);
         assert_eq!(parent.running(), (None, 3));
-    }
-
-    #[test]
-    fn a_file_whose_size_could_change_is_not_mapped() {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = rustix::fs::memfd_create("wpool-control", flags).unwrap();
-        rustix::fs::ftruncate(&file, size_of::<Layout>() as u64).unwrap();
-        let file = File::from(file);
-        assert!(ControlPage::open(&file).is_err());
-        rustix::fs::fcntl_add_seals(&file, FIXED_SIZE).unwrap();
-        assert!(ControlPage::open(&file).is_ok());
     }
 }

@@ -4,37 +4,33 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::fs::{Mode, OFlags, SealFlags};
 use wpool_abi::object::{Number, ObjectError};
 
-/// The size of a file is a multiple of this.
-const WORD: usize = size_of::<u64>();
+use crate::mapping::{Mapping, ReadOnlyWord, WORD, WritableMapping, create_file};
 
 const _: () =
     assert!(cfg!(target_endian = "little"), "guests are little endian, and copies are not converted");
 
-/// The seals that keep the size of the file, so that an access to the memory cannot fault.
-const FIXED_SIZE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
+/// The name of the files in `/proc`.
+const FILE_NAME: &str = "wpool-shared";
 
 /// Memory that is mapped into this process.
 #[derive(Debug)]
 pub struct SharedMemory {
-    address: NonNull<u64>,
+    words: Words,
     /// The bytes of all elements, without the padding of the last word.
     len: usize,
     form: Number,
-    writable: bool,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread, and this value alone unmaps it. So it may be moved to
-// another thread.
-unsafe impl Send for SharedMemory {}
-// SAFETY: `elements` is the only access to the mapping, and it gives out nothing but shared references to atomics.
-unsafe impl Sync for SharedMemory {}
+#[derive(Debug)]
+enum Words {
+    Writable(WritableMapping),
+    ReadOnly(Mapping),
+}
 
 /// The file of shared memory, in the process that has created it.
 #[derive(Debug)]
@@ -59,7 +55,7 @@ impl SharedMemory {
     /// `ENOMEM` if the size overflows, or the error of the system call that failed.
     pub fn create(form: Number, count: usize) -> rustix::io::Result<(Self, MemoryFile)> {
         let len = count.checked_mul(form.width()).ok_or(rustix::io::Errno::NOMEM)?;
-        let file = Self::file(len)?;
+        let file = create_file(FILE_NAME, words_of(len))?;
         rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL)?;
         let memory = Self::map(&file, form, len, true)?;
         let read_only = reopened(&file)?;
@@ -71,7 +67,7 @@ impl SharedMemory {
     /// # Errors
     /// `EINVAL` if `bytes` are not whole elements, or the error of the system call that failed.
     pub fn constant(form: Number, bytes: &[u8]) -> rustix::io::Result<(Self, MemoryFile)> {
-        let file = Self::file(bytes.len())?;
+        let file = create_file(FILE_NAME, words_of(bytes.len()))?;
         let filled = Self::map(&file, form, bytes.len(), true)?;
         filled.write(0, bytes).map_err(|_| rustix::io::Errno::INVAL)?;
         // The kernel refuses the seal against writing while a writable mapping exists.
@@ -94,30 +90,14 @@ impl SharedMemory {
         Self::map(file, form, len, writable)
     }
 
-    /// Creates a file for `len` bytes, whose size cannot change any more.
-    fn file(len: usize) -> rustix::io::Result<OwnedFd> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-        let file = rustix::fs::memfd_create("wpool-shared", flags)?;
-        rustix::fs::ftruncate(&file, whole_words(len) as u64)?;
-        rustix::fs::fcntl_add_seals(&file, FIXED_SIZE)?;
-        Ok(file)
-    }
-
     fn map(file: impl AsFd, form: Number, len: usize, writable: bool) -> rustix::io::Result<Self> {
-        let size = usize::try_from(rustix::fs::fstat(&file)?.st_size);
-        let seals = rustix::fs::fcntl_get_seals(&file)?;
-        if size != Ok(whole_words(len)) || !seals.contains(FIXED_SIZE) {
-            return Err(rustix::io::Errno::INVAL);
-        }
-        let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
-        // SAFETY: `mmap` may replace memory only at a fixed address; here the address is null, so the kernel picks a
-        // free range. Each byte of the range stays backed by the file: the checks above found that the file has the
-        // size of the mapping, and seals that keep it.
-        let address = unsafe {
-            rustix::mm::mmap(std::ptr::null_mut(), whole_words(len), protection, MapFlags::SHARED, file, 0)
-        }?;
-        let address = NonNull::new(address.cast()).ok_or(rustix::io::Errno::NOMEM)?;
-        Ok(Self { address, len, form, writable })
+        let count = words_of(len);
+        let words = if writable {
+            Words::Writable(WritableMapping::open(file, count)?)
+        } else {
+            Words::ReadOnly(Mapping::open(file, count)?)
+        };
+        Ok(Self { words, len, form })
     }
 
     /// Returns the size of all elements in bytes.
@@ -130,16 +110,18 @@ impl SharedMemory {
         self.form
     }
 
-    /// Returns the memory as elements of one width.
-    fn elements<E: Element>(&self) -> &[E] {
-        let count = self.len / size_of::<E>();
-        // SAFETY: `address` comes from `map`, which mapped at least `len` bytes from the start of a page, so the slice
-        // is aligned and inside of the mapping, which lives as long as the borrow of `self`. `E` is one of four atomics
-        // (the trait is private, the macro below is its only source), for which all bytes are valid and which may
-        // change at any time. A store to a read-only mapping would be a fault, not a data race, and does not happen:
-        // `write` and `add`, the only functions that store, return before it if `writable` is false. Accesses of
-        // different widths may meet; the machine executes each in one step, and no code relies on their order.
-        unsafe { std::slice::from_raw_parts(self.address.as_ptr().cast::<E>(), count) }
+    fn readable(&self) -> &[ReadOnlyWord] {
+        match &self.words {
+            Words::Writable(mapping) => mapping.read_only().words(),
+            Words::ReadOnly(mapping) => mapping.words(),
+        }
+    }
+
+    fn writable(&self) -> Result<&[AtomicU64], ObjectError> {
+        match &self.words {
+            Words::Writable(mapping) => Ok(mapping.words()),
+            Words::ReadOnly(_) => Err(ObjectError::NoRight),
+        }
     }
 
     /// Returns `at` as an index of bytes, if the range from there lies inside and consists of whole elements.
@@ -161,13 +143,14 @@ impl SharedMemory {
     pub fn read(&self, at: u64, into: &mut [u8]) -> Result<(), ObjectError> {
         let at = self.checked_offset(at, into.len())?;
         let (head, body) = into.split_at_mut(before_word(at).min(into.len()));
-        let (words, tail) = body.as_chunks_mut::<WORD>();
-        let (middle, end) = (at + head.len(), at + head.len() + words.len() * WORD);
-        self.read_elements(at, head);
-        for (word, element) in words.iter_mut().zip(&self.elements::<AtomicU64>()[middle / WORD..]) {
-            *word = element.load(Ordering::Relaxed).to_le_bytes();
+        let (whole, tail) = body.as_chunks_mut::<WORD>();
+        let (middle, end) = (at + head.len(), at + head.len() + whole.len() * WORD);
+        let words = self.readable();
+        read_part(words, at, head);
+        for (bytes, word) in whole.iter_mut().zip(&words[middle / WORD..]) {
+            *bytes = word.load().to_le_bytes();
         }
-        self.read_elements(end, tail);
+        read_part(words, end, tail);
         Ok(())
     }
 
@@ -177,15 +160,15 @@ impl SharedMemory {
     /// Those of [`read`](Self::read), and `NoRight` if the memory was mapped for reading only.
     pub fn write(&self, at: u64, bytes: &[u8]) -> Result<(), ObjectError> {
         let at = self.checked_offset(at, bytes.len())?;
-        self.may_write()?;
+        let words = self.writable()?;
         let (head, body) = bytes.split_at(before_word(at).min(bytes.len()));
-        let (words, tail) = body.as_chunks::<WORD>();
-        let (middle, end) = (at + head.len(), at + head.len() + words.len() * WORD);
-        self.write_elements(at, head);
-        for (word, element) in words.iter().zip(&self.elements::<AtomicU64>()[middle / WORD..]) {
-            element.store(u64::from_le_bytes(*word), Ordering::Relaxed);
+        let (whole, tail) = body.as_chunks::<WORD>();
+        let (middle, end) = (at + head.len(), at + head.len() + whole.len() * WORD);
+        write_part(words, at, head);
+        for (bytes, word) in whole.iter().zip(&words[middle / WORD..]) {
+            word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
         }
-        self.write_elements(end, tail);
+        write_part(words, end, tail);
         Ok(())
     }
 
@@ -194,63 +177,41 @@ impl SharedMemory {
     /// # Errors
     /// Those of [`write`](Self::write).
     pub fn add(&self, at: u64, number: u64) -> Result<u64, ObjectError> {
-        let at = self.checked_offset(at, self.form.width())?;
-        self.may_write()?;
-        Ok(match self.form.width() {
-            1 => self.add_to::<AtomicU8>(at, number),
-            2 => self.add_to::<AtomicU16>(at, number),
-            4 => self.add_to::<AtomicU32>(at, number),
-            _ => self.add_to::<AtomicU64>(at, number),
-        })
-    }
-
-    fn may_write(&self) -> Result<(), ObjectError> {
-        if self.writable { Ok(()) } else { Err(ObjectError::NoRight) }
-    }
-
-    /// Reads less than a word.
-    fn read_elements(&self, at: usize, into: &mut [u8]) {
-        match self.form.width() {
-            1 => read_each(&self.elements::<AtomicU8>()[at..], into),
-            2 => read_each(&self.elements::<AtomicU16>()[at / 2..], into),
-            4 => read_each(&self.elements::<AtomicU32>()[at / 4..], into),
-            // Elements of eight bytes are whole words, so nothing is left of them.
-            _ => {}
-        }
-    }
-
-    /// Writes less than a word.
-    fn write_elements(&self, at: usize, bytes: &[u8]) {
-        match self.form.width() {
-            1 => write_each(&self.elements::<AtomicU8>()[at..], bytes),
-            2 => write_each(&self.elements::<AtomicU16>()[at / 2..], bytes),
-            4 => write_each(&self.elements::<AtomicU32>()[at / 4..], bytes),
-            _ => {}
-        }
-    }
-
-    fn add_to<E: Element>(&self, at: usize, number: u64) -> u64 {
-        let element = &self.elements::<E>()[at / size_of::<E>()];
-        let mut before = element.get();
-        while let Err(now) = element.swap(before, self.form.add(before, number)) {
-            before = now;
-        }
-        before
+        let width = self.form.width();
+        let at = self.checked_offset(at, width)?;
+        let shift = at % WORD * 8;
+        let mask = u64::MAX >> ((WORD - width) * 8);
+        let element = |word: u64| word >> shift & mask;
+        let before = self.writable()?[at / WORD].update(Ordering::AcqRel, Ordering::Relaxed, |word| {
+            let sum = self.form.add(element(word), number) & mask;
+            word & !(mask << shift) | sum << shift
+        });
+        Ok(element(before))
     }
 }
 
-impl Drop for SharedMemory {
-    fn drop(&mut self) {
-        // SAFETY: `map` has made this mapping with this address and size, and no other value unmaps it. `self` is
-        // borrowed mutably, so no reference into the mapping is left.
-        let unmapped = unsafe { rustix::mm::munmap(self.address.as_ptr().cast(), whole_words(self.len)) };
-        debug_assert!(unmapped.is_ok(), "a mapping of this process can be unmapped");
+/// Reads a part of one word. An empty part may lie behind the last word.
+fn read_part(words: &[ReadOnlyWord], at: usize, into: &mut [u8]) {
+    if !into.is_empty() {
+        let word = words[at / WORD].load().to_le_bytes();
+        into.copy_from_slice(&word[at % WORD..][..into.len()]);
     }
 }
 
-/// Returns the size of the file for `len` bytes: at least one word, because an empty file cannot be mapped.
-fn whole_words(len: usize) -> usize {
-    len.next_multiple_of(WORD).max(WORD)
+/// Writes a part of one word, in one step with the rest of the word as it is.
+fn write_part(words: &[AtomicU64], at: usize, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        words[at / WORD].update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            let mut word = word.to_le_bytes();
+            word[at % WORD..][..bytes.len()].copy_from_slice(bytes);
+            u64::from_le_bytes(word)
+        });
+    }
+}
+
+/// Returns the number of words for `len` bytes: at least one, because an empty file cannot be mapped.
+fn words_of(len: usize) -> usize {
+    len.div_ceil(WORD).max(1)
 }
 
 /// Returns the number of bytes between `at` and the next word.
@@ -262,54 +223,6 @@ fn before_word(at: usize) -> usize {
 fn reopened(file: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-}
-
-/// An atomic number of 8 to 64 bits, which is passed as the lowest bits of a `u64`.
-trait Element {
-    fn get(&self) -> u64;
-    fn set(&self, bits: u64);
-    fn swap(&self, before: u64, after: u64) -> Result<u64, u64>;
-}
-
-macro_rules! elements {
-    ($($atomic:ident of $ty:ident),*) => { $(
-        impl Element for $atomic {
-            fn get(&self) -> u64 {
-                self.load(Ordering::Relaxed).into()
-            }
-
-            fn set(&self, bits: u64) {
-                self.store(bits as $ty, Ordering::Relaxed);
-            }
-
-            fn swap(&self, before: u64, after: u64) -> Result<u64, u64> {
-                self.compare_exchange_weak(before as $ty, after as $ty, Ordering::AcqRel, Ordering::Relaxed)
-                    .map(u64::from)
-                    .map_err(u64::from)
-            }
-        }
-    )* };
-}
-
-#[expect(clippy::cast_possible_truncation, trivial_numeric_casts, reason = "the lowest bits are the number")]
-mod element {
-    use super::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Element, Ordering};
-
-    elements!(AtomicU8 of u8, AtomicU16 of u16, AtomicU32 of u32, AtomicU64 of u64);
-}
-
-fn read_each<E: Element>(elements: &[E], into: &mut [u8]) {
-    for (bytes, element) in into.chunks_exact_mut(size_of::<E>()).zip(elements) {
-        bytes.copy_from_slice(&element.get().to_le_bytes()[..size_of::<E>()]);
-    }
-}
-
-fn write_each<E: Element>(elements: &[E], bytes: &[u8]) {
-    for (bytes, element) in bytes.chunks_exact(size_of::<E>()).zip(elements) {
-        let mut word = [0; WORD];
-        word[..size_of::<E>()].copy_from_slice(bytes);
-        element.set(u64::from_le_bytes(word));
-    }
 }
 
 #[cfg(test)]
