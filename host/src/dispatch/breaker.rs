@@ -58,12 +58,7 @@ impl Breaker {
         self.cause = Some(message);
     }
 
-    /// A worker has started. It is not known yet whether it works, so the breaker stays half-open.
-    pub(super) fn started(&mut self) {
-        self.failures = 0;
-    }
-
-    /// A task has ended in a worker: the breaker closes.
+    /// A task has ended in a worker: the breaker closes. A worker that has only started may still be good for nothing.
     pub(super) fn succeeded(&mut self) {
         *self = Self::default();
     }
@@ -111,7 +106,6 @@ mod tests {
         assert!(breaker.failed("still none".into(), now), "one failure is enough now");
         assert_eq!(breaker.blocked_until(), Some(now + 2 * FIRST_OPEN));
         now += 2 * FIRST_OPEN;
-        breaker.started();
         breaker.succeeded();
         assert!(breaker.may_start(3, now), "it is closed");
     }

@@ -12,6 +12,9 @@ use crate::ids::{TaskId, WorkerId};
 /// A worker is killed this long after it should have ended a task itself.
 pub(super) const GRACE: Duration = Duration::from_millis(250);
 
+/// A longer grace, such as `Duration::MAX`, is shortened to this: 100 years, which the clock can represent.
+const LONGEST_GRACE: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 impl Dispatcher {
     /// Ends the tasks whose deadlines have passed.
     pub(super) fn expire(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -106,7 +109,7 @@ impl Dispatcher {
         let tasks = std::mem::take(&mut state.to_end);
         for task in tasks {
             let Some((claim, range)) = self.task_of(worker, task) else { continue };
-            if self.deadlines.tell(task, now + range.policy.grace + GRACE) {
+            if self.deadlines.tell(task, now + range.policy.grace.min(LONGEST_GRACE) + GRACE) {
                 actions.push(Action::EndTask { worker, task, claim });
             }
         }

@@ -136,7 +136,11 @@ impl Flight {
     }
 
     pub(super) fn range_of(&self, task: TaskId) -> Option<&Range> {
-        self.ranges.iter().map(|(range, _)| range).find(|range| range.contains(task))
+        self.ranges().find(|range| range.contains(task))
+    }
+
+    pub(super) fn ranges(&self) -> impl Iterator<Item = &Range> {
+        self.ranges.iter().map(|(range, _)| range)
     }
 
     /// Every task with its claim word and its range.

@@ -17,7 +17,7 @@ impl Dispatcher {
             return;
         }
         let waits = self.ready().filter_map(|(_, state)| {
-            let run = state.flight.tasks().next().and_then(|(_, _, range)| range.policy.run_timeout);
+            let run = state.flight.ranges().filter_map(|range| range.policy.run_timeout).min();
             let by_timeout = run.map(|run| (run / 4).clamp(PROBE.0, PROBE.1));
             let by_memory = (state.flight.len() > 0 && self.watches_memory()).then_some(PROBE.0);
             by_timeout.into_iter().chain(by_memory).min()
@@ -48,7 +48,8 @@ impl Dispatcher {
             None => state.flight.tasks().next().map(|(_, _, range)| range),
         };
         let limit = range
-            .and_then(|range| Some(range.policy.run_timeout?.saturating_add(range.policy.grace + GRACE)));
+            .and_then(|range| Some(range.policy.run_timeout?.saturating_add(range.policy.grace)))
+            .map(|limit| limit.saturating_add(GRACE));
         match state.slice {
             Some((slice, since)) if slice == seen.slice => {
                 if limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit) {

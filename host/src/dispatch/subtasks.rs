@@ -246,12 +246,27 @@ impl SubTaskTree {
     /// Removes a task that has ended. Returns its sub-tasks that have not: their outcomes can reach no task any more.
     pub(crate) fn remove(&mut self, task: TaskId) -> Vec<TaskId> {
         self.roots.remove(&task);
-        let children = self.nodes.remove(&task).map(|node| node.children).unwrap_or_default();
+        let Some(Node { root, children, .. }) = self.nodes.remove(&task) else { return Vec::new() };
+        let held: u64 = children.iter().map(Child::held).sum();
+        if let Some(root) = self.roots.get_mut(&root) {
+            root.held = root.held.saturating_sub(held);
+        }
         let running = children.into_iter().filter_map(|child| match child {
             Child::Runs { task, .. } => Some(task),
             Child::Ended(_) | Child::Taken => None,
         });
         running.collect()
+    }
+}
+
+impl Child {
+    /// The bytes of its arguments or its outcome.
+    fn held(&self) -> u64 {
+        match self {
+            Child::Runs { arguments, .. } => *arguments,
+            Child::Ended(outcome) => outcome.size(),
+            Child::Taken => 0,
+        }
     }
 }
 
@@ -330,6 +345,18 @@ mod tests {
         assert_eq!(end(&mut tree, ROOT, 0, &[0; 101]), None);
         assert_eq!(tree.take(ROOT, 0), Wanted::Now(SubTaskEnd::refused(&Refusal::Held(100))));
         assert_eq!(tree.check(ROOT, 0, 1, 100, QUOTA), Ok(Ok(())), "all of it came back");
+    }
+
+    #[test]
+    fn the_end_of_a_task_frees_what_its_own_sub_tasks_held() {
+        let mut tree = SubTaskTree::default();
+        submit(&mut tree, ROOT, 0, 0, CHILD).unwrap();
+        submit(&mut tree, CHILD, 1, 0, TaskId(3)).unwrap();
+        submit(&mut tree, CHILD, 1, 1, TaskId(4)).unwrap();
+        assert_eq!(end(&mut tree, CHILD, 0, &[0; 50]), None);
+        assert_eq!(tree.remove(CHILD), [TaskId(4)]);
+        assert_eq!(end(&mut tree, ROOT, 0, b""), None);
+        assert_eq!(tree.roots[&ROOT].held, 0);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::event::{Action, Recall, TaskEnd};
 use super::expiry;
 use super::guest_queue::GuestQueue;
 use super::range::Range;
-use super::slot::WorkerState;
+use super::slot::{Slot, WorkerState};
 use super::state::{Dispatcher, Mode};
 use crate::error::TaskError;
 use crate::ids::{TaskId, WorkerId};
@@ -75,7 +75,8 @@ impl Dispatcher {
     }
 
     pub(super) fn acted(&mut self, worker: WorkerId, task: TaskId) {
-        if let Some(state) = self.ready_mut(worker) {
+        // Also in a worker that is about to end: what it sent before counts.
+        if let Some(state) = self.slot_mut(worker).and_then(Slot::worker_mut) {
             state.flight.mark_acted(task);
         }
     }

@@ -36,11 +36,7 @@ impl Dispatcher {
         match std::mem::replace(slot, Slot::Vacant) {
             Slot::Starting(mut state) => {
                 state.idle_since = now;
-                let guest = state.guest;
                 *slot = Slot::Ready(state);
-                if let Some(guest) = self.guests.get_mut(&guest) {
-                    guest.breaker.started();
-                }
             }
             // It was stopped or killed before it could answer.
             ending @ Slot::Ending(_) => *slot = ending,

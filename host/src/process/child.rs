@@ -23,7 +23,7 @@ pub(crate) struct ChildProcess {
 }
 
 impl ChildProcess {
-    /// Starts `executable` in a role, with an empty environment and a new socket as its only descriptor.
+    /// Starts `executable` in a role, with an empty environment and a new socket as its standard input.
     ///
     /// The kernel kills the child when the thread that started it ends, so that thread must outlive it.
     pub(crate) fn spawn(executable: &Executable, role: &str) -> Result<(Self, UnixStream), SpawnError> {
@@ -75,7 +75,8 @@ impl ChildProcess {
 
     /// Sends a signal that ends the process. `try_wait` or drop collects the exit status later.
     pub(crate) fn signal(&mut self, signal: Signal) {
-        if self.exit.is_none() {
+        // A process that has ended already did not end by this.
+        if self.try_wait().is_none() {
             self.killed = true;
             // It fails only if the process has ended.
             let _ended = rustix::process::pidfd_send_signal(&self.pidfd, signal);

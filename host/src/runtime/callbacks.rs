@@ -39,9 +39,7 @@ impl Callbacks {
             None => Some(callback),
         };
         drop(thread);
-        if let Some(callback) = left {
-            callback();
-        }
+        left.into_iter().for_each(run);
     }
 
     /// Waits until every callback so far has run.

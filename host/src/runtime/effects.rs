@@ -1,4 +1,5 @@
-//! The effects of one turn under the pool's lock: collected in the turn, carried out when the lock is free.
+//! The effects of one turn under the pool's lock: collected in the turn, carried out when the lock is free. Events that
+//! follow from actions are handled before that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub(crate) type BarrierAction = Arc<Mutex<dyn FnMut() + Send>>;
 pub(super) enum Delivery {
     Future(Arc<FutureCell>, Completed),
     Map(Arc<MapCell>, u64, Completed),
+    /// No more results of a map will come.
+    AbortMap(Arc<MapCell>),
     /// The `.await` of an emitted value.
     Wake(Waker),
     /// The answer to a call of a shared object by the host.
@@ -39,7 +42,7 @@ pub(super) enum Delivery {
 #[derive(Default)]
 pub(super) struct Effects {
     pub(super) deliveries: Vec<Delivery>,
-    /// Workers that the driver is to start.
+    /// Workers that the driver is to start, and their guests.
     pub(super) spawns: Vec<(WorkerId, GuestKey)>,
     /// Events that follow from actions; the dispatcher handles them within the same turn.
     pub(super) follow_ups: VecDeque<Event>,

@@ -1,6 +1,6 @@
-//! The tasks of one submit or one map: their arguments, and where their results go.
+//! Jobs: the tasks of one submit or one map, or a sub-task, with their arguments and where their results go.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -49,7 +49,8 @@ pub(super) struct MapJob {
     pub(super) call: TaskCall,
     /// When the map as a whole must have ended, and its limit.
     pub(super) end_by: Option<(Instant, Duration)>,
-    batches: VecDeque<Batch>,
+    /// The batches with tasks that have not ended, each by the index of its first input.
+    batches: BTreeMap<u64, Batch>,
     /// Published tasks that have not ended.
     pub(super) unfinished: u64,
     /// No more tasks will come.
@@ -129,7 +130,7 @@ impl MapJob {
         now: Instant,
     ) -> Self {
         let end_by = call.options.map_timeout.and_then(|limit| Some((now.checked_add(limit)?, limit)));
-        let batches = VecDeque::new();
+        let batches = BTreeMap::new();
         Self { cell, pending, call, end_by, batches, unfinished: 0, complete: false, dropped: false }
     }
 
@@ -142,27 +143,21 @@ impl MapJob {
     pub(super) fn publish(&mut self, inputs: PendingInputs, now: Instant) {
         let count = inputs.ends.len();
         self.unfinished += count as u64;
-        self.batches.push_back(Batch { inputs, unfinished: count, published: now });
+        self.batches.insert(inputs.first, Batch { inputs, unfinished: count, published: now });
     }
 
     /// One more task has ended. Arguments that no task needs any more are freed.
     pub(super) fn ended(&mut self, index: u64) {
         self.unfinished -= 1;
-        let position = self.position(index);
-        if let Some(batch) = self.batches.get_mut(position) {
-            batch.unfinished -= 1;
+        let Some((&first, batch)) = self.batches.range_mut(..=index).next_back() else { return };
+        batch.unfinished -= 1;
+        if batch.unfinished == 0 {
+            self.batches.remove(&first);
         }
-        while self.batches.front().is_some_and(|batch| batch.unfinished == 0) {
-            self.batches.pop_front();
-        }
-    }
-
-    fn position(&self, index: u64) -> usize {
-        self.batches.partition_point(|batch| batch.inputs.first <= index).saturating_sub(1)
     }
 
     fn batch(&self, index: u64) -> Option<&Batch> {
-        self.batches.get(self.position(index))
+        self.batches.range(..=index).next_back().map(|(_, batch)| batch)
     }
 }
 

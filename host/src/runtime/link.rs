@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::net::SendFlags;
 use rustix::process::Signal;
@@ -21,6 +21,10 @@ use crate::error::WorkerExit;
 use crate::ids::{MemoryId, WorkerId};
 use crate::manager::Grant;
 use crate::process::{ChildProcess, send_some_with_descriptors};
+
+/// How long a worker that has closed its connection may take to exit: a process that exits closes its descriptors
+/// first.
+pub(super) const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A worker's process, as far as a link deals with it. Tests have one without a process.
 pub(super) trait WorkerProcess: Send {
@@ -62,6 +66,16 @@ pub(super) struct Conversation {
     pub(super) limits: Limits,
     /// Whether the worker has answered the hello.
     pub(super) is_ready: bool,
+}
+
+/// The result of writing to a worker.
+#[derive(Debug, PartialEq, Eq)]
+enum Flushed {
+    Whole,
+    /// The socket is full. The rest is written when it takes more.
+    Partly,
+    /// The worker has closed its end, or cannot be sent what it needs.
+    Unreachable,
 }
 
 /// The parent's end of one worker.
@@ -132,9 +146,10 @@ impl Link {
         self.signal(Signal::KILL);
     }
 
-    /// Tells the worker to exit, by the end of its stream.
-    pub(super) fn stop(&mut self) {
+    /// Tells the worker to exit by `exit_by`, by the end of its stream.
+    fn stop(&mut self, exit_by: Instant) {
         self.stop_sent = true;
+        self.overdue_at = Some((exit_by, "it was told to stop and did not exit"));
         // If this fails the connection is at its end already.
         let _ended = self.socket.shutdown(std::net::Shutdown::Write);
     }
@@ -144,8 +159,10 @@ impl Link {
     }
 
     /// The worker has answered the hello.
-    pub(super) fn is_ready(&mut self) {
-        self.overdue_at = None;
+    pub(super) fn hello_answered(&mut self) {
+        if !self.stop_sent {
+            self.overdue_at = None;
+        }
     }
 
     /// The worker has closed its end, and must exit by `at`.
@@ -174,7 +191,7 @@ impl Link {
         self.exit_reason.as_deref()
     }
 
-    /// The worker broke the protocol: it is killed, and what it still says does not count.
+    /// The worker broke the protocol: it is killed. Frames that it sent before are still checked one by one.
     pub(super) fn violated(&mut self, what: String) {
         self.violation.get_or_insert(what);
         self.kill();
@@ -213,8 +230,8 @@ impl Link {
         mapped
     }
 
-    /// Writes as much as the socket takes. Returns whether something is left, for when it takes more.
-    fn flush(&mut self) -> bool {
+    /// Writes as much as the socket takes.
+    fn flush(&mut self) -> Flushed {
         while self.sent < self.out.len() {
             match self.send_some() {
                 Ok(count) => {
@@ -222,18 +239,32 @@ impl Link {
                     self.sent += count;
                 }
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return true,
-                Err(_) => {
-                    // The worker is gone, or would never hear what it was sent. Its exit is an event of its own.
-                    self.kill();
-                    break;
+                Err(rustix::io::Errno::AGAIN) => return Flushed::Partly,
+                Err(error) => {
+                    self.forget_unsent();
+                    return self.unreachable(error);
                 }
             }
         }
+        self.forget_unsent();
+        Flushed::Whole
+    }
+
+    fn forget_unsent(&mut self) {
         self.out.clear();
         self.files.clear();
         self.sent = 0;
-        false
+    }
+
+    /// The worker cannot be written to. Its exit is an event of its own.
+    fn unreachable(&mut self, error: rustix::io::Errno) -> Flushed {
+        if matches!(error, rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET) {
+            // Most likely it was killed from outside a moment ago. A signal now would hide that.
+            self.expect_exit(Instant::now() + EXIT_TIMEOUT);
+        } else {
+            self.kill();
+        }
+        Flushed::Unreachable
     }
 
     /// Sends the bytes up to the next file, with the file that belongs to them.
@@ -315,9 +346,10 @@ impl Links {
         }
     }
 
-    pub(super) fn stop(&mut self, worker: WorkerId) {
+    /// Tells a worker to exit by `exit_by`; afterwards it is killed.
+    pub(super) fn stop(&mut self, worker: WorkerId, exit_by: Instant) {
         match self.links.get_mut(&worker) {
-            Some(link) => link.stop(),
+            Some(link) => link.stop(exit_by),
             None => drop(self.cancelled_spawns.insert(worker)),
         }
     }
@@ -355,21 +387,26 @@ impl Links {
         self.links.values().filter_map(Link::overdue_at).min()
     }
 
-    /// Writes what was queued in this turn. `interest` asks to be told when a socket that is full takes more.
-    pub(super) fn flush(&mut self, interest: &Interest) {
+    /// Writes what was queued in this turn. `interest` asks to be told when a socket that is full takes more. Returns
+    /// whether a worker has become overdue earlier than before.
+    pub(super) fn flush(&mut self, interest: &Interest) -> bool {
+        let mut unreachable = false;
         for worker in self.dirty.drain(..) {
             let Some(link) = self.links.get_mut(&worker) else { continue };
             link.dirty = false;
-            if link.flush() {
-                interest.in_writing(worker, link.as_fd());
+            match link.flush() {
+                Flushed::Whole => {}
+                Flushed::Partly => interest.watch_read_write(worker, link.as_fd()),
+                Flushed::Unreachable => unreachable = true,
             }
         }
+        unreachable
     }
 
     /// A socket that was full takes more.
     pub(super) fn writable(&mut self, worker: WorkerId, interest: &Interest) {
         if let Some(link) = self.writer(worker) {
-            interest.in_reading(worker, link.as_fd());
+            interest.watch_read(worker, link.as_fd());
         }
     }
 }

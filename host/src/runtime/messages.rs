@@ -11,7 +11,7 @@ use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
 use super::Runtime;
 use super::completed::{Completed, Figures, ResultGrants, TaskLog};
-use super::link::Conversation;
+use super::link::{Conversation, EXIT_TIMEOUT};
 use super::reactor::WorkerNews;
 use super::state::{EndedTask, Lifecycle, State};
 use crate::dispatch::Event;
@@ -19,10 +19,6 @@ use crate::error::TaskError;
 use crate::ids::WorkerId;
 use crate::outcome::Ended;
 use wpool_wire::limits::Limits;
-
-/// How long a worker that has closed its connection may take to exit: a process that exits closes its descriptors
-/// first.
-const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Tells a pool the news of its workers.
 pub(super) struct News<'a>(pub(super) &'a Runtime);
@@ -87,7 +83,7 @@ impl News<'_> {
         let ready: Ready = decode(payload)?;
         self.0.with(|state| {
             if let Some(link) = state.links.get_mut(worker) {
-                link.is_ready();
+                link.hello_answered();
             }
             if (ready.protocol, ready.build.as_str()) == (PROTOCOL_VERSION, BUILD) {
                 tracing::debug!(%worker, sandbox = ?ready.sandbox, "a worker is ready");

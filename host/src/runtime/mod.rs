@@ -134,7 +134,7 @@ impl Runtime {
         let value = act(&mut state);
         state.feed_workers();
         state.settle_objects();
-        state.links.flush(self.reactor.interest());
+        state.effects.wake_driver |= state.links.flush(self.reactor.interest());
         let effects = std::mem::take(&mut state.effects);
         let room = state.waiting_for_room > 0
             && (state.lifecycle != Lifecycle::Open || state.dispatcher.queued() < self.queue_limit);
@@ -174,6 +174,7 @@ impl Runtime {
         while let Some(delivery) = deliveries.next() {
             match delivery {
                 Delivery::Future(cell, completed) => cell.complete(completed, &self.callbacks),
+                Delivery::AbortMap(cell) => cell.abort(),
                 Delivery::Wake(waker) => waker.wake(),
                 Delivery::Answer(call, answer) => {
                     let unheard = call.answer(answer);

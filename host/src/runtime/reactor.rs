@@ -34,7 +34,7 @@ use crate::process::readable_within;
 /// The number of events that are taken from the kernel at a time.
 const EVENTS: usize = 64;
 /// The longest time that the driver leaves the reading to a leader without looking. A thread that led is most likely to
-/// lead again, so that the driver need not fight for the readers; if it does not, this is what a lost moment costs.
+/// lead again, so that the driver need not fight for the readers; if it does not, a frame waits so long at most.
 const LEASE: Duration = Duration::from_millis(10);
 
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -98,23 +98,23 @@ impl Interest {
         Ok(Self { epoll, waker: Arc::new(waker) })
     }
 
-    pub(super) fn in_socket(&self, worker: WorkerId, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    pub(super) fn add_socket(&self, worker: WorkerId, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
         let data = epoll::EventData::new_u64(token(worker, KIND_SOCKET));
         epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN)
     }
 
-    fn in_process(&self, worker: WorkerId, pidfd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    fn add_process(&self, worker: WorkerId, pidfd: BorrowedFd<'_>) -> rustix::io::Result<()> {
         let data = epoll::EventData::new_u64(token(worker, KIND_PROCESS));
         epoll::add(&self.epoll, pidfd, data, epoll::EventFlags::IN)
     }
 
     /// From now on the worker is waited for to send.
-    pub(super) fn in_reading(&self, worker: WorkerId, socket: BorrowedFd<'_>) {
+    pub(super) fn watch_read(&self, worker: WorkerId, socket: BorrowedFd<'_>) {
         self.modify(worker, socket, epoll::EventFlags::IN);
     }
 
     /// From now on the worker is waited for to send, and its socket to take more.
-    pub(super) fn in_writing(&self, worker: WorkerId, socket: BorrowedFd<'_>) {
+    pub(super) fn watch_read_write(&self, worker: WorkerId, socket: BorrowedFd<'_>) {
         self.modify(worker, socket, epoll::EventFlags::IN | epoll::EventFlags::OUT);
     }
 
@@ -190,7 +190,7 @@ pub(super) struct Reactor<C> {
     /// The number of times that a thread has led.
     leaders: AtomicU64,
     driver: OnceLock<Thread>,
-    /// A frame was sent or read a moment ago, and the next is most likely to come at once.
+    /// An answer was sent, or a thread began to lead: the next frame is most likely to come at once.
     recently_active: AtomicBool,
 }
 
@@ -202,11 +202,25 @@ thread_local! {
     static LEADS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Polls `so` for the spin time. Returns whether it has become true. Other threads get the processor meanwhile.
-fn spin_until(mut so: impl FnMut() -> bool) -> bool {
+/// The lead of a thread, which ends when this is dropped.
+struct Lead<'a> {
+    led: &'a AtomicBool,
+    /// What the thread led before.
+    before: usize,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        LEADS.set(self.before);
+        self.led.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Polls `condition` for the spin time. Returns whether it has become true. Other threads get the processor meanwhile.
+fn spin_until(mut condition: impl FnMut() -> bool) -> bool {
     let began = Instant::now();
     while began.elapsed() < SPIN_TIME {
-        if so() {
+        if condition() {
             return true;
         }
         std::thread::yield_now();
@@ -241,14 +255,16 @@ impl<C> Reactor<C> {
     ) -> rustix::io::Result<()> {
         let reader =
             Reader { frames: FrameReader::new(max_frame), socket: Arc::clone(&socket), conversation };
-        // First the reader, then the events that are for it.
-        self.registered.lock().push((worker, reader));
-        self.interest.in_socket(worker, socket.as_fd())
+        // The lock holds events back until their reader is there.
+        let mut registered = self.registered.lock();
+        self.interest.add_socket(worker, socket.as_fd())?;
+        registered.push((worker, reader));
+        Ok(())
     }
 
     /// Watches a worker's process for its end.
     pub(super) fn watch_process(&self, worker: WorkerId, pidfd: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        self.interest.in_process(worker, pidfd)
+        self.interest.add_process(worker, pidfd)
     }
 
     /// The thread that calls this is the driver.
@@ -271,7 +287,7 @@ impl<C> Reactor<C> {
         }
     }
 
-    /// A frame was sent or read: the next poll spins before it sleeps.
+    /// A frame is most likely to come at once: the next poll spins before it sleeps.
     pub(super) fn expect_more(&self) {
         self.recently_active.store(true, Ordering::Relaxed);
     }
@@ -280,8 +296,8 @@ impl<C> Reactor<C> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The driver's turn: reads until the deadline or until something has happened, or leaves that to a leader. `seen`
-    /// is the number of leaders at the last turn; `idle` tells whether there are no jobs.
+    /// One round of the driver: reads until the deadline or until something has happened, or leaves that to a leader.
+    /// `seen` is the number of leaders at the last round; `idle` tells whether there are no jobs.
     pub(super) fn poll_as_driver(
         &self,
         seen: &mut u64,
@@ -313,19 +329,17 @@ impl<C> Reactor<C> {
         if self.led.swap(true, Ordering::SeqCst) {
             return;
         }
+        // Dropped last: the thread leads as long as it has the readers, and no longer, also if a callback panics.
+        let _lead = Lead { led: &self.led, before: LEADS.replace(self.address()) };
         self.leaders.fetch_add(1, Ordering::SeqCst);
         let mut readers = self.readers.try_lock().unwrap_or_else(|| {
             self.interest.wake();
             self.readers.lock()
         });
-        let before = LEADS.replace(self.address());
         self.expect_more();
         while !done() && deadline.is_none_or(|at| at > Instant::now()) {
             self.poll(&mut readers, deadline, news);
         }
-        LEADS.set(before);
-        drop(readers);
-        self.led.store(false, Ordering::SeqCst);
     }
 
     /// Waits for events, at most until the deadline, and handles them.

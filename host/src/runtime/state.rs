@@ -26,8 +26,11 @@ use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 use crate::manager::Owner;
 use crate::outcome::Ended;
 
-/// A call frame of this many bytes is not made longer by further tasks.
+/// A call frame of this many bytes is not made longer by further tasks. It may exceed that by one task's arguments.
 const FRAME_SIZE: usize = 256 * 1024;
+
+/// How long a worker may take to exit when it was told to. An honest one has no task then and exits at once.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state of a pool.
 pub(crate) struct State {
@@ -147,7 +150,7 @@ impl State {
                 Job::Single { future, .. } => {
                     self.effects.deliver(Delivery::Future(future, Completed::failed(TaskError::PoolClosed)));
                 }
-                Job::Map(map) => map.cell.abort(),
+                Job::Map(map) => self.effects.deliver(Delivery::AbortMap(map.cell)),
                 Job::SubTask { .. } => {}
             }
         }
@@ -300,7 +303,10 @@ impl State {
             }
             Action::Unloaded(guest) => drop(self.guests.remove(&guest)),
             Action::Kill(worker) => self.links.kill(worker),
-            Action::Stop(worker) => self.links.stop(worker),
+            Action::Stop(worker) => {
+                self.links.stop(worker, now + STOP_TIMEOUT);
+                self.wake_driver_by(Some(now + STOP_TIMEOUT));
+            }
             Action::Complete { nth, end } => {
                 if let Some(ended) = ended.get_mut(nth).and_then(Option::take) {
                     self.complete(ended, end, now);
@@ -321,7 +327,7 @@ impl State {
         Some(Probe { running, slice, begun, resident })
     }
 
-    /// A worker broke the protocol. It is killed, and what it still says does not count.
+    /// A worker broke the protocol: it is killed. Frames that it sent before are still checked one by one.
     pub(super) fn violated(&mut self, worker: WorkerId, what: String) {
         if let Some(link) = self.links.get_mut(worker) {
             tracing::error!(%worker, what, "a worker broke the protocol");
@@ -392,7 +398,7 @@ impl State {
         }
     }
 
-    /// Queues a range of tasks for a worker, in frames that are not much longer than [`FRAME_SIZE`].
+    /// Queues a range of tasks for a worker, in frames of about [`FRAME_SIZE`].
     fn send(&mut self, worker: WorkerId, range: Range, claim: u32) {
         let (Some(link), Some(job)) = (self.links.writer(worker), self.jobs.get(range.job)) else { return };
         if job.grants(range.index).is_some() {

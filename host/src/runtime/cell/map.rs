@@ -155,14 +155,14 @@ impl Drop for Arrivals<'_> {
         if self.inner.whole.is_some()
             && let Some((whole, results)) = self.inner.take_whole()
         {
-            return whole(results);
+            return MutexGuard::unlocked(&mut self.inner, || whole(results));
         }
         if !matches!(self.inner.results.front(), Some(Some(_))) {
             return;
         }
         self.arrived.notify_all();
         if let Some(waker) = self.inner.waker.take() {
-            waker.wake();
+            MutexGuard::unlocked(&mut self.inner, || waker.wake());
         }
     }
 }

@@ -62,7 +62,7 @@ const WORKER: WorkerId = WorkerId { slot: 0, generation: 1 };
 fn linked() -> (Links, UnixStream, Interest) {
     let (link, Peer { socket: theirs, .. }) = link();
     let interest = Interest::new().unwrap();
-    interest.in_socket(WORKER, link.as_fd()).unwrap();
+    interest.add_socket(WORKER, link.as_fd()).unwrap();
     let mut links = Links::default();
     links.insert(WORKER, link);
     (links, theirs, interest)
@@ -98,12 +98,29 @@ fn what_a_full_socket_leaves_is_written_when_it_takes_more() {
 }
 
 #[test]
-fn a_worker_that_cannot_be_written_to_is_killed() {
+fn a_worker_that_closed_its_end_may_exit_by_itself_before_it_is_killed() {
     let (mut links, theirs, interest) = linked();
+    links.get_mut(WORKER).unwrap().hello_answered();
     drop(theirs);
     links.send(WORKER, 7, |out| out.push(1));
-    links.flush(&interest);
+    assert!(links.flush(&interest), "the driver has to look at the clock earlier");
+    assert_eq!(links.get_mut(WORKER).unwrap().exit(), None, "the pool does not take the blame");
+    let due = links.next_overdue().unwrap();
+    assert!(due <= Instant::now() + EXIT_TIMEOUT);
+    links.kill_overdue(due);
     assert!(matches!(links.get_mut(WORKER).unwrap().exit(), Some(WorkerExit::Signal { signal: 9, .. })));
+}
+
+#[test]
+fn a_worker_that_does_not_stop_is_killed() {
+    let (mut links, _theirs, _interest) = linked();
+    let exit_by = Instant::now() + Duration::from_secs(60);
+    links.stop(WORKER, exit_by);
+    links.get_mut(WORKER).unwrap().hello_answered();
+    assert_eq!(links.next_overdue(), Some(exit_by), "also if it answers the hello after that");
+    links.kill_overdue(exit_by);
+    assert_eq!(links.get(WORKER).unwrap().exit_reason(), Some("it was told to stop and did not exit"));
+    assert!(links.get_mut(WORKER).unwrap().exit().is_some());
 }
 
 #[test]
