@@ -55,7 +55,7 @@ fn b03_b29_b30_numbers_that_make_no_sense_are_errors_at_once() {
     bounded(|| {
         let (pool, square) = squares();
         let zero = Pool::builder(pool.guest().clone()).workers(0).build().unwrap_err();
-        assert_eq!(zero.to_string(), "workers cannot be 0: nobody would run the tasks");
+        assert_eq!(zero.to_string(), "workers cannot be 0: no worker would run the tasks");
         let chunk = square.clone().chunk(0).unwrap_err();
         assert_eq!(chunk.to_string(), "chunk cannot be 0: no task would ever be sent");
         let buffer = square.clone().buffer(0).unwrap_err();

@@ -43,7 +43,7 @@ fn no_worker_is_kept_if_none_is_wanted() {
             until("it goes", || pool.stats().workers == 0);
         }
         let error = pool_error(Pool::builder(pool.guest().clone()).workers(2).min_workers(3));
-        assert_eq!(error, "min_workers cannot be 3: it is more than there may be at most");
+        assert_eq!(error, "min_workers cannot be 3: it is more than `workers`");
     });
 }
 
@@ -71,6 +71,16 @@ fn a_worker_is_replaced_after_so_many_tasks() {
         assert_eq!(
             pool_error(Pool::builder(pool.guest().clone()).max_tasks_per_worker(0)),
             "max_tasks_per_worker cannot be 0: no worker could run anything"
+        );
+        let builder = || Pool::builder(pool.guest().clone());
+        let at_once = "every worker would be replaced at once";
+        assert_eq!(
+            pool_error(builder().max_worker_age(Duration::ZERO)),
+            format!("max_worker_age cannot be 0: {at_once}")
+        );
+        assert_eq!(
+            pool_error(builder().max_worker_memory(0)),
+            format!("max_worker_memory cannot be 0: {at_once}")
         );
         // Closing right after a backlog was made strands nothing.
         let left: Vec<_> = (0..100).map(|n| square.submit(arguments(&square, n)).unwrap()).collect();
@@ -118,7 +128,7 @@ fn the_number_of_workers_changes_while_they_work() {
         until("it shrinks", || pool.stats().workers <= 2);
         assert_eq!(
             pool.resize(0).unwrap_err().to_string(),
-            "workers cannot be 0: nobody would run the tasks"
+            "workers cannot be 0: no worker would run the tasks"
         );
     });
 }

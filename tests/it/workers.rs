@@ -309,7 +309,7 @@ fn a_program_that_is_no_worker_is_a_clear_error() {
         assert!(error.to_string().starts_with("cannot start `/no/such/program`: "), "{error}");
         // Zero workers, an empty queue, a stack of nothing.
         let zero = pool(WPOOL, wpool_tests::OK_SQUARE).workers(0).build().unwrap_err();
-        assert_eq!(zero.to_string(), "workers cannot be 0: nobody would run the tasks");
+        assert_eq!(zero.to_string(), "workers cannot be 0: no worker would run the tasks");
         let empty = pool(WPOOL, wpool_tests::OK_SQUARE).queue(0).build().unwrap_err();
         assert_eq!(empty.to_string(), "queue cannot be 0: no task could ever be submitted");
         let small = pool(WPOOL, wpool_tests::OK_SQUARE).memory(1000).build().unwrap_err();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::MemfdFlags;
 
@@ -23,6 +23,8 @@ use wpool_wire::{BUILD, PROTOCOL_VERSION};
 const MAX_REPLY: usize = 16 << 20;
 /// The largest image, in bytes.
 const MAX_IMAGE: u64 = 1 << 30;
+/// A longer time limit, such as `Duration::MAX`, is shortened to this year, which the clock can represent.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The number of attempts if compilers are ended from outside.
 const ATTEMPTS: u32 = 3;
 
@@ -60,7 +62,7 @@ fn compile_once(
     module: &OwnedFd,
     job: Job<'_>,
 ) -> Result<(ModuleInfo, Image), LoadError> {
-    let deadline = Instant::now() + limits.time;
+    let deadline = Instant::now() + limits.time.min(LONGEST);
     let (mut process, socket) = ChildProcess::spawn(executable, role::COMPILER)?;
     let output = rustix::fs::memfd_create("wpool-image", MemfdFlags::CLOEXEC)
         .map_err(|error| SpawnError::system("a file in memory", error))?;
@@ -84,7 +86,10 @@ fn compile_once(
         return Err(LoadError::CompileTimeout { limit: limits.time });
     };
     match reply {
-        Ok(Some(CompileReply::Compiled(info))) => Ok((info, take_image(output)?)),
+        Ok(Some(CompileReply::Compiled(info))) => {
+            let image = take_image(output, info.image_len)?;
+            Ok((info, image))
+        }
         Ok(Some(CompileReply::Failed(failure))) => Err(failed(failure)),
         Ok(Some(CompileReply::Mismatch { protocol, build })) => Err(mismatch(executable, protocol, &build)),
         Ok(None) => Err(lost(exit, limits)),
@@ -116,11 +121,15 @@ fn receive(socket: &UnixStream, deadline: Instant) -> Result<Option<CompileReply
 }
 
 /// Copies the image into a new file, on which no other process has a descriptor.
-fn take_image(output: OwnedFd) -> Result<Image, LoadError> {
+fn take_image(output: OwnedFd, len: u64) -> Result<Image, LoadError> {
     let mut bytes = Vec::new();
     let mut file = File::from(output);
     let read = file.rewind().and_then(|()| file.take(MAX_IMAGE).read_to_end(&mut bytes));
     read.map_err(|error| SpawnError::system("a copy of the image", error))?;
+    if bytes.len() as u64 != len {
+        let message = format!("its image has {len} bytes, of which {} are there", bytes.len());
+        return Err(LoadError::Invalid { message });
+    }
     Ok(Image::new(sealed_file("wpool-image", &[&bytes])?))
 }
 

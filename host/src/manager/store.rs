@@ -375,14 +375,13 @@ impl Store {
 
     /// Removes an object that no grant is left on.
     pub(crate) fn remove(&mut self, id: ObjectId) {
-        let Some(entry) = self.objects.remove(&id) else { return };
-        let (object, tickets) = entry.into_parts();
-        for ticket in tickets {
+        let Some(mut entry) = self.objects.remove(&id) else { return };
+        for ticket in entry.take_waiters() {
             if let Some(call) = self.remove_ticket(ticket) {
                 self.answered.push((ticket, call.owner, Err(ObjectError::Closed)));
             }
         }
-        if let Some(peer) = object.peer() {
+        if let Some(peer) = entry.object.peer() {
             // The other end of the pipe can receive nothing any more.
             self.close_end(peer);
         }
@@ -390,9 +389,12 @@ impl Store {
 
     /// Answers all waiting calls with [`ObjectError::PoolClosed`].
     pub(crate) fn close(&mut self) {
-        let tickets: Vec<Ticket> = self.tickets.keys().copied().collect();
+        // The objects serve no call any more, so they need not hear that their waiters are gone.
+        let tickets: Vec<Ticket> = self.objects.values_mut().flat_map(Entry::take_waiters).collect();
         for ticket in tickets {
-            self.fail(ticket, ObjectError::PoolClosed);
+            if let Some(call) = self.remove_ticket(ticket) {
+                self.answered.push((ticket, call.owner, Err(ObjectError::PoolClosed)));
+            }
         }
     }
 }

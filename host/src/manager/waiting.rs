@@ -119,10 +119,11 @@ impl Entry {
         }
     }
 
-    /// Takes the entry apart. Returns the object and the tickets of the calls that waited at it.
-    pub(super) fn into_parts(self) -> (Object, Vec<Ticket>) {
-        let tickets = self.queues.into_values().flatten().map(|waiter| waiter.ticket).collect();
-        (self.object, tickets)
+    /// Removes all waiting calls, and returns their tickets.
+    pub(super) fn take_waiters(&mut self) -> Vec<Ticket> {
+        self.count = 0;
+        let queues = std::mem::take(&mut self.queues);
+        queues.into_values().flatten().map(|waiter| waiter.ticket).collect()
     }
 }
 

@@ -46,7 +46,10 @@ pub struct PoolBuilder {
 macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident: $type:ty => |$settings:ident| $assign:expr;)*) => {
         /// The settings of the guest that the pool is built with.
-        impl PoolBuilder {
+        /// Why a limit that every worker exceeds is refused.
+const REPLACED_AT_ONCE: &str = "every worker would be replaced at once";
+
+impl PoolBuilder {
             $($(#[$doc])*
             #[must_use]
             pub fn $name(mut self, $name: $type) -> Self {
@@ -114,6 +117,7 @@ impl PoolBuilder {
     }
 
     /// The age at which a worker is replaced, when the tasks that it has have ended. Default: `None`, never.
+    /// Zero is an error.
     #[must_use]
     pub fn max_worker_age(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.max_age = age.into();
@@ -121,7 +125,7 @@ impl PoolBuilder {
     }
 
     /// The resident memory in bytes beyond which a worker is replaced, when the tasks that it has have ended. Default:
-    /// `None`, never.
+    /// `None`, never. Zero is an error.
     #[must_use]
     pub fn max_worker_memory(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_memory = bytes.into();
@@ -161,8 +165,8 @@ impl PoolBuilder {
         let settings = self.check()?;
         let guest = self.settings.prepare(self.guest)?;
         let runtime = Runtime::new(settings, self.queue, self.shared_memory)
-            .map_err(|error| SpawnError::system("what a pool waits with", error))?;
-        let guest = runtime.add_guest(guest);
+            .map_err(|error| SpawnError::system("an epoll or event descriptor", error))?;
+        let guest = runtime.add_guest(guest).map_err(|by| BuildError::Closed { by })?;
         let driven = Arc::clone(&runtime);
         let driver = std::thread::Builder::new()
             .name("wpool driver".to_owned())
@@ -180,6 +184,12 @@ impl PoolBuilder {
         }
         if self.max_tasks == Some(0) {
             return Err(SettingError::new("max_tasks_per_worker", &0, "no worker could run anything"));
+        }
+        if self.max_age == Some(Duration::ZERO) {
+            return Err(SettingError::new("max_worker_age", &"0", REPLACED_AT_ONCE));
+        }
+        if self.max_memory == Some(0) {
+            return Err(SettingError::new("max_worker_memory", &0, REPLACED_AT_ONCE));
         }
         Ok(Settings {
             min,

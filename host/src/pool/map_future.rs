@@ -1,5 +1,6 @@
 //! [`MapFuture`]: all values of a map as one list, or its first error, when every task has ended.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -38,19 +39,29 @@ struct State<R> {
 }
 
 /// Decodes all results into their values, or returns the first error.
-pub(super) fn decode_all<R: DeserializeOwned>(
+pub(super) fn decode_all<R>(
     results: impl IntoIterator<Item = Completed>,
-    runtime: &Weak<Runtime>,
+    decode: impl Fn(&Completed) -> Result<R, TaskError>,
 ) -> Result<Vec<R>, MapError> {
     let mut failed = None;
     let mut values = Vec::new();
     for (index, completed) in results.into_iter().enumerate() {
-        match decode(&completed, runtime) {
+        match decode(&completed) {
             Ok(value) => values.push(value),
             Err(error) => drop(failed.get_or_insert(MapError { index, error })),
         }
     }
     failed.map_or(Ok(values), Err)
+}
+
+/// Decodes a result on the callback thread. The threads that wait for the map must not miss its end, so a panic of the
+/// type's own code is an error of that result.
+fn decode_or_catch<R: DeserializeOwned>(
+    completed: &Completed,
+    runtime: &Weak<Runtime>,
+) -> Result<R, TaskError> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| decode(completed, runtime)))
+        .unwrap_or_else(|_| Err(TaskError::BadResult { message: "decoding it panicked".to_owned() }))
 }
 
 impl<R: DeserializeOwned + Send + Sync + 'static> MapFuture<R> {
@@ -62,7 +73,7 @@ impl<R: DeserializeOwned + Send + Sync + 'static> MapFuture<R> {
         let state = Arc::new(State { result: Mutex::new(None), ended: Condvar::new() });
         let (completed, runtime) = (Arc::clone(&state), Weak::clone(runtime));
         let complete = move |results| {
-            let result = Arc::new(decode_all(results, &runtime));
+            let result = Arc::new(decode_all(results, |completed| decode_or_catch(completed, &runtime)));
             // The callback may be slow, so threads that wait for the result are woken before it.
             *completed.result.lock() = Some(Arc::clone(&result));
             completed.ended.notify_all();

@@ -66,10 +66,11 @@ impl Pool {
     /// # Errors
     /// If a setting makes no sense, if the guest does not fit its limits, or if the pool is closed.
     pub fn load(&self, guest: Guest, settings: &GuestSettings) -> Result<LoadedGuest, BuildError> {
+        let closed = |by| BuildError::Closed { by };
         if let Some(by) = self.runtime.closed_by() {
-            return Err(BuildError::Closed { by });
+            return Err(closed(by));
         }
-        let guest = self.runtime.add_guest(settings.prepare(guest)?);
+        let guest = self.runtime.add_guest(settings.prepare(guest)?).map_err(closed)?;
         Ok(LoadedGuest { runtime: Arc::clone(&self.runtime), guest })
     }
 
@@ -172,6 +173,8 @@ impl Pool {
         {
             tracing::error!("the pool's driver panicked");
         }
+        // A callback may join as well, and is waited for here.
+        drop(driver);
         self.runtime.finish_callbacks();
         Ok(())
     }

@@ -156,9 +156,9 @@ impl<R> Process<R> {
 
     fn signal(&self, signal: Signal) {
         self.last_signal.store(signal.as_raw(), Ordering::Relaxed);
-        self.pool.runtime().signal(signal);
-        // A signal reaches only a process that has started. The task of another one never needs to run.
+        // A task that has not begun never needs to. After this no other process can begin it.
         self.future.cancel();
+        self.pool.runtime().signal(signal);
     }
 
     /// Waits for the end of the task, and returns its value's bytes or its error, its figures and its log.

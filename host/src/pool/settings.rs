@@ -182,14 +182,14 @@ impl GuestSettings {
 /// Checks the minimum and the maximum number of workers, and returns both.
 pub(super) fn check_workers(min: Option<usize>, max: usize) -> Result<(u16, u16), SettingError> {
     if max == 0 {
-        return Err(SettingError::new("workers", &max, "nobody would run the tasks"));
+        return Err(SettingError::new("workers", &max, "no worker would run the tasks"));
     }
     if max > MAX_WORKERS {
         return Err(SettingError::new("workers", &max, "at most 4096 are allowed"));
     }
     let min = min.unwrap_or(1);
     if min > max {
-        return Err(SettingError::new("min_workers", &min, "it is more than there may be at most"));
+        return Err(SettingError::new("min_workers", &min, "it is more than `workers`"));
     }
     let fits = |workers: usize| u16::try_from(workers).expect("4096 fits");
     Ok((fits(min), fits(max)))

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_schema::Schema;
 
+use super::decode::decode;
 use super::emitted::{EmitBuffer, Emitted};
 use super::future::TaskFuture;
 use super::map::Map;
@@ -118,7 +119,7 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
     pub fn map_list<I: IntoIterator<Item = A>>(&self, inputs: I) -> Result<Vec<R>, MapError> {
         let map = self.raw.map_with(inputs.into_iter(), append, true);
         let runtime = Arc::downgrade(map.runtime());
-        map_future::decode_all(map.map(|(_, completed)| completed), &runtime)
+        map_future::decode_all(map.map(|(_, completed)| completed), |completed| decode(completed, &runtime))
     }
 
     /// Submits one call, waits for its end and returns its value.

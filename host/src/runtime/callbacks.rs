@@ -1,5 +1,6 @@
 //! The pool's callback thread: started with the first callback, it runs one callback after the other.
 
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::thread::JoinHandle;
 
@@ -12,6 +13,13 @@ pub(crate) type Callback = Box<dyn FnOnce() + Send>;
 #[derive(Debug, Default)]
 pub(crate) struct Callbacks {
     thread: Mutex<Option<(Sender<Callback>, JoinHandle<()>)>>,
+    /// Held by the thread that waits for the last callback.
+    finishing: Mutex<()>,
+}
+
+thread_local! {
+    /// The `Callbacks` whose thread this is, as an address that is only compared; zero for any other thread.
+    static RUNS: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Callbacks {
@@ -22,9 +30,11 @@ impl Callbacks {
             return;
         }
         let (sender, receiver) = crossbeam_channel::unbounded::<Callback>();
-        let spawned = std::thread::Builder::new()
-            .name("wpool callbacks".to_owned())
-            .spawn(move || receiver.into_iter().for_each(run));
+        let address = self.address();
+        let spawned = std::thread::Builder::new().name("wpool callbacks".to_owned()).spawn(move || {
+            RUNS.set(address);
+            receiver.into_iter().for_each(run);
+        });
         match spawned {
             Ok(handle) => *thread = Some((sender, handle)),
             Err(error) => tracing::error!(%error, "no thread for done callbacks; they run where tasks end"),
@@ -42,15 +52,20 @@ impl Callbacks {
         left.into_iter().for_each(run);
     }
 
-    /// Waits until every callback so far has run.
+    /// Waits until every callback so far has run. A callback that asks for this is not waited for.
     pub(crate) fn finish(&self) {
+        if RUNS.get() == self.address() {
+            return;
+        }
+        let _finishing = self.finishing.lock();
         let Some((sender, handle)) = self.thread.lock().take() else { return };
         drop(sender);
-        // A callback may be what drops the pool, and a thread cannot wait for itself.
-        if handle.thread().id() != std::thread::current().id() {
-            // Panics were caught one by one.
-            let _finished = handle.join();
-        }
+        // Panics were caught one by one.
+        let _finished = handle.join();
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 }
 
@@ -83,6 +98,20 @@ mod tests {
         }
         callbacks.finish();
         assert_eq!(called.try_iter().collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn a_callback_that_waits_for_all_callbacks_does_not_wait_for_itself() {
+        let callbacks = std::sync::Arc::new(Callbacks::default());
+        callbacks.start();
+        let (sender, called) = mpsc::channel();
+        let inner = std::sync::Arc::clone(&callbacks);
+        callbacks.call(Box::new(move || {
+            inner.finish();
+            sender.send(()).unwrap();
+        }));
+        callbacks.finish();
+        assert!(called.try_recv().is_ok());
     }
 
     #[test]

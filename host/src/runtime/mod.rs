@@ -212,9 +212,15 @@ impl Runtime {
         }));
     }
 
-    /// Adds a guest. Its tasks can be submitted from now on.
-    pub(crate) fn add_guest(&self, guest: impl FnOnce(GuestKey) -> PoolGuest) -> Arc<PoolGuest> {
-        self.with(|state| state.add_guest(guest))
+    /// Adds a guest. Its tasks can be submitted from now on. The error names the call that has closed the pool.
+    pub(crate) fn add_guest(
+        &self,
+        guest: impl FnOnce(GuestKey) -> PoolGuest,
+    ) -> Result<Arc<PoolGuest>, &'static str> {
+        self.with(|state| match state.lifecycle.closed_by() {
+            Some(by) => Err(by),
+            None => Ok(state.add_guest(guest)),
+        })
     }
 
     /// Passes an event to the dispatcher, in a turn of its own.
