@@ -56,8 +56,8 @@ thread_local! {
 ///
 /// # Safety
 /// `args` and `len` describe a block from `wpool_alloc` that the host has filled and no longer uses. Nothing that
-/// `call` and `encode` borrow from the arguments outlives `encode`; the macro ensures this by refusing parameters with
-/// a named lifetime.
+/// `call` and `encode` borrow from the arguments outlives `encode`; the macro ensures this by requiring that the
+/// parameters can be decoded with any lifetime, so that `call` cannot expect `'static`.
 pub unsafe fn run<A: Deserialize<'static>, R>(
     args: *mut u8,
     len: usize,
@@ -103,7 +103,8 @@ fn decode<A: Deserialize<'static>>(block: &'static [u8], handles: usize) -> Resu
 fn finish<R>(returned: R, encode: impl FnOnce(R, &mut Vec<u8>) -> u32) -> (u32, Vec<u8>, Vec<u32>) {
     let mut bytes = Vec::new();
     let (status, handles) = Handle::attaching(|| encode(returned, &mut bytes));
-    if let Err(error) = flush() {
+    // An error of the task's own says more than that of a posted call.
+    if let (status::VALUE, Err(error)) = (status, flush()) {
         let (status, bytes) = encode_failure(format!("the task ended, but {error}"));
         return (status, bytes, Vec::new());
     }

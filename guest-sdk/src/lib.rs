@@ -105,4 +105,7 @@ pub mod __private {
 
     /// Requires a schema, so that the compiler reports a missing one at the type of a parameter or field.
     pub const fn assert_schema<T: crate::Schema>() {}
+
+    /// Requires that a type can borrow from arguments of any lifetime.
+    pub const fn assert_decodes<'de, T: serde::Deserialize<'de>>() {}
 }

@@ -3,6 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned as _;
+use syn::visit_mut::{self, VisitMut};
 use syn::{Error, FnArg, Ident, ItemFn, Pat, Result, ReturnType, Type};
 
 use crate::names::{docs_of, unraw};
@@ -165,6 +166,10 @@ fn exports(kind: Kind, function: &ItemFn, params: &[Param]) -> TokenStream {
     let types: Vec<&Type> = params.iter().map(|param| &param.ty).collect();
     let assertions =
         types.iter().map(|ty| quote_spanned!(ty.span()=> ::wpool_guest::__private::assert_schema::<#ty>();));
+    let decodes = types.iter().map(|ty| {
+        let borrowed = with_lifetime(ty);
+        quote_spanned!(ty.span()=> ::wpool_guest::__private::assert_decodes::<'de, #borrowed>();)
+    });
     let (call_name, describe_name) = kind.export_names(&unraw(&function.sig.ident));
     let probe = probe(function);
     let call = call_export(&call_name, function, &types, &probe);
@@ -173,6 +178,9 @@ fn exports(kind: Kind, function: &ItemFn, params: &[Param]) -> TokenStream {
     quote! {
         #(#cfgs)*
         const _: () = {
+            #[allow(dead_code, reason = "it is there for the compiler's checks")]
+            fn decode_with_any_lifetime<'de>() { #(#decodes)* }
+
             #[allow(unused_imports, reason = "the return type decides which of them is used")]
             use ::wpool_guest::__private::{DisplayedError as _, Plain as _, Probe, SchemaError as _, TypedError as _};
 
@@ -183,6 +191,20 @@ fn exports(kind: Kind, function: &ItemFn, params: &[Param]) -> TokenStream {
             #describe
         };
     }
+}
+
+/// A type whose references have the lifetime `'de`.
+fn with_lifetime(ty: &Type) -> Type {
+    struct Borrow;
+    impl VisitMut for Borrow {
+        fn visit_type_reference_mut(&mut self, reference: &mut syn::TypeReference) {
+            reference.lifetime.get_or_insert_with(|| syn::parse_quote!('de));
+            visit_mut::visit_type_reference_mut(self, reference);
+        }
+    }
+    let mut ty = ty.clone();
+    Borrow.visit_type_mut(&mut ty);
+    ty
 }
 
 /// The value on which the compiler finds the trait for the return type.

@@ -92,19 +92,47 @@ pub trait Handle: Clone + fmt::Debug + Sized {
 
     /// Calls `act`, which encodes a value, and returns its result and the handles that were attached meanwhile.
     fn attaching<T>(act: impl FnOnce() -> T) -> (T, Vec<Self>) {
-        let before = Self::handle_scope(|scope| scope.replace_attached(Some(Vec::new())));
+        let mut outer =
+            Attaching::<Self>(Self::handle_scope(|scope| scope.replace_attached(Some(Vec::new()))));
         let value = act();
-        let attached = Self::handle_scope(|scope| scope.replace_attached(before));
-        (value, attached.unwrap_or_default())
+        (value, outer.end())
     }
 
     /// Calls `act`, which decodes a value that came with these handles.
     fn resolving<T>(handles: Vec<Self>, act: impl FnOnce() -> T) -> T {
-        let before = Self::handle_scope(|scope| scope.replace_received(handles));
-        let value = act();
+        let _outer = Resolving::<Self>(Self::handle_scope(|scope| scope.replace_received(handles)));
+        act()
+    }
+}
+
+/// The attached handles of the value around the one that is being encoded. They are restored when this is dropped, also
+/// if encoding panics.
+struct Attaching<H: Handle>(Option<Vec<H>>);
+
+impl<H: Handle> Attaching<H> {
+    /// Restores them, and returns the handles that were attached meanwhile.
+    fn end(&mut self) -> Vec<H> {
+        let outer = self.0.take();
+        H::handle_scope(|scope| scope.replace_attached(outer)).unwrap_or_default()
+    }
+}
+
+impl<H: Handle> Drop for Attaching<H> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.end();
+        }
+    }
+}
+
+/// The received handles of the value around the one that is being decoded, restored when this is dropped.
+struct Resolving<H: Handle>(Vec<H>);
+
+impl<H: Handle> Drop for Resolving<H> {
+    fn drop(&mut self) {
+        let outer = std::mem::take(&mut self.0);
         // Dropping a handle may run code that uses the scope, so the scope is restored first.
-        drop(Self::handle_scope(|scope| scope.replace_received(before)));
-        value
+        drop(H::handle_scope(|scope| scope.replace_received(outer)));
     }
 }
 

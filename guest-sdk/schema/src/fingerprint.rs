@@ -87,7 +87,9 @@ impl Walk<'_> {
                 self.hash.bytes(&[tag::ENUM]);
                 self.hash.number(variants.len());
                 for variant in variants {
-                    self.hash.text(&variant.name);
+                    if !self.name(&variant.name) {
+                        return;
+                    }
                     self.data(&variant.data);
                 }
             }
@@ -98,6 +100,17 @@ impl Walk<'_> {
             }
             leaf => self.hash.bytes(&[tag::of_leaf(leaf)]),
         }
+    }
+
+    /// Hashes the name of a field or a variant. Returns whether there was not too much before it.
+    fn name(&mut self, name: &str) -> bool {
+        self.seen += 1;
+        let few = self.seen < MAX_PARTS;
+        match few {
+            true => self.hash.text(name),
+            false => self.hash.bytes(&[tag::TOO_MUCH]),
+        }
+        few
     }
 
     fn one(&mut self, tag: u8, item: TypeIndex) {
@@ -118,7 +131,9 @@ impl Walk<'_> {
         self.hash.bytes(&[tag::STRUCT]);
         self.hash.number(fields.len());
         for field in fields {
-            self.hash.text(&field.name);
+            if !self.name(&field.name) {
+                return;
+            }
             self.visit(field.ty);
         }
     }
@@ -260,5 +275,12 @@ mod tests {
         let enums =
             Type::Enum { name: String::new(), variants: vec![variant("A", "", VariantData::Newtype(0))] };
         let _fingerprint = of(&[enums], &[0]);
+        // Many units of long names: the names count, not only the parts with a type.
+        let names = (0..1000).map(|n| variant(&format!("{n:01000}"), "", VariantData::Unit)).collect();
+        let long = Type::Enum { name: String::new(), variants: names };
+        let many = Type::Tuple(vec![1; 9_999]);
+        let mut walk = Walk { types: &[many, long], path: Vec::new(), seen: 0, hash: Fnv::default() };
+        walk.visit(0);
+        assert!(walk.seen < MAX_PARTS + 10_000, "{}", walk.seen);
     }
 }

@@ -79,6 +79,26 @@ impl TypeTable {
         index
     }
 
+    /// Adds the type `T`, which is encoded as its only part, unless the table has it already, and returns its index.
+    /// `build` describes the part, which may contain `T` itself.
+    pub fn transparent<T: ?Sized>(&mut self, build: impl FnOnce(&mut Self) -> TypeIndex) -> TypeIndex {
+        let name = std::any::type_name::<T>();
+        if let Some(&known) = self.by_name.get(name) {
+            return known;
+        }
+        let own = self.push(Type::Unit);
+        self.by_name.insert(name, own);
+        let part = build(self);
+        if to_index(self.types.len() - 1) == own && part != own {
+            // The table had the part already, perhaps unfinished, and nothing refers to the new entry.
+            self.types.pop();
+            self.by_name.insert(name, part);
+            return part;
+        }
+        self.types[own as usize] = self.types[part as usize].clone();
+        own
+    }
+
     /// Returns the type at an index, or `None` beyond the end of the table.
     pub fn get(&self, index: TypeIndex) -> Option<&Type> {
         self.types.get(index as usize)
@@ -95,8 +115,8 @@ impl TypeTable {
     }
 }
 
-/// Returns a hash of a type's form. Two types that are encoded alike, and have the same names of fields and variants,
-/// have the same fingerprint; the names of the types themselves do not matter. It is computed once per type and thread,
+/// Returns a hash of a type's form. Types whose descriptions differ only in the types' names and in docs have the same
+/// fingerprint. It is computed once per type and thread,
 /// unless a thread uses many types.
 ///
 /// ```

@@ -18,10 +18,10 @@ use wpool_wire::message::{Ask, POST_SIZE, Request, encode};
 use super::host_function::memory_and_state;
 use crate::guest_error::{BadGuest, EndRequested, LimitExceeded};
 use crate::guest_mem::GuestSlice;
-use crate::state::{CancelToken, Mail, Mailbox, TaskState};
+use crate::state::{CancelToken, Mail, Mailbox, SuspendReason, TaskState, YieldState};
 
-/// The maximum size of a sub-task's name, in bytes. No task has a longer one.
-const LONGEST_NAME: usize = 4096;
+/// The maximum size of a sub-task's name, in bytes. The host loads no guest whose tasks have longer names together.
+const LONGEST_NAME: usize = 64 << 10;
 
 /// Sends a value to the reader of the task's emitted values.
 pub(super) async fn emit(
@@ -36,7 +36,8 @@ pub(super) async fn emit(
     // A description and an initializer have no reader, and a task may have none.
     let (Some(task), Some(credit)) = (state.cancel.task(), state.requests.emit_credit) else { return Ok(()) };
     if state.requests.emitted >= credit {
-        let more = wait_for_mail(&mut caller, task, |mail| mail.emit_credit.take()).await?;
+        let more =
+            wait_for_mail(&mut caller, task, SuspendReason::Credit, |mail| mail.emit_credit.take()).await?;
         caller.data_mut().requests.emit_credit = Some(more);
     }
     let (memory, state) = memory_and_state(&mut caller)?;
@@ -69,7 +70,12 @@ pub(super) fn submit(
     state.requests.submitted = index.saturating_add(1);
     // A sub-task above the quota is not sent. `outcome` recognises it by its index.
     if state.limits.sub_tasks.is_some_and(|quota| index < quota.fan_out) {
-        if arguments.len() > state.limits.arguments as usize || name.len() > LONGEST_NAME {
+        if name.len() > LONGEST_NAME {
+            let message =
+                format!("the name of its sub-task has {} bytes, {LONGEST_NAME} are allowed", name.len());
+            return Err(BadGuest(message).into());
+        }
+        if arguments.len() > state.limits.arguments as usize {
             return Err(BadGuest(format!(
                 "it submitted a sub-task with {} bytes of arguments, {} are allowed",
                 arguments.len(),
@@ -137,7 +143,8 @@ pub(super) async fn post(
         return Ok(shared::status(&Err(error)));
     }
     if state.requests.posted >= state.requests.post_credit {
-        let more = wait_for_mail(&mut caller, task, |mail| mail.post_credit.take()).await?;
+        let more =
+            wait_for_mail(&mut caller, task, SuspendReason::Credit, |mail| mail.post_credit.take()).await?;
         caller.data_mut().requests.post_credit = more;
     }
     let (memory, state) = memory_and_state(&mut caller)?;
@@ -195,8 +202,8 @@ async fn request_answer(
 
 /// Suspends the task until the answer to its request has come.
 async fn wait_for_answer(caller: &mut Caller<'_, TaskState>, task: TaskId) -> Result<Vec<u8>, EndRequested> {
-    caller.data().yield_state.wait_for_answer();
-    let (answer, handles) = wait_for_mail(caller, task, |mail| mail.answer.take()).await?;
+    let part = |mail: &mut Mail| mail.answer.take();
+    let (answer, handles) = wait_for_mail(caller, task, SuspendReason::Answer, part).await?;
     caller.data_mut().handles.add(handles);
     Ok(answer)
 }
@@ -205,12 +212,15 @@ async fn wait_for_answer(caller: &mut Caller<'_, TaskState>, task: TaskId) -> Re
 async fn wait_for_mail<T>(
     caller: &mut Caller<'_, TaskState>,
     task: TaskId,
+    reason: SuspendReason,
     part: impl FnMut(&mut Mail) -> Option<T> + Unpin,
 ) -> Result<T, EndRequested> {
     let state = caller.data_mut();
-    state.clock.pause();
+    state.pause_clock();
     let (mailbox, cancel) = (Arc::clone(&state.requests.mailbox), state.cancel.clone());
-    let found = WaitForMail { task, mailbox: &mailbox, cancel: &cancel, part }.await;
+    let yield_state = Arc::clone(&state.yield_state);
+    let (mailbox, yield_state, cancel) = (&*mailbox, &*yield_state, &cancel);
+    let found = WaitForMail { task, mailbox, yield_state, cancel, reason, part }.await;
     caller.data_mut().clock.resume();
     found.ok_or(EndRequested)
 }
@@ -219,7 +229,9 @@ async fn wait_for_mail<T>(
 struct WaitForMail<'a, P> {
     task: TaskId,
     mailbox: &'a Mailbox,
+    yield_state: &'a YieldState,
     cancel: &'a CancelToken,
+    reason: SuspendReason,
     part: P,
 }
 
@@ -227,11 +239,14 @@ impl<T, P: FnMut(&mut Mail) -> Option<T> + Unpin> Future for WaitForMail<'_, P> 
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<T>> {
-        let Self { task, mailbox, cancel, part } = &mut *self;
+        let Self { task, mailbox, yield_state, cancel, reason, part } = &mut *self;
         match mailbox.take(*task, part) {
             Some(found) => Poll::Ready(Some(found)),
             None if cancel.end_requested() => Poll::Ready(None),
-            None => Poll::Pending,
+            None => {
+                yield_state.set_reason(*reason);
+                Poll::Pending
+            }
         }
     }
 }

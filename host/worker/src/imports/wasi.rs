@@ -16,7 +16,7 @@ use wpool_abi::import::WASI;
 use super::host_function::{HostFunction, host_functions, memory_and_state};
 use crate::guest_error::{BadGuest, EndRequested, Exited};
 use crate::guest_mem::{GuestSlice, read_array, write_u32, write_u64};
-use crate::state::{CancelToken, TaskState, YieldState};
+use crate::state::{CancelToken, SuspendReason, TaskState, YieldState};
 
 const SUCCESS: i32 = 0;
 const BADF: i32 = BADF_EVENT as i32;
@@ -136,7 +136,10 @@ fn empty_sizes(mut caller: Caller<'_, TaskState>, count: u32, size: u32) -> wasm
     Ok(SUCCESS)
 }
 
-fn clock_resolution(mut caller: Caller<'_, TaskState>, _clock: u32, out: u32) -> wasmtime::Result<i32> {
+fn clock_resolution(mut caller: Caller<'_, TaskState>, clock: u32, out: u32) -> wasmtime::Result<i32> {
+    if now(clock).is_none() {
+        return Ok(INVAL);
+    }
     let (memory, _) = memory_and_state(&mut caller)?;
     write_u64(memory, out, nanos(CLOCK_RESOLUTION))?;
     Ok(SUCCESS)
@@ -331,7 +334,7 @@ fn parse_subscription(record: &[u8; 48]) -> Option<(u64, Subscription)> {
 /// Suspends the task until `until`. The time does not count as running.
 async fn sleep_until(caller: &mut Caller<'_, TaskState>, until: Instant) -> Result<(), EndRequested> {
     let state = caller.data_mut();
-    state.clock.pause();
+    state.pause_clock();
     let (yield_state, cancel) = (Arc::clone(&state.yield_state), state.cancel.clone());
     Sleep { until, yield_state: &yield_state, cancel: &cancel }.await;
     caller.data_mut().clock.resume();
@@ -352,7 +355,7 @@ impl Future for Sleep<'_> {
         if Instant::now() >= self.until || self.cancel.end_requested() {
             return Poll::Ready(());
         }
-        self.yield_state.wait_until(self.until);
+        self.yield_state.set_reason(SuspendReason::Until(self.until));
         Poll::Pending
     }
 }

@@ -111,10 +111,12 @@ impl Session<'_> {
                 to_worker::CALL => self.queue.push(payload)?,
                 to_worker::DESCRIBE => {
                     decode::<()>(payload)?;
+                    self.worker.ticker.busy();
                     one_shot::describe(&self.worker.runner, self.worker.tasks)?;
                 }
                 to_worker::INIT => {
                     let arguments = decode::<&[u8]>(payload)?;
+                    self.worker.ticker.busy();
                     one_shot::initialize(&self.worker.runner, arguments, self.worker.snapshot.as_ref())?;
                 }
                 to_worker::END => {
@@ -179,7 +181,7 @@ impl Session<'_> {
         // After the claim, because the parent may have unmapped the memories of a task that it has recalled.
         let handles = self.memories.resolve(&task.granted)?;
         shared.control.set_running(Some(id));
-        shared.yield_state.resume(!self.suspended.is_empty());
+        shared.yield_state.start(!self.suspended.is_empty());
         let last = self.queue.is_empty();
         let mut future = Box::pin(runner.run(task, handles, last));
         let polled = poll::once(future.as_mut());

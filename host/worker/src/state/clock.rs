@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// The time that a task has run. It stands still while the task is suspended.
+/// The time that a task has run. The time of its suspensions does not count; until the clock has resumed, `elapsed` is
+/// not valid.
 #[derive(Debug)]
 pub(crate) struct RunClock {
     since: Instant,
@@ -20,8 +21,10 @@ impl RunClock {
         self.before + self.since.elapsed()
     }
 
-    /// The task is about to be suspended by a host function, which calls `resume` afterwards.
-    pub(crate) fn pause(&mut self) {
+    /// Stops before a host function suspends the task, which calls `resume` afterwards. To be called when a yield before
+    /// is known to be over.
+    pub(super) fn pause(&mut self) {
+        debug_assert!(!self.yielded, "the time of the yield would count");
         self.before += self.since.elapsed();
     }
 
@@ -29,16 +32,35 @@ impl RunClock {
         self.since = Instant::now();
     }
 
-    /// The task is about to yield between two instructions of the guest, so no host function will call `resume`.
-    pub(crate) fn pause_for_yield(&mut self) {
+    /// Stops before the task yields between two instructions of the guest, so that no host function calls `resume`.
+    pub(super) fn pause_for_yield(&mut self) {
         self.pause();
         self.yielded = true;
     }
 
     /// Restarts the clock at `resumed_at`, if it was paused for a yield.
-    pub(crate) fn resume_after_yield(&mut self, resumed_at: impl FnOnce() -> Instant) {
+    pub(super) fn resume_after_yield(&mut self, resumed_at: impl FnOnce() -> Instant) {
         if std::mem::take(&mut self.yielded) {
             self.since = resumed_at();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn no_time_counts_twice_after_a_yield() {
+        let mut clock = RunClock::start();
+        clock.since -= HOUR;
+        clock.pause_for_yield();
+        clock.resume_after_yield(|| Instant::now() - HOUR);
+        clock.pause();
+        clock.resume();
+        clock.resume_after_yield(|| unreachable!("it has resumed"));
+        assert!((2 * HOUR..3 * HOUR).contains(&clock.elapsed()), "{:?}", clock.elapsed());
     }
 }

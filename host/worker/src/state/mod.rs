@@ -123,6 +123,12 @@ impl TaskState {
         Ok(UpdateDeadline::Continue(1))
     }
 
+    /// Stops the task's clock before a host function suspends the task.
+    pub(crate) fn pause_clock(&mut self) {
+        self.resume_clock();
+        self.clock.pause();
+    }
+
     /// Restarts the task's clock after a yield, which ends without a call of the host.
     pub(crate) fn resume_clock(&mut self) {
         self.clock.resume_after_yield(|| self.yield_state.resumed_at());

@@ -32,7 +32,7 @@ pub(crate) struct YieldState(Mutex<Inner>);
 struct Inner {
     /// The reason that is valid if the running task is suspended next.
     reason: SuspendReason,
-    /// The time at which the running task was resumed. Current only if `others_wait`.
+    /// The time at which a suspended task was last resumed.
     resumed_at: Instant,
     /// Whether other tasks of the worker are suspended.
     others_wait: bool,
@@ -46,24 +46,21 @@ impl Default for YieldState {
 }
 
 impl YieldState {
-    /// The worker's loop is about to poll a task. `others_wait` tells whether other tasks are suspended.
-    pub(crate) fn resume(&self, others_wait: bool) {
+    /// Prepares for the first poll of a task. `others_wait` tells whether other tasks are suspended.
+    pub(crate) fn start(&self, others_wait: bool) {
         let mut state = self.0.lock();
         (state.reason, state.others_wait) = (SuspendReason::Credit, others_wait);
-        // Only a task that yields reads the time, and a task alone never yields: that saves reading the clock.
-        if others_wait {
-            state.resumed_at = Instant::now();
-        }
     }
 
-    /// The running task is about to sleep until `time`.
-    pub(crate) fn wait_until(&self, time: Instant) {
-        self.0.lock().reason = SuspendReason::Until(time);
+    /// Prepares for a further poll of a suspended task.
+    pub(crate) fn resume(&self, others_wait: bool) {
+        self.start(others_wait);
+        self.0.lock().resumed_at = Instant::now();
     }
 
-    /// The running task is about to wait for an answer.
-    pub(crate) fn wait_for_answer(&self) {
-        self.0.lock().reason = SuspendReason::Answer;
+    /// Sets the reason why the running task is suspended next.
+    pub(crate) fn set_reason(&self, reason: SuspendReason) {
+        self.0.lock().reason = reason;
     }
 
     /// Returns the reason why the task that was just polled is suspended.
