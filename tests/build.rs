@@ -68,7 +68,7 @@ fn build(guests: &Path, target_dir: &Path, target: &str, what: &[&str]) {
     assert!(status.is_ok_and(|status| status.success()), "the guests do not build for {target}");
 }
 
-/// A constant per behaviour, and a macro that names them all: a guest without a test does not compile.
+/// Writes a constant for each guest.
 fn write_constants(guests: &Path, target: &Path, out: &Path) {
     let release = |triple: &str| target.join(triple).join("release");
     let mut names: Vec<String> = std::fs::read_dir(guests.join("behaviours/src/bin"))
@@ -90,10 +90,5 @@ fn write_constants(guests: &Path, target: &Path, out: &Path) {
         let path = release(PLAIN).join(name).with_extension("wasm");
         text += &format!("/// An example's guest.\npub const {}: &str = {path:?};\n", name.to_uppercase());
     }
-    text += "/// Names every behaviour, so that none goes without a test.\n#[macro_export]\nmacro_rules! for_each_behaviour {\n    ($check:ident) => {\n";
-    for name in &names {
-        text += &format!("        $check!({name});\n");
-    }
-    text += "    };\n}\n";
     std::fs::write(out.join("guests.rs"), text).expect("the constants can be written");
 }

@@ -9,7 +9,7 @@ pub use wpool_wire::ids::TaskId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct GuestKey(pub(crate) u32);
 
-/// The id of a job: the task of one `submit`, or the tasks of one map.
+/// The id of a job: the task of one `submit`, the tasks of one map, or a sub-task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct JobId(pub(crate) u64);
 

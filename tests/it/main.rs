@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use wpool::{Pool, TaskFuture};
 
-/// What Python's pools promise, by the numbers of a list that docs/src/guides/python.md explains.
+/// The behaviours of Python's pools, by their numbers in docs/src/internals/behaviours.md.
 mod behaviours;
 /// The command line, as snapshots that are its manual.
 mod cli;
@@ -30,7 +30,7 @@ mod loading;
 mod maps;
 /// A program without the engine: what it links, and that it runs tasks.
 mod no_engine;
-/// What Python's queues, pipes, locks and managers promise, by the same numbers.
+/// The behaviours of Python's queues, pipes, locks and managers, by the same numbers.
 mod object_behaviours;
 /// Objects that tasks and the host share: used from both sides, and by those who die.
 mod objects;
@@ -48,49 +48,12 @@ mod workers;
 /// This package's own copy of the command, which pools start as their workers.
 const WPOOL: &str = env!("CARGO_BIN_EXE_wpool-dup");
 
-/// Asks until it is so.
+/// Waits until `so` returns true. Panics after 30 s.
 fn until(what: &str, so: impl Fn() -> bool) {
     let began = Instant::now();
     while !so() {
         assert!(began.elapsed() < Duration::from_secs(30), "never: {what}");
         std::thread::yield_now();
-    }
-}
-
-/// A behaviour without a test does not compile: each is named here with the module that tests it.
-mod every_behaviour {
-    macro_rules! is_tested {
-        ($name:ident) => {
-            const _: fn() = super::tested::$name;
-        };
-    }
-    wpool_tests::for_each_behaviour!(is_tested);
-}
-
-/// Which behaviours are tested.
-mod tested {
-    macro_rules! by {
-        ($($name:ident in $module:ident;)*) => { $(pub(super) fn $name() {})* };
-    }
-    by! {
-        bad_objects in hostile_objects;
-        fail_error in failures;
-        fail_mixed in failures;
-        fail_when in failures;
-        ok_count_visits in maps;
-        ok_echo in values;
-        ok_emit in emits;
-        ok_init in init;
-        ok_log in failures;
-        ok_objects in objects;
-        ok_shared in shared;
-        ok_square in futures;
-        ok_state in lifecycle;
-        ok_submit in subtasks;
-        slow_end in deadlines;
-        slow_work in workers;
-        wasi_init in init;
-        wasi_std in values;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the tests share: guests, pools, and a bound on every test's time.
+//! Helpers of the tests: guests, pools, and a bound on every test's time.
 
 use std::sync::LazyLock;
 use std::time::Duration;

@@ -54,6 +54,26 @@ pub fn of_crate(package: &Path) -> Result<Graph, String> {
     Ok(graph)
 }
 
+/// All paths in a file, imported or in its code, but for its tests.
+///
+/// # Errors
+/// If the text is no Rust.
+pub fn paths_in(text: &str) -> Result<BTreeSet<Vec<String>>, String> {
+    let parsed = syn::parse_file(text).map_err(|error| error.to_string())?;
+    let mut paths = BTreeSet::new();
+    for item in parsed.items.iter().filter(|item| !is_test(item)) {
+        match item {
+            Item::Use(import) => {
+                let mut leaves = Vec::new();
+                collect_use(&import.tree, &mut Vec::new(), &mut leaves);
+                paths.extend(leaves.into_iter().map(|(names, _)| names));
+            }
+            other => collect_paths(other.to_token_stream(), &mut paths),
+        }
+    }
+    Ok(paths)
+}
+
 fn name_of(file: &Path, source: &Path) -> String {
     file.strip_prefix(source).unwrap_or(file).display().to_string()
 }
@@ -168,7 +188,7 @@ fn with(before: &Names, last: &syn::Ident) -> Names {
     before.iter().cloned().chain([last.to_string()]).collect()
 }
 
-/// All paths in code that begin with `crate`, `self` or `super`.
+/// All paths in code of two or more names. Those that lead out of the crate are dropped later.
 fn collect_paths(tokens: TokenStream, paths: &mut BTreeSet<Names>) {
     let mut path: Names = Vec::new();
     let mut colons = 0;
@@ -183,12 +203,7 @@ fn collect_paths(tokens: TokenStream, paths: &mut BTreeSet<Names>) {
                 keep(std::mem::take(&mut path), paths);
                 colons = 0;
                 match other {
-                    TokenTree::Ident(ident) => {
-                        let start = ident.to_string();
-                        if ["crate", "self", "super"].contains(&start.as_str()) {
-                            path.push(start);
-                        }
-                    }
+                    TokenTree::Ident(ident) => path.push(ident.to_string()),
                     TokenTree::Group(group) => collect_paths(group.stream(), paths),
                     TokenTree::Punct(_) | TokenTree::Literal(_) => {}
                 }
@@ -242,10 +257,10 @@ mod tests {
     #[test]
     fn paths_in_code_count_also_within_macros_and_groups() {
         let code =
-            "fn f() { let x = crate::a::b(vec![super::c::D { e: self::g::H }]); x.y::<crate::z::Z>() }";
+            "fn f() { let x = crate::a::b(vec![super::c::D { e: self::g::H }]); x.y::<crate::z::Z>(i::j()) }";
         let mut paths = BTreeSet::new();
         collect_paths(code.parse().unwrap(), &mut paths);
-        let expected = ["crate::a::b", "crate::z::Z", "self::g::H", "super::c::D"].map(names);
+        let expected = ["crate::a::b", "crate::z::Z", "i::j", "self::g::H", "super::c::D"].map(names);
         assert_eq!(paths.into_iter().collect::<Vec<_>>(), expected);
     }
 

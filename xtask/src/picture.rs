@@ -12,6 +12,8 @@ use crate::{CRATES, imports};
 const BEGIN: &str = "<!-- drawn by `cargo xtask picture` -->";
 const END: &str = "<!-- end of the drawing -->";
 
+const CRATES_TITLE: &str = "Crates";
+
 /// A text with the picture in it replaced by today's.
 ///
 /// # Errors
@@ -24,7 +26,7 @@ pub fn drawn(text: &str, root: &Path) -> Result<String, String> {
 
 fn picture(root: &Path) -> Result<String, String> {
     let host = imports::of_crate(&root.join("host"))?;
-    let crates = crates(root)?;
+    let (crates, by_feature) = crates(root)?;
     let folders = host.renamed(|file| {
         let first = file.split('/').next().unwrap_or(file).trim_end_matches(".rs");
         (first != "lib").then(|| first.to_owned())
@@ -35,16 +37,19 @@ fn picture(root: &Path) -> Result<String, String> {
     });
     let mut text = String::new();
     for (title, graph) in [
-        ("Crates", crates),
+        (CRATES_TITLE, crates),
         ("Folders and files of `host/src`", folders),
         ("Files of `host/src/runtime`; `mod` is the lock and the turn", runtime),
     ] {
-        write!(text, "\n{title}:\n\n{}", mermaid(&graph.reduced())).map_err(|error| error.to_string())?;
+        let dotted = if title == CRATES_TITLE { by_feature.as_str() } else { "" };
+        write!(text, "\n{title}:\n\n{}", mermaid(&graph.reduced(), dotted))
+            .map_err(|error| error.to_string())?;
     }
     Ok(text + "\n")
 }
 
-fn mermaid(graph: &Graph) -> String {
+/// Draws a graph, and `more` lines below it.
+fn mermaid(graph: &Graph, more: &str) -> String {
     let mut text = "```mermaid\nflowchart TD\n".to_owned();
     let linked: BTreeSet<&str> = graph.edges().flat_map(|(from, to)| [from, to]).collect();
     for (from, to) in graph.edges() {
@@ -53,12 +58,13 @@ fn mermaid(graph: &Graph) -> String {
     for node in graph.nodes().filter(|node| !linked.contains(node)) {
         text += &format!("    {node}\n");
     }
-    text + "```\n"
+    text + more + "```\n"
 }
 
-/// The crates of the workspace and which depends on which, as their manifests say.
-fn crates(root: &Path) -> Result<Graph, String> {
-    let mut graph = Graph::default();
+/// The crates of the workspace and which depends on which, as their manifests say; and the lines that draw the
+/// dependencies by a feature. These are not part of the graph: without the feature there is no way along them.
+fn crates(root: &Path) -> Result<(Graph, String), String> {
+    let (mut graph, mut by_feature) = (Graph::default(), String::new());
     for folder in CRATES.iter().filter(|folder| **folder != "xtask") {
         let path = root.join(folder).join("Cargo.toml");
         let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -69,10 +75,15 @@ fn crates(root: &Path) -> Result<Graph, String> {
         let dependencies = dependencies.split("\n[").next().unwrap_or_default();
         for line in dependencies.lines() {
             let dependency = line.split(['.', ' ', '=']).next().unwrap_or_default();
-            if dependency.starts_with("wpool-") {
+            if !dependency.starts_with("wpool-") {
+                continue;
+            }
+            if line.contains("optional = true") {
+                by_feature += &format!("    {name} -. by a feature .-> {dependency}\n");
+            } else {
                 graph.add_edge(name, dependency);
             }
         }
     }
-    Ok(graph)
+    Ok((graph, by_feature))
 }

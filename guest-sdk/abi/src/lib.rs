@@ -42,8 +42,8 @@ pub mod export {
     pub const DESCRIBE_INIT: &str = "wpool_describe_init";
     /// The prefix of exports that the host adds to a guest with an initializer: each mutable global, by its index.
     pub const GLOBAL_PREFIX: &str = "wpool_global:";
-    /// `() -> ()`, optional: called once in every fresh instance before anything else. The toolchain makes it for WASI
-    /// reactors.
+    /// `() -> ()`, optional: called before anything else in every instance that does not start from a snapshot. The
+    /// toolchain makes it for WASI reactors.
     pub const INITIALIZE: &str = "_initialize";
 }
 

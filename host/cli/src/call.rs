@@ -4,8 +4,7 @@ use std::process::ExitCode;
 
 use wpool::{Completed, JsonError, Signature, TaskError};
 
-use crate::Done;
-use crate::exit_code::{Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
+use crate::exit_code::{Done, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::guest::{choose_task, signature};
 use crate::interrupt::Interrupt;
 use crate::plan::{CallPlan, RunPlan};

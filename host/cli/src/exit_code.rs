@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::process::ExitCode;
 
 /// Every task succeeded.
 pub(crate) const SUCCESS: u8 = 0;
@@ -17,7 +18,10 @@ pub(crate) const NOT_STARTED: u8 = 3;
 /// The run was interrupted; the results that it had are written.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// The reason why a command could not do its work: a message, the errors below it, and what might help.
+/// The outcome of a command.
+pub(crate) type Done = Result<ExitCode, Failure>;
+
+/// The reason why a command could not do its work: a message, the errors below it, and a hint.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: u8,

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use wpool::{Cache, Guest, Signature};
 
-use crate::exit_code::{Failure, SUCCESS};
+use crate::exit_code::{Done, Failure, SUCCESS};
 use crate::guest::{GuestSource, signature};
-use crate::{Done, report};
+use crate::report;
 
 /// Shows a guest's tasks, types, imports, memory and size.
 pub(crate) fn inspect(guest: &GuestSource, json: bool) -> Done {

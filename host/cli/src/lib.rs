@@ -1,4 +1,4 @@
-//! The command line of wpool: maps a task over inputs, and writes the results. It uses the public API alone.
+//! The command `wpool`: runs, inspects and makes guests, and shows the cache. It uses the public API alone.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -28,7 +28,6 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::{CacheCommand, Command};
-use crate::exit_code::Failure;
 use crate::guest::GuestSource;
 
 /// Runs the command that the process was started with. Returns its exit code.
@@ -54,6 +53,3 @@ pub fn main_impl() -> ExitCode {
         Err(failure) => report::failure(&failure),
     }
 }
-
-/// The outcome of a command: an exit code, or the reason why it could not do its work.
-type Done = Result<ExitCode, Failure>;

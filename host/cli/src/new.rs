@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::exit_code::{Failure, SUCCESS};
-use crate::{Done, report};
+use crate::exit_code::{Done, Failure, SUCCESS};
+use crate::report;
 
 /// The guest crate in the source tree of this build. If it is there, a new package depends on it by path.
 const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guest-sdk");

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use wpool::{Canceller, Pool, RawMap, RawTask, TaskError};
 
-use crate::Done;
 use crate::args::RunArgs;
 use crate::call::call;
-use crate::exit_code::{Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
+use crate::exit_code::{Done, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::guest::choose_task;
 use crate::interrupt::Interrupt;
 use crate::plan::{EarlyEnd, MapPlan, RunPlan, Work};

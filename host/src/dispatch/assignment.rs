@@ -12,7 +12,8 @@ use wpool_wire::control::MAX_STARTED;
 
 /// A worker has tasks ahead for this time, by the average of their run times.
 const WORK_AHEAD: Duration = Duration::from_millis(1);
-/// The maximum number of tasks that are sent ahead, however short they are. Twice as many fit the control page.
+/// The maximum number of tasks that are sent ahead, however short they are. Twice as many are in
+/// flight; with 127 suspended tasks they fit the 1024 claim words of the control page.
 const MAX_AHEAD: u32 = 256;
 
 impl Dispatcher {

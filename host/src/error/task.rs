@@ -85,10 +85,10 @@ pub enum TaskError {
         /// The first mistake in it.
         message: String,
     },
-    /// The guest could not read its arguments.
+    /// The arguments could not be encoded, exceed their limit, or could not be read by the guest.
     #[error("bad arguments: {message}")]
     BadArguments {
-        /// The guest's message.
+        /// The first mistake in them.
         message: String,
     },
     /// The guest violated the ABI.

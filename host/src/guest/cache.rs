@@ -86,7 +86,7 @@ impl Cache {
         Self { folders: Some(Folders { entries: entries.into(), key: key.into() }) }
     }
 
-    /// Returns no cache: every load compiles.
+    /// Returns no cache: every load compiles, unless this process has the same module loaded.
     pub fn none() -> Self {
         Self { folders: None }
     }

@@ -70,7 +70,7 @@ impl Guest {
         match store.embed(source, &key, fuel, &snapshot) {
             Ok(embedded) => Ok(Some(embedded)),
             Err(error) => {
-                tracing::warn!(%error, "what the initializer left cannot be compiled in; it is laid over each instance");
+                tracing::warn!(%error, "the initializer's state cannot be compiled in; it is laid over each instance");
                 Ok(None)
             }
         }

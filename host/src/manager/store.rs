@@ -151,7 +151,8 @@ impl Store {
         ticket
     }
 
-    /// Answers a call that may not wait as if it had not been made. A call that has released a lock to wait gets that
+    /// Answers a call that may not wait as if it had not been made, except that values of a `put` that found room stay in.
+    /// A call that has released a lock to wait gets that
     /// lock back.
     fn abandon_call(
         &mut self,

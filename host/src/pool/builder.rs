@@ -20,7 +20,7 @@ const DEFAULT_SHARED_MEMORY: u64 = 1 << 30;
 /// The default time after which a worker without anything to do exits.
 const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 
-/// Settings of a pool. Every method says its default.
+/// Settings of a pool. Every method of one setting says its default.
 ///
 /// ```no_run
 /// use std::time::Duration;

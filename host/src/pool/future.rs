@@ -55,7 +55,7 @@ pub enum Status {
 #[derive(Debug, Clone, Copy)]
 pub enum Undecoded {}
 
-/// The task has not ended within the time that was given.
+/// The task has not ended, or the next result or value has not come, within the time that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the task has not ended within {0:?}")]
 pub struct NotYet(pub Duration);
@@ -228,8 +228,8 @@ impl<R: 'static> TaskFuture<R> {
     ///
     /// Callbacks run one after the other on the pool's callback thread, which does nothing else; those of one task run
     /// in the order in which they were added. The result is visible before a callback runs. The panic of a callback is
-    /// logged. A callback that blocks delays the callbacks after it, but no task. If the pool is gone, `callback` runs
-    /// on the calling thread.
+    /// logged. A callback that blocks delays the callbacks after it, but no task. If the pool and all handles of its tasks are
+    /// gone, `callback` runs on the calling thread.
     pub fn add_done_callback(&self, callback: impl FnOnce(&TaskFuture<R>) + Send + 'static) {
         let future = self.clone();
         let callback: Box<dyn FnOnce() + Send> = Box::new(move || callback(&future));

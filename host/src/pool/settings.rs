@@ -71,7 +71,7 @@ macro_rules! for_each_guest_setting {
 }
 pub(super) use for_each_guest_setting;
 
-/// How a pool runs one guest. Every method says its default.
+/// How a pool runs one guest. Every method of one setting says its default.
 ///
 /// ```
 /// use std::time::Duration;

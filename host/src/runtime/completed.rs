@@ -11,7 +11,7 @@ use crate::manager::Grant;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Figures {
-    /// The time from submission to the first instruction.
+    /// The time between submission and end in which the task did not run.
     pub queued: Duration,
     /// The time that the task ran. While it is suspended the clock stands still.
     pub run: Duration,

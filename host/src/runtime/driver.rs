@@ -23,7 +23,7 @@ use crate::error::SpawnError;
 use crate::ids::WorkerId;
 use crate::process::{ChildProcess, send_with_descriptors};
 
-/// The maximum size in bytes of the parts of a record beside its result: an error, a log and a backtrace.
+/// The maximum size in bytes of the parts of a record beside its result and its log: an error and a backtrace.
 const RECORD_OVERHEAD: usize = 1 << 20;
 /// The time within which a worker must answer the hello; after it the worker is killed.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,8 +57,8 @@ fn drive(runtime: &Runtime) {
     }
 }
 
-/// Reads from the workers on this thread until `done` says so or the deadline has passed, if this thread alone waits
-/// for a result. Returns at once if others do: they need the driver.
+/// Reads from the workers on this thread until `done` says so or the deadline has passed, if this thread waits for
+/// the only job. Returns at once if there are others: their threads need the driver.
 pub(crate) fn lead(runtime: &Runtime, done: impl Fn() -> bool, deadline: Option<Instant>) {
     if runtime.open_jobs() != 1 {
         return;
@@ -89,7 +89,7 @@ fn prepare(runtime: &Runtime) -> Next {
     })
 }
 
-/// Starts the workers that the dispatcher wants. One that failed may have others started, within the same call.
+/// Starts the workers that the dispatcher wants. A failed start can lead to further starts, which this call makes too.
 fn spawn_wanted(runtime: &Runtime) {
     while let Ok((worker, guest)) = runtime.to_spawn.try_recv() {
         let guest = runtime.with(|state| {

@@ -177,7 +177,7 @@ impl Batch {
     }
 }
 
-/// All jobs of a pool that have not ended.
+/// The jobs of a pool that have not ended, and the maps that have a reader.
 #[derive(Default)]
 pub(super) struct Jobs {
     jobs: HashMap<JobId, Job>,

@@ -16,7 +16,7 @@ use wpool_wire::control::ControlPage;
 use wpool_wire::limits::Limits;
 use wpool_wire::message::{Memory, encode, to_worker};
 
-use super::reactor::Interest;
+use super::interest::Interest;
 use crate::error::WorkerExit;
 use crate::ids::{MemoryId, WorkerId};
 use crate::manager::Grant;

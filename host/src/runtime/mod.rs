@@ -22,6 +22,7 @@ mod completed;
 mod driver;
 mod effects;
 mod handle_table;
+mod interest;
 mod jobs;
 mod link;
 mod messages;
@@ -133,7 +134,7 @@ impl Runtime {
     fn turn<T>(&self, mut state: MutexGuard<'_, State>, act: impl FnOnce(&mut State) -> T) -> T {
         let value = act(&mut state);
         state.feed_workers();
-        state.settle_objects();
+        state.deliver_answers_and_remove_released();
         state.effects.wake_driver |= state.links.flush(self.reactor.interest());
         let effects = std::mem::take(&mut state.effects);
         let room = state.waiting_for_room > 0
@@ -353,7 +354,7 @@ impl Runtime {
         })
     }
 
-    /// The number of jobs that have not ended.
+    /// The number of jobs.
     fn open_jobs(&self) -> usize {
         self.state.lock().jobs.len()
     }

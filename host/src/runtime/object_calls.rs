@@ -127,7 +127,7 @@ impl State {
         let worker = session.worker;
         if !wanted {
             if let Some(total) = session.post_done(answer.map(drop)) {
-                let credit = Credit { task, of: Flow::Posts, total };
+                let credit = Credit { task, flow: Flow::Posts, total };
                 self.links.send(worker, to_worker::CREDIT, |out| encode(&credit, out));
             }
             return;
@@ -155,7 +155,7 @@ impl State {
 
     /// Passes on the answers of calls that have waited, and removes objects that no grant is left on. Either may bring
     /// about more of both.
-    pub(super) fn settle_objects(&mut self) {
+    pub(super) fn deliver_answers_and_remove_released(&mut self) {
         loop {
             let answered = self.objects.store.take_answered();
             let released = self.objects.released.take();

@@ -15,7 +15,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,11 +23,12 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use rustix::event::{EventfdFlags, Timespec, epoll};
+use rustix::event::{Timespec, epoll};
 use wpool_wire::SPIN_TIME;
 use wpool_wire::codec::{Frame, FrameReader};
 use wpool_wire::message::BadMessage;
 
+use super::interest::{Interest, Source};
 use crate::ids::WorkerId;
 use crate::process::readable_within;
 
@@ -38,24 +39,6 @@ const EVENTS: usize = 64;
 const LEASE: Duration = Duration::from_millis(10);
 
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-
-/// The kinds of a worker's descriptors, in the lowest byte of a token.
-const KIND_SOCKET: u64 = 1;
-const KIND_PROCESS: u64 = 2;
-/// The token of the waker; no worker has it, as a worker's has a kind.
-const WAKE: u64 = 0;
-
-/// The token under which the kernel reports events of a worker's descriptor.
-fn token(worker: WorkerId, kind: u64) -> u64 {
-    u64::from(worker.slot) << 48 | u64::from(worker.generation) << 8 | kind
-}
-
-/// The worker that a token is of.
-fn worker_of(token: u64) -> WorkerId {
-    let slot = u16::try_from(token >> 48).expect("16 bits are left");
-    let generation = u32::try_from(token >> 8 & 0xffff_ffff).expect("32 bits are left");
-    WorkerId { slot, generation }
-}
 
 /// The receiver of the workers' news. Each method may take the pool's lock: the reactor holds no lock that a turn
 /// needs.
@@ -82,86 +65,6 @@ pub(super) trait WorkerNews {
 
     /// The worker's process has ended, and everything that it had sent was read.
     fn exited(&mut self, worker: WorkerId);
-}
-
-/// The kernel's list of the descriptors that are waited for.
-pub(super) struct Interest {
-    epoll: OwnedFd,
-    waker: Arc<OwnedFd>,
-}
-
-impl Interest {
-    pub(super) fn new() -> rustix::io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let waker = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &waker, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, waker: Arc::new(waker) })
-    }
-
-    pub(super) fn add_socket(&self, worker: WorkerId, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        let data = epoll::EventData::new_u64(token(worker, KIND_SOCKET));
-        epoll::add(&self.epoll, socket, data, epoll::EventFlags::IN)
-    }
-
-    fn add_process(&self, worker: WorkerId, pidfd: BorrowedFd<'_>) -> rustix::io::Result<()> {
-        let data = epoll::EventData::new_u64(token(worker, KIND_PROCESS));
-        epoll::add(&self.epoll, pidfd, data, epoll::EventFlags::IN)
-    }
-
-    /// From now on the worker is waited for to send.
-    pub(super) fn watch_read(&self, worker: WorkerId, socket: BorrowedFd<'_>) {
-        self.modify(worker, socket, epoll::EventFlags::IN);
-    }
-
-    /// From now on the worker is waited for to send, and its socket to take more.
-    pub(super) fn watch_read_write(&self, worker: WorkerId, socket: BorrowedFd<'_>) {
-        self.modify(worker, socket, epoll::EventFlags::IN | epoll::EventFlags::OUT);
-    }
-
-    fn modify(&self, worker: WorkerId, socket: BorrowedFd<'_>, flags: epoll::EventFlags) {
-        let data = epoll::EventData::new_u64(token(worker, KIND_SOCKET));
-        if let Err(error) = epoll::modify(&self.epoll, socket, data, flags) {
-            tracing::error!(%worker, %error, "cannot watch a worker's socket");
-        }
-    }
-
-    fn remove(&self, socket: BorrowedFd<'_>) {
-        // It can only fail if the socket is not watched any more.
-        let _unwatched = epoll::delete(&self.epoll, socket);
-    }
-
-    /// Ends the wait of the thread that reads, now or when it comes to wait.
-    pub(super) fn wake(&self) {
-        wake(&self.waker);
-    }
-
-    /// The same as [`wake`](Self::wake), for code that does not have the reactor.
-    pub(super) fn waker(&self) -> impl Fn() + Send + Sync + use<> {
-        let waker = Arc::clone(&self.waker);
-        move || wake(&waker)
-    }
-
-    /// Forgets the wake-ups so far.
-    fn clear_wakes(&self) {
-        let _none = rustix::io::read(&*self.waker, &mut [0; 8]);
-    }
-
-    /// Waits for events, at most for `timeout`.
-    fn wait(&self, events: &mut Vec<epoll::Event>, timeout: Option<&Timespec>) -> usize {
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout) {
-            Ok(count) => count,
-            Err(rustix::io::Errno::INTR) => 0,
-            Err(error) => {
-                tracing::error!(%error, "cannot wait for workers");
-                0
-            }
-        }
-    }
-}
-
-fn wake(waker: &OwnedFd) {
-    // A full counter is a wake-up that is on its way.
-    let _on_its_way = rustix::io::write(waker, &1u64.to_ne_bytes());
 }
 
 /// Reads the frames of one worker.
@@ -359,12 +262,10 @@ impl<C> Reactor<C> {
         }
         readers.0.extend(self.registered.lock().drain(..));
         for event in events {
-            match event.data.u64() {
-                WAKE => self.interest.clear_wakes(),
-                token if token & 0xff == KIND_SOCKET => {
-                    readers.socket_ready(worker_of(token), event.flags, &self.interest, news);
-                }
-                token => readers.process_ended(worker_of(token), &self.interest, news),
+            match Source::of(&event) {
+                Source::Waker => self.interest.clear_wakes(),
+                Source::Socket(worker) => readers.socket_ready(worker, event.flags, &self.interest, news),
+                Source::Process(worker) => readers.process_ended(worker, &self.interest, news),
             }
         }
     }

@@ -1,16 +1,14 @@
 //! The requests of running tasks, and their answers.
 //!
-//! A request is an allegation: the worker must have the task, the task must have begun, and the request must be within
+//! Every request is checked: the worker must have the task, the task must have begun, and the request must be within
 //! what the task was granted. Otherwise the worker is ended, as only the worker can have made it up.
 
 use std::time::Instant;
 
-use wpool_abi::object::Item;
+use wpool_abi::object::{Item, MAX_POST_SIZE};
 use wpool_abi::{SubTaskFailure, SubTaskOutcome};
 use wpool_wire::limits::{Limits, MAX_EMITTED};
-use wpool_wire::message::{
-    self, Answer, Ask, BadMessage, Credit, Flow, POST_SIZE, encode, handle_indices, to_worker,
-};
+use wpool_wire::message::{self, Answer, Ask, BadMessage, Credit, Flow, encode, handle_indices, to_worker};
 
 use super::completed::Completed;
 use super::jobs::{Arguments, Job};
@@ -43,9 +41,9 @@ impl State {
     ) -> Result<(), BadMessage> {
         let range = self.asking(worker, task)?;
         match ask {
-            Ask::Emit { of, value } => {
+            Ask::Emit { fingerprint, value } => {
                 self.handle(Event::Acted { worker, task }, Instant::now());
-                self.emitted(task, of, value)
+                self.emitted(task, fingerprint, value)
             }
             Ask::Submit { index, name, takes, returns, arguments, handles } => {
                 self.handle(Event::Acted { worker, task }, Instant::now());
@@ -60,7 +58,7 @@ impl State {
             Ask::Call { handle, wait, call } => {
                 self.object_request(worker, task, range, Request::new(handle, call, Some(wait)))
             }
-            Ask::Post { handle, call } if call.len() <= POST_SIZE => {
+            Ask::Post { handle, call } if call.len() <= MAX_POST_SIZE => {
                 self.object_request(worker, task, range, Request::new(handle, call, None))
             }
             Ask::Post { .. } => Err(BadMessage(format!("task {task} posted more than it was allowed to"))),
@@ -86,7 +84,7 @@ impl State {
         Ok(())
     }
 
-    /// A task submits another one. What is wrong with that is the other one's outcome.
+    /// A task submits a sub-task. A refusal becomes the sub-task's outcome.
     fn submit_sub_task(
         &mut self,
         parent: TaskId,
@@ -186,7 +184,7 @@ impl State {
     /// Tells a task the total of values that it may have emitted by now.
     pub(super) fn grant_emits(&mut self, task: TaskId, total: u64) {
         let Some((worker, _)) = self.dispatcher.holder(task) else { return };
-        let credit = Credit { task, of: Flow::Emits, total };
+        let credit = Credit { task, flow: Flow::Emits, total };
         self.links.send(worker, to_worker::CREDIT, |out| encode(&credit, out));
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Session {
     pub(super) waits: Option<(Ticket, bool)>,
     /// The object and the verb of the last call.
     pub(super) last_call: Option<(ObjectId, Verb)>,
-    /// Requests since then, in order.
+    /// Requests that were not carried out yet, in order.
     pub(super) backlog: VecDeque<Request>,
     /// The task waits for an answer.
     pub(super) awaits_answer: bool,
@@ -47,9 +47,11 @@ pub(super) struct Session {
     pub(super) suspended: bool,
     /// The first error of a post that the task was not told yet.
     pub(super) earlier: Option<ObjectError>,
-    /// Posts that are not done, that are done, and that the task may have made; the last two in total.
+    /// Posts that are not done.
     open: u64,
+    /// The total of posts so far.
     posted: u64,
+    /// The total of posts that the task may have made by now.
     granted: u64,
     /// The dispatcher was told that the task has acted.
     pub(super) acted: bool,
@@ -145,12 +147,13 @@ impl Sessions {
         self.0.get_mut(&task)
     }
 
-    /// The session of a task. A task that was sent without handles gets an empty one: it can only guess.
+    /// The session of a task. A task that was sent without handles gets an empty one: every handle in its calls is
+    /// refused.
     pub(super) fn get_or_open(&mut self, task: TaskId, worker: WorkerId) -> &mut Session {
         self.0.entry(task).or_insert_with(|| Session::new(worker, Vec::new()))
     }
 
-    /// A task has ended, or is to start anew. Returns whether it had a session.
+    /// A task has ended. Returns whether it had a session.
     pub(super) fn close(&mut self, task: TaskId) -> bool {
         !self.0.is_empty() && self.0.remove(&task).is_some()
     }

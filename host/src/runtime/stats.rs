@@ -18,6 +18,6 @@ pub struct Stats {
     pub failed: u64,
     /// Worker processes that were started.
     pub workers_started: u64,
-    /// Worker processes that ended without a request of the pool.
+    /// Worker processes that ended while the pool was open, without having been told to stop.
     pub workers_lost: u64,
 }

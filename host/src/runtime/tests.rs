@@ -244,7 +244,7 @@ fn what_a_task_was_not_granted_it_may_not_do() {
     let mut bench = Bench::ready();
     let (task, _) = bench.starts(Vec::new());
     let submit = Ask::Submit { index: 0, name: "any", takes: 0, returns: 0, arguments: b"", handles: b"" };
-    for ask in [Ask::Emit { of: 1, value: b"" }, submit] {
+    for ask in [Ask::Emit { fingerprint: 1, value: b"" }, submit] {
         assert!(bench.asks(task, ask).is_err(), "{ask:?}");
     }
     let mut bench = Bench::ready();
@@ -349,7 +349,7 @@ fn credit_for_emitted_values_reaches_the_task() {
     bench.runtime.grant_emits(task, 12);
     let (kind, payload) = bench.hears();
     let credit: wpool_wire::message::Credit = decode(&payload).unwrap();
-    assert_eq!((kind, credit.task, credit.of, credit.total), (to_worker::CREDIT, task, Flow::Emits, 12));
+    assert_eq!((kind, credit.task, credit.flow, credit.total), (to_worker::CREDIT, task, Flow::Emits, 12));
     bench.runtime.grant_emits(TaskId(99), 1);
 }
 

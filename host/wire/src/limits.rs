@@ -18,16 +18,16 @@ pub struct Limits {
     /// The time that the task may run; the time that it is suspended does not count. Default: 60 s. Zero ends every task
     /// at its first check.
     pub timeout: Option<Duration>,
-    /// The time that the task may continue after its timeout has expired or it was cancelled, so that it can notice by
+    /// The time that the task may continue after its timeout has expired or it was killed, so that it can notice by
     /// `wpool_guest::cancelled()` and end by itself. Default: zero, which ends it at once. A suspended task is always ended
     /// at once.
     pub grace: Duration,
-    /// Bytes of linear memory. Default: 256 MiB. `None` allows what 32 bits can address, 4 GiB.
+    /// Bytes of linear memory. Default: 256 MiB. `None` is the 4 GiB that 32 bits can address.
     pub memory: Option<u64>,
     /// The consequence of a request for more memory, or for a larger table, than the task may have. Default:
     /// [`Grow::Fail`].
     pub grow: Grow,
-    /// Bytes of WebAssembly stack. Default: 512 KiB; at most 64 MiB.
+    /// Bytes of WebAssembly stack. Default: 512 KiB; at least 16 KiB, at most 64 MiB.
     pub stack: u32,
     /// Elements of the task's table. Default: 20,000.
     pub table: u32,
@@ -131,7 +131,7 @@ pub enum Isolation {
 /// The consequence of a request for more memory or table elements than a task may have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Grow {
-    /// The task ends with `TaskError::MemoryLimit`.
+    /// The task ends with `TaskError::MemoryLimit`, or `TaskError::TableLimit` for a table.
     #[default]
     Fail,
     /// The request fails, as on a machine without free memory, and the task continues.

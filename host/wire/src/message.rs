@@ -11,8 +11,8 @@ use crate::{BUILD, PROTOCOL_VERSION, is_this_build};
 
 /// The kinds of frames from the parent to a worker.
 pub mod to_worker {
-    /// The first frame, a [`Hello`](super::Hello). The control page and the image come with it as file descriptors, in
-    /// this order.
+    /// The first frame, a [`Hello`](super::Hello). File descriptors come with it, in this order: the control page,
+    /// the image, and the snapshot to start from or an empty file for one, if there is any.
     pub const HELLO: u8 = 1;
     /// Tasks to run: a [`CallHeader`](super::CallHeader), then the arguments of each task as postcard bytes (a length and
     /// the bytes themselves).
@@ -38,7 +38,7 @@ pub mod to_worker {
 
 /// The kinds of frames from a worker to the parent.
 pub mod from_worker {
-    /// The worker is ready, a [`Ready`](super::Ready). The first frame.
+    /// The worker is ready, a [`Ready`](super::Ready). The first frame, unless it is `FATAL`.
     pub const READY: u8 = 1;
     /// Tasks that ended: consecutive [`Done`](super::Done) records.
     pub const DONE: u8 = 2;
@@ -174,14 +174,12 @@ pub struct Request<'a> {
 
 /// The first credit for posted calls of each task: the number of posted calls that may be unfinished.
 pub const POSTS: u64 = 128;
-/// The maximum size of a posted call, in bytes.
-pub const POST_SIZE: usize = 64 << 10;
 
 /// The content of a [`Request`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask<'a> {
     /// A value in postcard for the reader of the task's emitted values, with the fingerprint of its type. No answer.
-    Emit { of: u64, value: &'a [u8] },
+    Emit { fingerprint: u64, value: &'a [u8] },
     /// A sub-task: its index among those of the task, its name, the fingerprints of its argument and result types, its
     /// arguments in postcard, and the indices of the handles in them (4 bytes each, little endian). No answer.
     Submit { index: u32, name: &'a str, takes: u64, returns: u64, arguments: &'a [u8], handles: &'a [u8] },
@@ -217,7 +215,7 @@ pub enum Flow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credit {
     pub task: TaskId,
-    pub of: Flow,
+    pub flow: Flow,
     pub total: u64,
 }
 

@@ -5,7 +5,7 @@ pub const WORKER: &str = "__worker";
 /// Starts a compiler.
 pub const COMPILER: &str = "__compile";
 
-/// The role that this process was started in; `None` if it was not started by a pool.
+/// The role that this process was started in; `None` if its only argument is not a role.
 ///
 /// A role has to be the only argument, so a program keeps its own behaviour if a role's name is among other arguments.
 #[must_use]

@@ -25,7 +25,8 @@ use std::process::ExitCode;
 
 use wpool_wire::role;
 
-/// Runs the role in which a pool has started this process, and returns its exit code. `None` if no pool has started it.
+/// Runs the role in which a pool has started this process, and returns its exit code. `None` if its only argument is not a
+/// role.
 ///
 /// It closes all descriptors that the program has opened. So it has to be called first in `main`, and the caller has to
 /// exit with the code.

@@ -29,7 +29,7 @@ pub(crate) enum SandboxError {
 }
 
 /// Ties the child to its parent, resets its signals, and closes all descriptors but its socket (0) and the two of
-/// `/dev/null` in place of standard output and error (1 and 2).
+/// `/dev/null` in place of standard output and error (1 and 2). Leaves the working directory, and forbids core dumps.
 ///
 /// # Safety
 /// No value that owns a descriptor from 3 on may be used afterwards: its number can belong to another file then.

@@ -1,6 +1,7 @@
 //! Snapshots: the pages of memory and the globals that an initializer has changed.
 //!
-//! A worker that has run the guest makes a snapshot, and other workers of the same guest apply it. They trust it as
+//! A worker that has run the guest makes a snapshot, and other workers of the same guest apply it, or a compiler
+//! embeds it. They trust it as
 //! little as the guest: every length is checked, and the content goes nowhere but into the guest's own memory and
 //! globals.
 

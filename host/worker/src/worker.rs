@@ -51,6 +51,9 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
     };
     let control = ControlPage::open(&control)?;
     let engine = serving_engine(&hello.limits)?;
+    // Sealed before the image and the snapshot are looked at: both hold what a guest has chosen.
+    let budget = hello.limits.memory_bytes() * BUDGET_TASKS;
+    let sandbox = sandbox::seal(budget + OWN_MEMORY)?;
     let module = SealedImage::new(&hello, image)?.map(&engine)?;
     let mut guest =
         GuestModule::new(&module, &hello.functions, hello.limits.fuel)?.with_start(hello.has_start);
@@ -61,8 +64,7 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
         guest = guest.with_snapshot(Snapshot::read_from(file)?);
     }
     let ticker = Ticker::start(&engine)?;
-    let budget = hello.limits.memory_bytes() * BUDGET_TASKS;
-    send_ready(&output, sandbox::seal(budget + OWN_MEMORY)?)?;
+    send_ready(&output, sandbox)?;
     let shared = WorkerState {
         limits: hello.limits,
         output: Arc::new(output),
@@ -72,8 +74,8 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
         mailbox: Arc::default(),
     };
     let runner = Runner::new(guest, shared, hello.isolation);
-    let tasks = u32::try_from(hello.functions.len())?;
-    Worker { runner, ticker, tasks, snapshot: snapshot_file }.serve(socket, reader)?;
+    let functions = u32::try_from(hello.functions.len())?;
+    Worker { runner, ticker, functions, snapshot: snapshot_file }.serve(socket, reader)?;
     Ok(())
 }
 

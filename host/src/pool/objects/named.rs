@@ -146,7 +146,7 @@ impl NamedObjects {
     /// gone, or no pool is attached.
     ///
     /// # Errors
-    /// If no queue of that name is declared.
+    /// If no queue of that name is declared, or the queue fails.
     pub fn drain(&self, name: &str, out: &mut Vec<u8>) -> Result<bool, NamedError> {
         /// The maximum number of values that are taken at a time.
         const BATCH: u32 = 1000;

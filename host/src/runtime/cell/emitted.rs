@@ -15,7 +15,7 @@ pub(crate) struct EmittedValue {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What the reader of a cell gets.
+/// The next thing that the reader of a cell gets.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// A value; with it the total that the task may have emitted by now, if the task is to be told.
@@ -28,7 +28,7 @@ pub(crate) enum Next {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CreditExceeded;
 
-/// What the pool and the reader share.
+/// The state that the pool and the reader share.
 pub(crate) struct EmitCell {
     inner: Mutex<Inner>,
     changed: Condvar,

@@ -1,4 +1,4 @@
-//! The cell of one future: the task's end, and who is told of it.
+//! The cell of one future: the end of its task, and the threads, wakers and callbacks that wait for it.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -11,7 +11,7 @@ use super::super::callbacks::{Callback, Callbacks};
 use super::super::completed::Completed;
 use super::wait_until;
 
-/// What the pool and all clones of one future share.
+/// The state that the pool and all clones of one future share.
 #[derive(Default)]
 pub(crate) struct FutureCell {
     inner: Mutex<Inner>,

@@ -1,6 +1,7 @@
-//! What a thread or a waker waits on: one cell for each future, map, stream of emitted values and object call.
+//! Cells, on which threads and wakers wait: one for each future, map, stream of emitted values and object call.
 //!
-//! A cell has a lock of its own and knows nothing of the pool: the runtime puts results in, the public face takes them out.
+//! A cell has a lock of its own and knows nothing of the pool: the runtime puts results in, the public face takes them
+//! out.
 
 pub(crate) mod emitted;
 pub(crate) mod future;

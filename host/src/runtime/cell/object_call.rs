@@ -46,7 +46,7 @@ impl ObjectCall {
         None
     }
 
-    /// Gives the call up. Returns the answer if it has come and nobody has taken it.
+    /// Gives the call up. Returns the answer if it has come and was not taken.
     pub(crate) fn abandon(&self) -> Option<Answer> {
         let mut inner = self.inner.lock();
         inner.abandoned = true;

@@ -1,7 +1,7 @@
 //! The role that turns a module into an image of machine code. It never runs guest code.
 //!
-//! It gets the module and nothing else: no cache, no key, no other guest. The parent kills it if it takes too long, and
-//! the sandbox limits its memory.
+//! It gets one module, and a snapshot to embed if there is one: no cache, no key, no other guest. The parent kills it if
+//! it takes too long, and the sandbox limits its memory.
 
 mod binary;
 mod embed_snapshot;
@@ -64,9 +64,7 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
 fn report(socket: &UnixStream, failure: Failure<'_>) -> ExitCode {
     let failure = match failure {
         Failure::Error(message) => invalid_text(message),
-        Failure::Panic(message) => {
-            CompileFailure::Invalid { message: format!("the compiler panicked: {message}") }
-        }
+        Failure::Panic(message) => invalid_text(&format!("the compiler panicked: {message}")),
     };
     match send(socket, &CompileReply::Failed(failure)) {
         Ok(()) => ExitCode::SUCCESS,

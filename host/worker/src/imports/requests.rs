@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use wasmtime::Caller;
-use wpool_abi::object::{ObjectError, Reply, Wait, shared};
+use wpool_abi::object::{MAX_POST_SIZE, ObjectError, Reply, Wait, shared};
 use wpool_abi::{SubTaskFailure, SubTaskOutcome};
 use wpool_wire::ids::TaskId;
 use wpool_wire::limits::MAX_EMITTED;
-use wpool_wire::message::{Ask, POST_SIZE, Request, encode};
+use wpool_wire::message::{Ask, Request, encode};
 
 use super::host_function::memory_and_state;
 use crate::guest_error::{BadGuest, EndRequested, LimitExceeded};
@@ -26,7 +26,7 @@ const LONGEST_NAME: usize = 64 << 10;
 /// Sends a value to the reader of the task's emitted values.
 pub(super) async fn emit(
     mut caller: Caller<'_, TaskState>,
-    (of, ptr, len): (u64, u32, u32),
+    (fingerprint, ptr, len): (u64, u32, u32),
 ) -> wasmtime::Result<()> {
     let (memory, state) = memory_and_state(&mut caller)?;
     GuestSlice::new(ptr, len).read(memory)?;
@@ -43,7 +43,7 @@ pub(super) async fn emit(
     let (memory, state) = memory_and_state(&mut caller)?;
     state.requests.emitted += 1;
     let value = GuestSlice::new(ptr, len).read(memory)?;
-    Ok(state.output.request(&Request { task, ask: Ask::Emit { of, value } })?)
+    Ok(state.output.request(&Request { task, ask: Ask::Emit { fingerprint, value } })?)
 }
 
 /// Submits a sub-task, and returns its index.
@@ -136,8 +136,8 @@ pub(super) async fn post(
     let (memory, state) = memory_and_state(&mut caller)?;
     let task = running_task(state, "used a shared object")?;
     let call = GuestSlice::new(ptr, len).read(memory)?;
-    if len as usize > POST_SIZE {
-        return Err(BadGuest(format!("it posted {len} bytes, {POST_SIZE} are allowed")).into());
+    if len as usize > MAX_POST_SIZE {
+        return Err(BadGuest(format!("it posted {len} bytes, {MAX_POST_SIZE} are allowed")).into());
     }
     if let Err(error) = state.handles.check(handle, call) {
         return Ok(shared::status(&Err(error)));

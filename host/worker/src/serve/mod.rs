@@ -35,7 +35,7 @@ use crate::ticker::Ticker;
 /// The reason why a worker stops serving, if it is not the parent's wish.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
-    #[error("the connection to the parent failed: {0}")]
+    #[error("reading, writing or mapping failed")]
     Io(#[from] io::Error),
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -49,8 +49,8 @@ pub(crate) enum ServeError {
 pub(crate) struct Worker {
     pub(crate) runner: Runner,
     pub(crate) ticker: Ticker,
-    /// The number of tasks in the hello.
-    pub(crate) tasks: u32,
+    /// The number of functions in the hello.
+    pub(crate) functions: u32,
     /// The file for the snapshot, in a worker that runs the initializer.
     pub(crate) snapshot: Option<File>,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// Serves until the parent closes the connection. `reader` may hold frames that came with the hello.
     pub(crate) fn serve(&self, socket: &UnixStream, reader: FrameReader) -> Result<(), ServeError> {
-        let mut session = Session {
+        let mut serving = ServeLoop {
             worker: self,
             source: DescriptorReader::new(socket),
             reader,
@@ -66,26 +66,26 @@ impl Worker {
             queue: BatchQueue::default(),
             suspended: SuspendedTasks::default(),
         };
-        session.read_frames()?;
+        serving.read_frames()?;
         loop {
-            session.resume_ready()?;
-            if !session.suspended.is_empty() && session.has_work() {
-                session.read_arrived()?;
+            serving.resume_ready()?;
+            if !serving.suspended.is_empty() && serving.has_work() {
+                serving.read_arrived()?;
             }
-            if session.suspended.any_yielded() {
+            if serving.suspended.any_yielded() {
                 // A task that has started goes before those that have not: another worker can take these.
                 continue;
             }
-            if let Some(task) = session.next_task()? {
-                session.start(task)?;
+            if let Some(task) = serving.next_task()? {
+                serving.start(task)?;
                 continue;
             }
             self.ticker.idle();
             self.runner.shared().output.flush()?;
-            if session.can_start() {
+            if serving.can_start() {
                 self.runner.prewarm();
             }
-            if !session.wait()? {
+            if !serving.wait()? {
                 return Ok(());
             }
             self.ticker.busy();
@@ -94,7 +94,7 @@ impl Worker {
 }
 
 /// The state of a worker's loop.
-struct Session<'a> {
+struct ServeLoop<'a> {
     worker: &'a Worker,
     source: DescriptorReader<'a>,
     reader: FrameReader,
@@ -103,7 +103,7 @@ struct Session<'a> {
     suspended: SuspendedTasks<'a>,
 }
 
-impl Session<'_> {
+impl ServeLoop<'_> {
     /// Handles every frame that has arrived as a whole.
     fn read_frames(&mut self) -> Result<(), ServeError> {
         while let Some(Frame { kind, payload }) = self.reader.next_frame()? {
@@ -112,7 +112,7 @@ impl Session<'_> {
                 to_worker::DESCRIBE => {
                     decode::<()>(payload)?;
                     self.worker.ticker.busy();
-                    one_shot::describe(&self.worker.runner, self.worker.tasks)?;
+                    one_shot::describe(&self.worker.runner, self.worker.functions)?;
                 }
                 to_worker::INIT => {
                     let arguments = decode::<&[u8]>(payload)?;
@@ -133,9 +133,9 @@ impl Session<'_> {
                 to_worker::MAP => self.memories.map(decode(payload)?, self.source.take_descriptor())?,
                 to_worker::UNMAP => self.memories.unmap(decode(payload)?),
                 to_worker::CREDIT => {
-                    let Credit { task, of, total } = decode(payload)?;
+                    let Credit { task, flow, total } = decode(payload)?;
                     if self.suspended.wake(task) {
-                        self.worker.runner.shared().mailbox.put_credit(task, of, total);
+                        self.worker.runner.shared().mailbox.put_credit(task, flow, total);
                     }
                 }
                 other => return Err(ServeError::UnknownFrame(other)),

@@ -60,7 +60,7 @@ impl Served {
             };
             let ticker = Ticker::start(&engine).unwrap();
             let runner = Runner::new(guest, shared, isolation);
-            let worker = Worker { runner, ticker, tasks: 1, snapshot: None };
+            let worker = Worker { runner, ticker, functions: 1, snapshot: None };
             worker.serve(&theirs, FrameReader::new(1 << 20))
         });
         Self { socket, control, reader: FrameReader::new(1 << 20), thread }

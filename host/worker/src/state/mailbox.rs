@@ -26,10 +26,10 @@ impl Mailbox {
         self.0.lock().entry(task).or_default().answer = Some((bytes, handles));
     }
 
-    pub(crate) fn put_credit(&self, task: TaskId, of: Flow, total: u64) {
+    pub(crate) fn put_credit(&self, task: TaskId, flow: Flow, total: u64) {
         let mut mails = self.0.lock();
         let mail = mails.entry(task).or_default();
-        match of {
+        match flow {
             Flow::Emits => mail.emit_credit = Some(total),
             Flow::Posts => mail.post_credit = Some(total),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use wpool_wire::control::ControlPage;
 use wpool_wire::ids::TaskId;
 
-/// The terms of one task.
+/// A task to start: its id, claim word, run timeout and credit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TaskSpec {
     pub(crate) id: TaskId,
