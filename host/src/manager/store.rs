@@ -312,7 +312,9 @@ impl Store {
     pub(crate) fn give_back(&mut self, owner: Owner, id: ObjectId, verb: Verb, reply: Reply<Stored>) {
         let Some(entry) = self.objects.get_mut(&id) else { return };
         match (verb, reply) {
-            (Verb::Get, Reply::Items(items, redelivered)) => entry.object.give_back(items, redelivered),
+            (Verb::Get, Reply::Items(items, redelivered)) => {
+                entry.object.give_back(owner, items, redelivered);
+            }
             (Verb::Acquire, _) => {
                 entry.object.attempt(owner, &mut Call::Release(1), &mut WaitState::default());
                 self.update_holdings(owner, id);

@@ -186,9 +186,9 @@ impl Object {
     }
 
     /// Takes back values that did not reach the owner that took them. They are the first ones again.
-    pub(in crate::manager) fn give_back(&mut self, values: Vec<Stored>, redelivered: bool) {
+    pub(in crate::manager) fn give_back(&mut self, owner: Owner, values: Vec<Stored>, redelivered: bool) {
         if let Object::Queue(queue) | Object::Pipe { queue, .. } = self {
-            queue.give_back(values, redelivered);
+            queue.give_back(owner, values, redelivered);
         }
     }
 

@@ -48,6 +48,13 @@ impl Taken {
             self.bytes -= size(&queued.value);
         }
     }
+
+    /// Removes the newest `count` values, which did not reach the task.
+    fn remove_newest(&mut self, count: usize) {
+        for queued in self.values.drain(self.values.len().saturating_sub(count)..) {
+            self.bytes -= size(&queued.value);
+        }
+    }
 }
 
 impl Queue {
@@ -76,12 +83,19 @@ impl Queue {
         let held = self.taken.as_mut().and_then(|taken| taken.remove(&owner)).unwrap_or_default();
         if !success {
             let values = held.values.into_iter().map(|queued| queued.value);
-            self.give_back(values.collect(), true);
+            self.put_in_front(values.collect(), true);
         }
     }
 
-    /// Puts values that were taken back in front of all others.
-    pub(super) fn give_back(&mut self, values: Vec<Stored>, redelivered: bool) {
+    /// Takes back the values that an owner took last: they did not reach it.
+    pub(super) fn give_back(&mut self, owner: Owner, values: Vec<Stored>, redelivered: bool) {
+        if let Some(taken) = self.taken.as_mut().and_then(|taken| taken.get_mut(&owner)) {
+            taken.remove_newest(values.len());
+        }
+        self.put_in_front(values, redelivered);
+    }
+
+    fn put_in_front(&mut self, values: Vec<Stored>, redelivered: bool) {
         for value in values.into_iter().rev() {
             self.bytes += size(&value);
             self.values.push_front(QueuedValue { value, redelivered });
@@ -152,8 +166,7 @@ impl Queue {
             .and_then(|taken| taken.get(&owner))
             .is_some_and(|taken| taken.bytes > MAX_BYTES)
         {
-            let error =
-                format!("a task may have {MAX_BYTES} bytes that it has taken and not told to be done");
+            let error = format!("a task may have {MAX_BYTES} bytes that it has taken without a `task_done`");
             return Attempt::Never(ObjectError::Quota(error));
         }
         let count = self.values.len().min(most.max(1) as usize);

@@ -42,6 +42,18 @@ fn one_too_many_does_not_wait() {
 }
 
 #[test]
+fn a_requeued_value_that_did_not_reach_its_task_comes_back_once() {
+    let mut bench = Bench::new();
+    let queue = bench.queue(None, true);
+    bench.now(host(1), queue, Call::Put(["a", "b"].map(value).to_vec())).unwrap();
+    let reply = bench.now(task(1), queue, Call::Get(9)).unwrap();
+    bench.store.give_back(task(1), queue, Verb::Get, reply);
+    bench.store.end_owner(task(1), false);
+    assert_eq!(items(&bench.now(host(1), queue, Call::Get(9))), ["a", "b"]);
+    assert_eq!(bench.now(host(1), queue, Call::Size), Ok(Reply::Size(0, None)));
+}
+
+#[test]
 fn a_reply_that_did_not_reach_its_owner_is_given_back() {
     let mut bench = Bench::new();
     let (queue, lock) = (bench.queue(None, false), bench.store.make(ObjectInit::Lock { reentrant: false }));
