@@ -13,7 +13,10 @@ use wpool_wire::role;
 use crate::error::{Clock, Phase, SpawnError, TaskError, WorkerExit};
 use crate::process::{ChildProcess, Executable, readable_within, send_with_descriptors};
 
-/// The time after the timeout, which the worker keeps itself, until the parent kills the worker.
+/// The time within which the worker must be ready.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time after the timeout and the guest's own grace, which the worker keeps itself, until the parent kills the
+/// worker.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A request to a worker of its own.
@@ -62,22 +65,23 @@ impl OneShot<'_> {
         executable: &Executable,
         read: impl FnOnce(u8, &[u8]) -> Result<Result<T, TaskError>, BadMessage>,
     ) -> Result<T, OneShotError> {
-        let deadline = Instant::now().checked_add(self.timeout.saturating_add(GRACE));
+        let mut phase = WaitPhase::Start(Instant::now() + START_TIMEOUT);
         let (_control, control_file) =
             ControlPage::create().map_err(|error| SpawnError::system("a control page", error))?;
         let (mut process, socket) = ChildProcess::spawn(executable, role::WORKER)?;
         self.write(&socket, &control_file);
         let mut reader = FrameReader::new(self.max_reply);
         loop {
-            self.wait_readable(&socket, deadline)?;
+            self.wait_readable(&socket, phase)?;
             if reader.fill(&socket).unwrap_or(0) == 0 {
                 return Err(OneShotError::Task(lost(&mut process)));
             }
             while let Some(frame) =
                 reader.next_frame().map_err(|error| OneShotError::BadReply(error.to_string()))?
             {
-                if let Some((kind, payload)) = reply(&frame)? {
-                    return read(kind, payload)?.map_err(OneShotError::Task);
+                match reply(&frame)? {
+                    Some((kind, payload)) => return read(kind, payload)?.map_err(OneShotError::Task),
+                    None => phase = WaitPhase::Reply(Instant::now().checked_add(self.time())),
                 }
             }
         }
@@ -91,24 +95,48 @@ impl OneShot<'_> {
         writer.frame(to_worker::HELLO, |out| encode(&self.hello, out));
         let _ended = send_with_descriptors(socket, writer.bytes(), &descriptors);
         // A worker that does not read gets no more time than one that does not answer.
-        let _unlimited = socket.set_write_timeout(Some(self.timeout.saturating_add(GRACE)));
+        let _unlimited = socket.set_write_timeout(Some(self.time().max(START_TIMEOUT)));
         writer.clear();
         writer.frame(self.kind, |out| out.extend_from_slice(self.payload));
         let _ended = (&mut &*socket).write_all(writer.bytes());
     }
 
-    fn wait_readable(&self, socket: &UnixStream, deadline: Option<Instant>) -> Result<(), OneShotError> {
+    /// The time that the worker has from its start to the reply.
+    fn time(&self) -> Duration {
+        self.timeout.saturating_add(self.hello.limits.grace).saturating_add(GRACE)
+    }
+
+    fn wait_readable(&self, socket: &UnixStream, phase: WaitPhase) -> Result<(), OneShotError> {
+        let deadline = match phase {
+            WaitPhase::Start(at) => Some(at),
+            WaitPhase::Reply(at) => at,
+        };
         loop {
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                let (clock, limit) = (Clock::Run, self.timeout);
-                return Err(OneShotError::Task(TaskError::Timeout { clock, limit }));
+                return Err(OneShotError::Task(self.late(phase)));
             }
             if readable_within(socket.as_fd(), left.unwrap_or(Duration::MAX)).unwrap_or(true) {
                 return Ok(());
             }
         }
     }
+
+    fn late(&self, phase: WaitPhase) -> TaskError {
+        match phase {
+            WaitPhase::Start(_) => {
+                TaskError::NoWorker { message: format!("it did not start within {START_TIMEOUT:?}") }
+            }
+            WaitPhase::Reply(_) => TaskError::Timeout { clock: Clock::Run, limit: self.timeout },
+        }
+    }
+}
+
+/// What the worker is waited for, and until when. `None` is no limit.
+#[derive(Debug, Clone, Copy)]
+enum WaitPhase {
+    Start(Instant),
+    Reply(Option<Instant>),
 }
 
 /// Returns the kind and the payload of a reply; `None` for a frame that is not the reply yet.
