@@ -90,6 +90,9 @@ impl Deadlines {
         if self.any_ending() {
             range.tasks().for_each(|task| drop(self.ended(task)));
         }
+        if self.entries.is_empty() {
+            return;
+        }
         for key in keys(range) {
             let mut end = range.end();
             while range.first < end {

@@ -56,6 +56,7 @@ impl FrameReader {
     }
 
     /// Returns the next frame; `None` if it has not arrived as a whole.
+    #[inline]
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
         let arrived = &self.buffer[self.start..self.end];
         let Some((header, rest)) = arrived.split_first_chunk::<HEADER>() else { return Ok(None) };
@@ -107,6 +108,7 @@ impl FrameWriter {
     }
 
     /// Starts a frame, whose payload is all that is appended until `finish`. Returns the offset of its header.
+    #[inline]
     pub fn begin(&mut self, kind: u8) -> usize {
         let header = self.bytes.len();
         self.bytes.extend_from_slice(&[0, 0, 0, 0, kind, 0, 0, 0]);
@@ -114,6 +116,7 @@ impl FrameWriter {
     }
 
     /// Ends the frame whose header is at the offset `header`, as `begin` has returned it.
+    #[inline]
     pub fn finish(&mut self, header: usize) {
         let len = self.bytes.len() - header - HEADER;
         let len = u32::try_from(len).expect("limits keep payloads below 4 GiB");
@@ -121,14 +124,17 @@ impl FrameWriter {
     }
 
     /// Returns the bytes, to append to the payload of an open frame.
+    #[inline]
     pub fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

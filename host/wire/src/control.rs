@@ -66,25 +66,30 @@ impl ControlPage {
         Ok(Self { mapping: WritableMapping::open(file, WORDS)? })
     }
 
+    #[inline]
     fn words(&self) -> &[AtomicU64] {
         self.mapping.words()
     }
 
+    #[inline]
     fn claim_word(&self, claim: u32) -> &AtomicU64 {
         &self.words()[FIRST_CLAIM + (claim % CLAIMS) as usize]
     }
 
     /// Parent: marks a task as pending. To be called before the task is sent.
+    #[inline]
     pub fn offer(&self, claim: u32, task: TaskId) {
         self.claim_word(claim).store(claim_of(task, PENDING), Ordering::Release);
     }
 
     /// Worker: claims a task, to run it. Returns false if the parent has recalled the task.
+    #[inline]
     pub fn claim(&self, claim: u32, task: TaskId) -> bool {
         self.transition(claim, task, PENDING, RUNNING)
     }
 
     /// Parent: takes a task back. Returns false if the worker has started it.
+    #[inline]
     pub fn recall(&self, claim: u32, task: TaskId) -> bool {
         self.transition(claim, task, PENDING, RECALLED)
     }
@@ -96,22 +101,26 @@ impl ControlPage {
     }
 
     /// Worker: returns whether the parent has requested the end of this task.
+    #[inline]
     pub fn end_requested(&self, claim: u32, task: TaskId) -> bool {
         self.claim_word(claim).load(Ordering::Acquire) == claim_of(task, ENDING)
     }
 
     /// Parent: returns whether the worker has started this task.
+    #[inline]
     pub fn has_started(&self, claim: u32, task: TaskId) -> bool {
         let word = self.claim_word(claim).load(Ordering::Acquire);
         [RUNNING, ENDING].iter().any(|state| word == claim_of(task, *state))
     }
 
+    #[inline]
     fn transition(&self, claim: u32, task: TaskId, from: u64, to: u64) -> bool {
         let (from, to) = (claim_of(task, from), claim_of(task, to));
         self.claim_word(claim).compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Worker: sets the running task; `None` if no task runs now.
+    #[inline]
     pub fn set_running(&self, task: Option<TaskId>) {
         self.words()[RUNNING_TASK].store(task.map_or(NO_TASK, |task| task.0), Ordering::Release);
         // Only the worker writes the counter, so the increment need not be one atomic step.
@@ -122,6 +131,7 @@ impl ControlPage {
     /// Parent: returns the task that the worker claims to run, and a counter of the changes of it.
     ///
     /// A task that is resumed changes the counter too.
+    #[inline]
     pub fn running(&self) -> (Option<TaskId>, u64) {
         let slice = self.words()[SLICE].load(Ordering::Acquire);
         match self.words()[RUNNING_TASK].load(Ordering::Acquire) {
@@ -132,6 +142,7 @@ impl ControlPage {
 }
 
 /// Returns the claim word of a task in this state.
+#[inline]
 fn claim_of(task: TaskId, state: u64) -> u64 {
     task.0 << STATE_BITS | state
 }

@@ -12,6 +12,7 @@ impl TaskId {
     /// Returns the id of the `n`th task after this one.
     #[doc(hidden)]
     #[must_use]
+    #[inline]
     pub fn plus(self, n: u64) -> Self {
         Self(self.0 + n)
     }

@@ -58,6 +58,7 @@ impl Limits {
     /// Returns the bytes of linear memory that the task may have.
     #[doc(hidden)]
     #[must_use]
+    #[inline]
     pub fn memory_bytes(&self) -> u64 {
         self.memory.unwrap_or(Self::MAX_MEMORY).min(Self::MAX_MEMORY)
     }

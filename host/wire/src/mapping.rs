@@ -42,6 +42,7 @@ pub(crate) struct WritableMapping(Mapping);
 pub(crate) struct ReadOnlyWord(AtomicU64);
 
 impl ReadOnlyWord {
+    #[inline]
     pub(crate) fn load(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -78,6 +79,7 @@ impl Mapping {
         Ok(Self { address, count })
     }
 
+    #[inline]
     pub(crate) fn words(&self) -> &[ReadOnlyWord] {
         // SAFETY: `map` mapped `count` words for reading, from the start of a page on, so they are aligned. They live
         // as long as the borrow of `self`, because only `drop` unmaps them. All bytes are a valid atomic, which may
@@ -99,6 +101,7 @@ impl WritableMapping {
         &self.0
     }
 
+    #[inline]
     pub(crate) fn words(&self) -> &[AtomicU64] {
         // SAFETY: as in `Mapping::words`; `open` mapped these words for writing, too.
         unsafe { std::slice::from_raw_parts(self.0.address.as_ptr().cast(), self.0.count) }

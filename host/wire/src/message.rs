@@ -354,6 +354,7 @@ pub struct ModuleInfo {
 }
 
 /// Returns the handle indices in `bytes`, which hold them as a guest's memory does. A rest of less than 4 bytes is ignored.
+#[inline]
 pub fn handle_indices(bytes: &[u8]) -> impl ExactSizeIterator<Item = u32> {
     let (indices, _) = bytes.as_chunks::<4>();
     indices.iter().map(|index| u32::from_le_bytes(*index))
@@ -382,6 +383,7 @@ pub fn encode<T: Serialize>(message: &T, out: &mut Vec<u8>) {
 }
 
 /// Appends the length of `bytes` and the bytes, which is the form of arguments in a call frame and of strings in postcard.
+#[inline]
 pub fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     encode(&(bytes.len() as u64), out);
     out.extend_from_slice(bytes);
