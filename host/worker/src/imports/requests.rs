@@ -13,7 +13,7 @@ use wpool_abi::object::{MAX_POST_SIZE, ObjectError, Reply, Wait, shared};
 use wpool_abi::{SubTaskFailure, SubTaskOutcome};
 use wpool_wire::ids::TaskId;
 use wpool_wire::limits::MAX_EMITTED;
-use wpool_wire::message::{Ask, Request, encode};
+use wpool_wire::message::{Ask, POSTS, Request, encode};
 
 use super::host_function::memory_and_state;
 use crate::guest_error::{BadGuest, EndRequested, LimitExceeded};
@@ -151,6 +151,11 @@ pub(super) async fn post(
     state.requests.posted += 1;
     let call = GuestSlice::new(ptr, len).read(memory)?;
     state.output.request(&Request { task, ask: Ask::Post { handle, call } })?;
+    // Sent when half of the credit is left, so that the parent carries out one half while the task makes the other,
+    // which is sent when no credit is left.
+    if state.requests.post_credit - state.requests.posted == POSTS / 2 {
+        state.output.flush()?;
+    }
     Ok(shared::status(&Ok(())))
 }
 
