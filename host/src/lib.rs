@@ -48,6 +48,7 @@ mod dispatch;
 mod error;
 mod guest;
 mod ids;
+mod lock;
 mod manager;
 mod outcome;
 mod pool;

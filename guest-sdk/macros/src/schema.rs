@@ -54,7 +54,7 @@ fn describe_struct(name: &str, attributes: &SerdeAttributes, fields: &Fields) ->
     {
         SerdeAttributes::read(&inner.attrs)?;
         let ty = &inner.ty;
-        return Ok(quote_spanned!(ty.span()=> types.transparent::<Self>(|types| <#ty>::describe(types))));
+        return Ok(quote_spanned!(ty.span()=> types.transparent::<Self>(<#ty>::describe)));
     }
     let ty = match fields {
         Fields::Unit => quote!(__private::Type::Unit),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use serde::Serialize;
 use wpool_schema::Schema;
 use wpool_wire::limits::Limits;

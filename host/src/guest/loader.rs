@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Weak};
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use wpool_wire::limits::CompileLimits;
 
 use super::cache::Cache;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use wpool_abi::object::{Item, Kind, ObjectError, Reply, Rights};
 use wpool_wire::memory::{MemoryFile, SharedMemory};
 

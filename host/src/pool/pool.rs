@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_schema::Schema;

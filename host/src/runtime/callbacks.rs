@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::thread::JoinHandle;
 
+use crate::lock::Mutex;
 use crossbeam_channel::Sender;
-use parking_lot::Mutex;
 
 pub(crate) type Callback = Box<dyn FnOnce() + Send>;
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 
 use super::cell::future::FutureCell;
 use super::cell::map::MapCell;

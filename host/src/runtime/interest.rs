@@ -119,3 +119,24 @@ fn wake(waker: &OwnedFd) {
     // A full counter is a wake-up that is on its way.
     let _on_its_way = rustix::io::write(waker, &1u64.to_ne_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_names_the_worker_and_the_descriptor_that_it_is_of() {
+        let of = |token| {
+            Source::of(&epoll::Event { flags: epoll::EventFlags::IN, data: epoll::EventData::new_u64(token) })
+        };
+        for worker in [
+            WorkerId { slot: 0, generation: 1 },
+            WorkerId { slot: 4095, generation: 7 },
+            WorkerId { slot: u16::MAX, generation: u32::MAX },
+        ] {
+            assert_eq!(of(token(worker, KIND_SOCKET)), Source::Socket(worker));
+            assert_eq!(of(token(worker, KIND_PROCESS)), Source::Process(worker));
+        }
+        assert_eq!(of(WAKE), Source::Waker);
+    }
+}

@@ -14,7 +14,7 @@ use wpool_abi::object::Rights;
 use wpool_wire::codec::FrameWriter;
 use wpool_wire::control::ControlPage;
 use wpool_wire::limits::Limits;
-use wpool_wire::message::{Memory, encode, to_worker};
+use wpool_wire::message::{Answer, Memory, encode, to_worker};
 
 use super::interest::Interest;
 use crate::error::WorkerExit;
@@ -86,6 +86,8 @@ pub(super) struct Link {
     pub(super) out: FrameWriter,
     /// The bytes of `out` that the kernel has taken.
     sent: usize,
+    /// The bytes of the answers in `out`, sent or not.
+    answers: usize,
     /// Shared memory whose file goes with the frame at that offset of `out`.
     files: VecDeque<(usize, Grant)>,
     /// Shared memory that the worker has mapped, and whether it may write to it.
@@ -116,6 +118,7 @@ impl Link {
             control,
             out: FrameWriter::default(),
             sent: 0,
+            answers: 0,
             files: VecDeque::new(),
             mapped: HashMap::new(),
             overdue_at: Some((ready_by, "it did not start within 10 s")),
@@ -203,9 +206,16 @@ impl Link {
         Some(self.violation.take().map_or(exit, WorkerExit::Violation))
     }
 
-    /// The bytes that the kernel has not taken yet.
-    pub(super) fn unsent(&self) -> usize {
-        self.out.len() - self.sent
+    /// Queues an answer to a request.
+    pub(super) fn answer(&mut self, answer: &Answer<'_>) {
+        let before = self.out.len();
+        self.out.frame(to_worker::ANSWER, |out| encode(answer, out));
+        self.answers += self.out.len() - before;
+    }
+
+    /// The bytes of answers that the kernel has not taken yet, or somewhat more.
+    pub(super) fn unsent_answers(&self) -> usize {
+        self.answers
     }
 
     /// Has the worker map the shared memory of a handle, if it cannot use it yet.
@@ -253,7 +263,7 @@ impl Link {
     fn forget_unsent(&mut self) {
         self.out.clear();
         self.files.clear();
-        self.sent = 0;
+        (self.sent, self.answers) = (0, 0);
     }
 
     /// The worker cannot be written to. Its exit is an event of its own.

@@ -44,8 +44,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::lock::{Condvar, Mutex, MutexGuard};
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustix::process::Signal;
 
 pub use self::completed::{Completed, Figures, TaskLog};

@@ -15,9 +15,6 @@ use crate::dispatch::{Event, Range};
 use crate::ids::{TaskId, WorkerId};
 use crate::manager::{Answer, Called, Grant, Owner, Stored, Ticket};
 
-/// A worker with this many unread bytes gets no more answers.
-const MAX_UNSENT: usize = 1 << 30;
-
 /// The deadline of a call that waits. One that the clock cannot represent is none.
 pub(crate) fn until(wait: Wait, default: Option<Duration>, now: Instant) -> Wait<Instant> {
     let timeout = match wait {
@@ -44,10 +41,6 @@ impl State {
         range: Range,
         mut request: Request,
     ) -> Result<(), BadMessage> {
-        // A worker that reads its answers never has that much before it.
-        if self.links.get(worker).is_some_and(|link| link.unsent() > MAX_UNSENT) {
-            return Err(BadMessage(format!("task {task} asks without reading what it was answered")));
-        }
         let limit = self.guests.get(&range.guest).and_then(|guest| guest.limits.calls);
         let session = self.sessions.get_or_open(task, worker);
         if let (Request::Call { call, .. }, Some(limit)) = (&mut request, limit)

@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn an_object_that_is_released_is_removed_with_its_action() {
         let mut objects = objects(0);
-        let action: BarrierAction = Arc::new(parking_lot::Mutex::new(|| {}));
+        let action: BarrierAction = Arc::new(crate::lock::Mutex::new(|| {}));
         let barrier = objects.make_barrier(2, None, Some(action));
         let id = barrier.id();
         assert!(objects.action(id).is_some());

@@ -22,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use crate::lock::{Mutex, MutexGuard};
 use rustix::event::{Timespec, epoll};
 use wpool_wire::SPIN_TIME;
 use wpool_wire::codec::{Frame, FrameReader};

@@ -21,6 +21,9 @@ use crate::error::TaskError;
 use crate::ids::{TaskId, WorkerId};
 use crate::manager::{Owner, Stored};
 
+/// A worker with this many bytes of unread answers breaks the protocol if it asks for more.
+const MAX_UNSENT: usize = 1 << 30;
+
 /// A sub-task, as a task asks for it.
 struct SubTaskRequest<'a> {
     /// The index among the sub-tasks of its parent.
@@ -40,6 +43,10 @@ impl State {
         message::Request { task, ask }: message::Request<'_>,
     ) -> Result<(), BadMessage> {
         let range = self.asking(worker, task)?;
+        // A worker that reads its answers never has that many before it.
+        if self.links.get(worker).is_some_and(|link| link.unsent_answers() > MAX_UNSENT) {
+            return Err(BadMessage(format!("task {task} asks without reading what it was answered")));
+        }
         match ask {
             Ask::Emit { fingerprint, value } => {
                 self.handle(Event::Acted { worker, task }, Instant::now());
@@ -177,7 +184,7 @@ impl State {
         grants.iter().for_each(|grant| link.share(grant));
         let answer =
             Answer { task, bytes, granted: grants.iter().map(super::handle_table::granted).collect() };
-        link.out.frame(to_worker::ANSWER, |out| encode(&answer, out));
+        link.answer(&answer);
         self.effects.answered = true;
     }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use serde::Serialize;
 use wpool_abi::object::{Item, Number as Form, ObjectError, Rights};
 use wpool_objects::Number;

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use crate::lock::{Mutex, MutexGuard};
 use wpool_abi::object::{Call, Item, Kind, Number, ObjectError, Reply, Rights, Wait};
 use wpool_abi::{HandleType, Type, TypeIndex};
 use wpool_objects::Handle as _;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
+use crate::lock::{Condvar, Mutex};
 use crossbeam_channel::Sender;
-use parking_lot::{Condvar, Mutex};
 
 use super::super::callbacks::{Callback, Callbacks};
 use super::super::completed::Completed;

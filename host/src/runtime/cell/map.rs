@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::lock::{Condvar, Mutex, MutexGuard};
 
 use super::super::completed::Completed;
 use super::wait_until;
@@ -155,14 +155,14 @@ impl Drop for Arrivals<'_> {
         if self.inner.whole.is_some()
             && let Some((whole, results)) = self.inner.take_whole()
         {
-            return MutexGuard::unlocked(&mut self.inner, || whole(results));
+            return self.inner.unlocked(|| whole(results));
         }
         if !matches!(self.inner.results.front(), Some(Some(_))) {
             return;
         }
         self.arrived.notify_all();
         if let Some(waker) = self.inner.waker.take() {
-            MutexGuard::unlocked(&mut self.inner, || waker.wake());
+            self.inner.unlocked(|| waker.wake());
         }
     }
 }

@@ -10,7 +10,7 @@ pub(crate) mod object_call;
 
 use std::time::Instant;
 
-use parking_lot::{Condvar, MutexGuard};
+use crate::lock::{Condvar, MutexGuard};
 
 /// Waits on `changed` until `ready` returns a value; `None` if it has not by the deadline.
 ///
@@ -27,7 +27,7 @@ pub(crate) fn wait_until<S, T>(
         }
         match deadline {
             None => changed.wait(guard),
-            Some(at) if changed.wait_until(guard, at).timed_out() => return ready(guard),
+            Some(at) if changed.wait_until(guard, at) => return ready(guard),
             Some(_) => {}
         }
     }
@@ -37,7 +37,7 @@ pub(crate) fn wait_until<S, T>(
 mod tests {
     use std::time::Duration;
 
-    use parking_lot::Mutex;
+    use crate::lock::Mutex;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::task::Waker;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use crate::lock::{Condvar, Mutex};
 use wpool_abi::object::Verb;
 
 use super::wait_until;

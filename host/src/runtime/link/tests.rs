@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::ids::TaskId;
 
 /// A process that is none: it ends when it is told to, or when the test says that another process has killed it.
 #[derive(Default)]
@@ -86,7 +87,7 @@ fn what_a_full_socket_leaves_is_written_when_it_takes_more() {
     let frame = vec![9; 4 << 20];
     links.send(WORKER, 7, |out| out.extend_from_slice(&frame));
     links.flush(&interest);
-    assert!(links.get(WORKER).unwrap().unsent() > 0);
+    assert!(links.get(WORKER).unwrap().sent > 0, "a part was written");
     let mut got = 0;
     let mut bytes = vec![0; 1 << 16];
     while got < frame.len() + 8 {
@@ -94,7 +95,25 @@ fn what_a_full_socket_leaves_is_written_when_it_takes_more() {
         links.writable(WORKER, &interest);
         links.flush(&interest);
     }
-    assert_eq!((got, links.get(WORKER).unwrap().unsent()), (frame.len() + 8, 0));
+    let link = links.get(WORKER).unwrap();
+    assert_eq!((got, link.out.len(), link.sent), (frame.len() + 8, 0, 0));
+}
+
+#[test]
+fn unsent_answers_are_counted_until_all_is_written() {
+    let (mut links, mut theirs, interest) = linked();
+    let answer = vec![9; 4 << 20];
+    links.send(WORKER, 7, |out| out.push(1));
+    let answer = Answer { task: TaskId(1), bytes: &answer, granted: Vec::new() };
+    links.writer(WORKER).unwrap().answer(&answer);
+    links.flush(&interest);
+    assert!(links.get(WORKER).unwrap().unsent_answers() > 4 << 20, "tasks do not count");
+    let mut bytes = vec![0; 1 << 16];
+    while links.get(WORKER).unwrap().unsent_answers() > 0 {
+        assert!(theirs.read(&mut bytes).unwrap() > 0);
+        links.writable(WORKER, &interest);
+        links.flush(&interest);
+    }
 }
 
 #[test]

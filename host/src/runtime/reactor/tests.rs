@@ -73,15 +73,6 @@ fn poll(reactor: &Reactor<u32>, heard: &mut Heard, enough: impl Fn(&Heard) -> bo
 }
 
 #[test]
-fn a_token_names_its_worker() {
-    for worker in
-        [WORKER, WorkerId { slot: u16::MAX, generation: u32::MAX }, WorkerId { slot: 0, generation: 0 }]
-    {
-        assert_eq!(worker_of(token(worker, KIND_PROCESS)), worker);
-    }
-}
-
-#[test]
 fn frames_are_passed_on_whole_with_their_conversation() {
     let (reactor, mut theirs) = registered();
     let mut heard = Heard::default();
