@@ -61,7 +61,8 @@ fn names_of_tasks_that_a_hello_could_not_hold_are_refused() {
         let exports: String = (0..70)
             .map(|n| {
                 format!(
-                    "(func (export \"wpool_task:{n:01000}\") (param i32 i32 i32) (result i32) i32.const 0)"
+                    r#"(func (export "wpool_task:{n:01000}") (param i32 i32 i32) (result i32) i32.const 0)
+                       (func (export "wpool_describe:{n:01000}") (result i32) i32.const 0)"#
                 )
             })
             .collect();

@@ -209,6 +209,18 @@ fn a_stopped_worker_is_ended_when_its_task_is_due() {
 }
 
 #[test]
+fn a_stopped_worker_does_not_hold_up_the_end_of_its_pool() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).workers(1).build().unwrap();
+        assert_eq!(pool.task::<i64, i64>("square").unwrap().apply(&3).unwrap(), 9);
+        let worker = pool.worker_pids()[0];
+        kill(worker, Signal::STOP);
+        drop(pool);
+        assert!(!std::path::Path::new(&format!("/proc/{worker}")).exists(), "it was killed and collected");
+    });
+}
+
+#[test]
 fn an_interrupt_keeps_what_is_done() {
     bounded(|| {
         let inputs = vec!["20000"; 2000].join(",");

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
 use crate::exit_code::INTERRUPTED;
 
-/// Whether the process was interrupted, and what happens when it is.
+/// Tells whether a signal has come, and lets a watch call a function at the first.
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     /// Never carries a message: the first signal disconnects it, which every later look at it sees too.

@@ -138,7 +138,7 @@ fn escape_error_key(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     out.into()
 }
 
-/// Returns what is written for a failed result: its kind, a message, and the values that belong to the kind.
+/// Returns the JSON object of a failed result: its kind, a message, and the values that belong to the kind.
 pub(crate) fn error_object(error: &TaskError, signature: &Signature) -> Value {
     let mut object = json!({"kind": error.kind(), "message": error.to_string()});
     let extra = match error {

@@ -218,11 +218,10 @@ fn value(Assigned(name, text): &Assigned) -> Result<(String, ObjectSpec), Failur
 fn sized<N: TryFrom<u64>>(
     Counted(name, number): &Counted,
     spec: impl FnOnce(N) -> ObjectSpec,
-) -> Result<(String, ObjectSpec), Failure>
-where
-    N::Error: std::fmt::Display,
-{
-    let number = N::try_from(number.unwrap_or(1)).map_err(Failure::input)?;
+) -> Result<(String, ObjectSpec), Failure> {
+    let number = number.unwrap_or(1);
+    let number = N::try_from(number)
+        .map_err(|_| Failure::input(format!("`{name}`: {number} is too large a number")))?;
     Ok((name.clone(), spec(number)))
 }
 

@@ -51,8 +51,8 @@ impl PoolSettings {
         })
     }
 
-    /// Returns what the results of a journal depend on beside the arguments: the guest, the task and its limits. The
-    /// text is part of the journal's format: a journal with another one has no results for this run.
+    /// Returns the part of a journal's key that all inputs share: the guest, the task and its limits. The text
+    /// is part of the journal's format: a journal with another one has no results for this run.
     pub(crate) fn journal_context(&self, guest: &str, task: &str) -> String {
         let Self { timeout, memory, fuel, max_result, isolation, sub_task_depth, .. } = self;
         let limits = format!("Limit({timeout:?}), Limit({memory:?}), {fuel:?}, {max_result}");

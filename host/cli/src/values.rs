@@ -58,7 +58,8 @@ pub(crate) fn parse_size(text: &str) -> Result<Limit<u64>, String> {
 pub(crate) fn parse_small_size(text: &str) -> Result<u32, String> {
     match parse_size(text)?.0.map(u32::try_from) {
         Some(Ok(size)) if size <= wpool::Limits::MAX_PAYLOAD => Ok(size),
-        _ => Err("at most 1GiB is possible".to_owned()),
+        Some(_) => Err("at most 1GiB is possible".to_owned()),
+        None => Err("a limit is needed, of at most 1GiB".to_owned()),
     }
 }
 
@@ -110,7 +111,7 @@ mod tests {
         assert_eq!(parse_size("1 kB"), Ok(Limit(Some(1000))));
         assert_eq!(parse_size("10"), Ok(Limit(Some(10))));
         assert!(parse_size("x").is_err() && parse_size("9999999999999GiB").is_err());
-        assert!(parse_small_size("2GiB").is_err());
+        assert!(parse_small_size("2GiB").is_err() && parse_small_size("none").is_err());
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl Dispatcher {
         let idle = self.ready().filter(|(_, state)| may_shrink && state.flight.len() == 0);
         let idle = idle.filter_map(|(_, state)| self.idle_until(state));
         let age = self.settings.max_age;
-        let old = self.ready().filter(|(_, state)| !state.retiring);
+        let old = self.ready().filter(|(_, state)| !state.retiring && state.is_used());
         let old = old.filter_map(|(_, state)| state.started_at.checked_add(age?));
         let may_grow = live < usize::from(self.settings.max);
         let overloaded = self.ready().filter(|_| may_grow);

@@ -84,6 +84,11 @@ pub(super) struct WorkerState {
 }
 
 impl WorkerState {
+    /// Whether the worker has, or has had, a task.
+    pub(super) fn is_used(&self) -> bool {
+        self.worked || self.flight.len() > 0
+    }
+
     pub(super) fn new(guest: GuestKey, now: Instant) -> Self {
         Self {
             guest,

@@ -61,7 +61,7 @@ impl Dispatcher {
             Slot::Ready(state) => (state, false, true),
             Slot::Ending(state) => (state, false, false),
         };
-        let (guest, unused) = (state.guest, state.flight.len() == 0 && !state.worked);
+        let (guest, unused) = (state.guest, !state.is_used());
         let crashed = ready && !report.exit.is_external();
         let message = report.message.clone().unwrap_or_else(|| report.exit.to_string());
         if self.mode != Mode::Terminated {
@@ -101,10 +101,10 @@ impl Dispatcher {
         }
     }
 
-    /// Has workers retire that are too old.
+    /// Has workers retire that are too old. One that has had no task is as good as its replacement would be.
     pub(super) fn retire_old(&mut self, now: Instant) {
         let Some(age) = self.settings.max_age else { return };
-        for state in self.slots.iter_mut().filter_map(Slot::ready_mut) {
+        for state in self.slots.iter_mut().filter_map(Slot::ready_mut).filter(|state| state.is_used()) {
             state.retiring |= now.saturating_duration_since(state.started_at) >= age;
         }
     }

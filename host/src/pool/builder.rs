@@ -46,10 +46,7 @@ pub struct PoolBuilder {
 macro_rules! methods {
     ($($(#[$doc:meta])* $name:ident: $type:ty => |$settings:ident| $assign:expr;)*) => {
         /// The settings of the guest that the pool is built with.
-        /// Why a limit that every worker exceeds is refused.
-const REPLACED_AT_ONCE: &str = "every worker would be replaced at once";
-
-impl PoolBuilder {
+        impl PoolBuilder {
             $($(#[$doc])*
             #[must_use]
             pub fn $name(mut self, $name: $type) -> Self {
@@ -117,7 +114,7 @@ impl PoolBuilder {
     }
 
     /// The age at which a worker is replaced, when the tasks that it has have ended. Default: `None`, never.
-    /// Zero is an error.
+    /// A worker that has had no task yet is not replaced, so zero is the time of its first tasks.
     #[must_use]
     pub fn max_worker_age(mut self, age: impl Into<Option<Duration>>) -> Self {
         self.max_age = age.into();
@@ -125,7 +122,8 @@ impl PoolBuilder {
     }
 
     /// The resident memory in bytes beyond which a worker is replaced, when the tasks that it has have ended. Default:
-    /// `None`, never. Zero is an error.
+    /// `None`, never. The memory of busy workers is looked at every 50 ms or more seldom, so zero replaces a worker whose
+    /// tasks take that long.
     #[must_use]
     pub fn max_worker_memory(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_memory = bytes.into();
@@ -184,12 +182,6 @@ impl PoolBuilder {
         }
         if self.max_tasks == Some(0) {
             return Err(SettingError::new("max_tasks_per_worker", &0, "no worker could run anything"));
-        }
-        if self.max_age == Some(Duration::ZERO) {
-            return Err(SettingError::new("max_worker_age", &"0", REPLACED_AT_ONCE));
-        }
-        if self.max_memory == Some(0) {
-            return Err(SettingError::new("max_worker_memory", &0, REPLACED_AT_ONCE));
         }
         Ok(Settings {
             min,

@@ -29,8 +29,8 @@ use crate::outcome::Ended;
 /// A call frame of this many bytes is not made longer by further tasks. It may exceed that by one task's arguments.
 const FRAME_SIZE: usize = 256 * 1024;
 
-/// How long a worker may take to exit when it was told to. An honest one has no task then and exits at once.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a worker may take to exit when it was told to; then it is killed. It has no task that could be lost.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state of a pool.
 pub(crate) struct State {

@@ -138,6 +138,18 @@ fn a_worker_that_is_old_or_large_is_stopped_after_its_last_task() {
 }
 
 #[test]
+fn a_worker_that_has_had_no_task_is_never_too_old() {
+    let mut bench = Bench::new(Settings { max_age: Some(Duration::ZERO), ..fixed(1) });
+    bench.handle(Event::WorkerReady(worker(0, 1)));
+    bench.now += TIMEOUT;
+    assert_eq!(bench.handle(Event::Tick), [], "its replacement would be no younger for long");
+    assert_eq!(bench.dispatcher.next_deadline(), None);
+    bench.submit(0, 1);
+    bench.done(0, 0, Duration::ZERO);
+    assert!(bench.handle(Event::Tick).contains(&Action::Stop(worker(0, 1))));
+}
+
+#[test]
 fn the_number_of_workers_can_be_changed_while_they_work() {
     let mut bench = Bench::ready(3);
     bench.submit(0, 10);
