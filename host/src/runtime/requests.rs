@@ -43,10 +43,6 @@ impl State {
         message::Request { task, ask }: message::Request<'_>,
     ) -> Result<(), BadMessage> {
         let range = self.asking(worker, task)?;
-        // A worker that reads its answers never has that many before it.
-        if self.links.get(worker).is_some_and(|link| link.unsent_answers() > MAX_UNSENT) {
-            return Err(BadMessage(format!("task {task} asks without reading what it was answered")));
-        }
         match ask {
             Ask::Emit { fingerprint, value } => {
                 self.handle(Event::Acted { worker, task }, Instant::now());
@@ -73,14 +69,17 @@ impl State {
         }
     }
 
-    /// The range of the task that a worker speaks for. The worker must have the task, and the task must have begun.
+    /// The range of the task that a worker speaks for. The worker must have the task, the task must have begun, and the
+    /// worker must read its answers: then it never has many before it.
     fn asking(&self, worker: WorkerId, task: TaskId) -> Result<Range, BadMessage> {
-        let known = self.dispatcher.task_of(worker, task).filter(|&(claim, _)| {
-            self.links.get(worker).is_some_and(|link| link.control.has_started(claim, task))
-        });
-        let (_, range) =
-            known.ok_or_else(|| BadMessage(format!("a request of task {task}, which it does not run")))?;
-        Ok(range)
+        let known = self.dispatcher.task_of(worker, task).zip(self.links.get(worker));
+        match known.filter(|((claim, _), link)| link.control.has_started(*claim, task)) {
+            None => Err(BadMessage(format!("a request of task {task}, which it does not run"))),
+            Some((_, link)) if link.unsent_answers() > MAX_UNSENT => {
+                Err(BadMessage(format!("task {task} asks without reading what it was answered")))
+            }
+            Some(((_, range), _)) => Ok(range),
+        }
     }
 
     fn emitted(&mut self, task: TaskId, fingerprint: u64, value: &[u8]) -> Result<(), BadMessage> {
