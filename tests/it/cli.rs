@@ -213,6 +213,29 @@ fn failed_results_stay_in_their_places() {
 }
 
 #[test]
+fn every_result_stands_at_the_index_of_its_input_after_a_stop() {
+    bounded(|| {
+        let desk = Desk::new();
+        // The only odd number fails while later tasks run in the other workers, and some of those between are cancelled.
+        let inputs: Vec<u64> = (0..2000).map(|n| if n == 3 { 7 } else { 2 * n }).collect();
+        desk.write("in.json", serde_json::to_string(&inputs).unwrap());
+        let half = [wpool_tests::FAIL_ERROR, "--task", "half"];
+        let run =
+            [&["run"], &half[..], &["--map", "in.json", "--workers", "3", "--on-error", "stop"]].concat();
+        for _ in 0..10 {
+            let said = desk.run(&run);
+            assert_eq!(said.code, Some(1), "{}", said.err);
+            let results: Vec<serde_json::Value> = serde_json::from_str(&said.out).unwrap();
+            assert_eq!(results[3]["$error"]["kind"], "guest", "{}", said.out);
+            for (index, result) in results.iter().enumerate().filter(|(index, _)| *index != 3) {
+                assert!(*result == index || result["$error"]["kind"] == "cancelled", "{index}: {result}");
+            }
+            assert_ne!(results.last().unwrap()["$error"]["kind"], "cancelled", "none after the last result");
+        }
+    });
+}
+
+#[test]
 fn an_own_value_with_the_key_of_an_error_is_escaped() {
     bounded(|| {
         let desk = Desk::new();
@@ -733,6 +756,7 @@ fn no_two_files_of_a_run_are_one() {
             (["--drain", "numbers=in.json"], "is the file of both --map and --drain"),
             (["--dump", "numbers=./in.json"], "is the file of both --map and --dump"),
             (["--report", "link"], "is the file of both --map and --report"),
+            (["--logs", "in.json"], "is the file of both --map and --logs"),
         ] {
             let said =
                 with_objects(&desk, "produce", r#"[[1, "numbers"]]"#, &[&numbers[..], &flags].concat());

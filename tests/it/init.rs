@@ -1,3 +1,4 @@
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use wpool::{BuildError, Guest, Isolation, Pool, TaskError};
@@ -112,9 +113,13 @@ fn its_argument_is_checked_before_anything_runs() {
     });
 }
 
+/// Held by each test of the guest `WASI_INIT`: guests of one module share the state of its initializer.
+static WASI: Mutex<()> = Mutex::new(());
+
 #[test]
 fn without_a_parameter_it_runs_once_for_ever() {
     bounded(|| {
+        let _alone = WASI.lock();
         let looked = |loader: wpool::Loader, fuel: Option<u64>| {
             let guest = loader.file(wpool_tests::WASI_INIT).unwrap();
             let pool = Pool::builder(guest).workers(2).fuel(fuel).build().unwrap();
@@ -124,6 +129,15 @@ fn without_a_parameter_it_runs_once_for_ever() {
             let [(drawn, 1)] = seen[..] else { panic!("each task starts from the same: {seen:?}") };
             drawn
         };
+        let folder = tempfile::tempdir().unwrap();
+        let new_cache = || {
+            loader(WPOOL).cache(wpool::Cache::at(folder.path().join("entries"), folder.path().join("key")))
+        };
+        let (here, there) = std::thread::scope(|scope| {
+            let there = scope.spawn(|| looked(new_cache(), None));
+            (looked(new_cache(), None), there.join().unwrap())
+        });
+        assert_eq!(here, there, "also for two guests that are loaded at once");
         let first = looked(loader(WPOOL), None);
         assert_eq!(looked(loader(WPOOL), None), first, "it was kept, and did not run again");
         let counting = looked(loader(WPOOL), Some(1 << 40));
@@ -139,6 +153,7 @@ fn without_a_parameter_it_runs_once_for_ever() {
 #[test]
 fn what_it_left_may_need_more_memory_than_a_pool_allows() {
     bounded(|| {
+        let _alone = WASI.lock();
         let guest = load(WPOOL, wpool_tests::WASI_INIT);
         drop(Pool::builder(guest.clone()).build().unwrap());
         let small = Pool::builder(guest).memory(64 << 10).build().unwrap_err();

@@ -18,6 +18,7 @@ pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Do
     let text = arguments_as_json(&signature, &call.arguments)?;
     plan.objects.named.check(&signature, text.as_bytes()).map_err(misfit)?;
     let pool = plan.pool.start(guest)?;
+    let mut logs = Logs::open(&plan.logs)?;
     let objects = plan.objects.start(&pool.manager())?;
     let arguments = plan.objects.named.arguments(&signature, text.as_bytes()).map_err(misfit)?;
     // The one task is the whole run.
@@ -31,7 +32,7 @@ pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Do
     let completed = future.completed();
     drop(watch);
     let written = objects.finish();
-    Logs::open(&plan.logs)?.write_plain(&completed)?;
+    logs.write_plain(&completed)?;
     if interrupt.requested() {
         return Ok(ExitCode::from(INTERRUPTED));
     }

@@ -86,10 +86,12 @@ impl<R: BufRead> Items<R> {
     }
 
     fn next_of_array(&mut self) -> Result<Option<Item>, ItemError> {
-        self.bytes.skip_space()?;
         let read = match self.state {
             State::Ended => return Ok(None),
-            State::Start => self.open_array()?,
+            State::Start => {
+                self.open_array()?;
+                0
+            }
             State::Items(read) => read,
         };
         self.bytes.skip_space()?;
@@ -110,10 +112,10 @@ impl<R: BufRead> Items<R> {
         Ok(Some(item))
     }
 
-    /// Reads the opening bracket. Returns the number of items before it, which is 0.
-    fn open_array(&mut self) -> Result<usize, ItemError> {
+    fn open_array(&mut self) -> Result<(), ItemError> {
+        self.bytes.skip_space()?;
         match self.bytes.next()? {
-            Some(b'[') => Ok(0),
+            Some(b'[') => Ok(()),
             Some(other) => Err(self.bytes.wrong_before(format!(
                 "expected an array, got {}; for one value per line use --input-format jsonl",
                 shown(other)

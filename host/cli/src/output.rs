@@ -23,6 +23,9 @@ pub(crate) struct Output {
     sink: Sink,
     format: Format,
     written: u64,
+    /// Inputs whose tasks were cancelled. In an array each has its place before the next result, and none after the
+    /// last one.
+    cancelled: u64,
     text: Vec<u8>,
 }
 
@@ -38,7 +41,12 @@ impl Output {
             None => Sink::Stdout(BufWriter::with_capacity(1 << 16, io::stdout())),
             Some(path) => Sink::File(BufWriter::with_capacity(1 << 16, Target::open(path)?)),
         };
-        Ok(Self { sink, format, written: 0, text: Vec::new() })
+        Ok(Self { sink, format, written: 0, cancelled: 0, text: Vec::new() })
+    }
+
+    /// Keeps the place of an input whose task was cancelled, in an array in the order of the inputs.
+    pub(crate) fn cancelled(&mut self) {
+        self.cancelled += 1;
     }
 
     /// Writes one result. Returns it as it is shown: a value that does not match the task's description is an error.
@@ -56,11 +64,12 @@ impl Output {
                 .map_err(|error| TaskError::BadResult { message: error.to_string() }),
             Err(error) => Err(error.clone()),
         };
+        if self.format == Format::Json {
+            self.fill_places(signature)?;
+        }
         let written = match (self.format, &shown) {
             (Format::Json, Ok(())) => self.element(&escape_error_key(&text)),
-            (Format::Json, Err(error)) => {
-                self.element(json!({"$error": error_object(error, signature)}).to_string().as_bytes())
-            }
+            (Format::Json, Err(error)) => self.element(failed(error, signature).as_bytes()),
             (Format::Jsonl, Ok(())) => {
                 self.line(&[format!("{{\"index\":{index},\"ok\":").as_bytes(), &text, b"}"])
             }
@@ -72,6 +81,15 @@ impl Output {
         self.text = text;
         self.written += 1;
         written.map(|()| shown)
+    }
+
+    /// Writes the error of each cancelled task before the next result.
+    fn fill_places(&mut self, signature: &Signature) -> io::Result<()> {
+        for _ in 0..std::mem::take(&mut self.cancelled) {
+            self.element(failed(&TaskError::Cancelled, signature).as_bytes())?;
+            self.written += 1;
+        }
+        Ok(())
     }
 
     fn element(&mut self, text: &[u8]) -> io::Result<()> {
@@ -118,6 +136,11 @@ impl Output {
             }
         }
     }
+}
+
+/// Returns the element of a failed result.
+fn failed(error: &TaskError, signature: &Signature) -> String {
+    json!({"$error": error_object(error, signature)}).to_string()
 }
 
 /// Escapes a value's own key `$error` with one more `$`, so that it cannot be taken for a failed result.

@@ -88,6 +88,7 @@ impl RunPlan {
 impl Work {
     fn resolve(args: &RunArgs) -> Result<Self, Failure> {
         if let [task, arguments @ ..] = args.call.as_slice() {
+            files::check_distinct(args)?;
             return Ok(Self::Call(CallPlan { task: task.clone(), arguments: arguments.to_vec() }));
         }
         let inputs = inputs(args)?;

@@ -178,7 +178,7 @@ impl<'a> Logs<'a> {
         match sink {
             LogSink::Stderr => Ok(Self::Stderr),
             LogSink::Off => Ok(Self::Off),
-            LogSink::File(path) => match File::create(path) {
+            LogSink::File(path) => match Target::open_direct(path) {
                 Ok(file) => Ok(Self::File(BufWriter::new(file), path)),
                 Err(error) => Err(Failure::cannot_write(path, error)),
             },
@@ -213,10 +213,12 @@ impl<'a> Logs<'a> {
         match self {
             Self::Off => Ok(()),
             Self::Stderr => {
-                completed.log.text().lines().for_each(note);
+                plain_lines(completed).iter().for_each(|line| note(line));
                 Ok(())
             }
-            Self::File(file, path) => writeln!(file, "{}", escaped(completed.log.text().trim_end()))
+            Self::File(file, path) => plain_lines(completed)
+                .iter()
+                .try_for_each(|line| writeln!(file, "{line}"))
                 .and_then(|()| file.flush())
                 .map_err(|error| Failure::cannot_write(path, error)),
         }
@@ -230,11 +232,17 @@ impl<'a> Logs<'a> {
     }
 }
 
+/// Returns a log's lines with the index of the task's input.
 fn log_lines(index: u64, completed: &Completed) -> Vec<String> {
+    plain_lines(completed).iter().map(|line| format!("[{index}] {line}")).collect()
+}
+
+/// Returns a log's lines, and how much of it was dropped.
+fn plain_lines(completed: &Completed) -> Vec<String> {
     let text = completed.log.text();
-    let mut lines: Vec<String> = text.lines().map(|line| format!("[{index}] {}", escaped(line))).collect();
+    let mut lines: Vec<String> = text.lines().map(escaped).collect();
     if completed.log.dropped() > 0 {
-        lines.push(format!("[{index}] … {} bytes of log were dropped", completed.log.dropped()));
+        lines.push(format!("… {} bytes of log were dropped", completed.log.dropped()));
     }
     lines
 }

@@ -82,7 +82,7 @@ impl MapRun<'_> {
             sinks.write_resumed(&before)?;
             if matches!(completed.result, Err(TaskError::Cancelled)) {
                 cut_short = true;
-                sinks.cancelled();
+                sinks.cancelled(!self.map.unordered);
                 continue;
             }
             let outcome = sinks.write(index, &completed)?;

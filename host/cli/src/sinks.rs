@@ -86,9 +86,12 @@ impl<'a> Sinks<'a> {
         resumed.iter().try_for_each(|(index, value)| self.write_value(*index, Ok(value)).map(drop))
     }
 
-    /// Counts a task that was cancelled, of which nothing is written.
-    pub(crate) fn cancelled(&mut self) {
+    /// Counts a task that was cancelled. In an array of results in the order of the inputs it keeps its place.
+    pub(crate) fn cancelled(&mut self, keeps_place: bool) {
         self.progress.ended(&Err(TaskError::Cancelled));
+        if keeps_place {
+            self.output.cancelled();
+        }
     }
 
     fn write_value(&mut self, index: u64, result: Result<&[u8], &TaskError>) -> Result<Outcome, WriteError> {

@@ -63,15 +63,16 @@ impl Source {
     /// A file with inputs in JSON. Without a layout, the file's name and first byte decide.
     pub(crate) fn json_file(path: &Path, layout: Option<Layout>) -> Result<Self, Failure> {
         let unreadable = |error| Failure::cannot_read(path, error);
-        let file = File::open(path).map_err(unreadable)?;
-        let metadata = file.metadata().map_err(unreadable)?;
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
         if metadata.is_dir() {
             return Err(Failure::input(format!("`{}` is a folder", path.display()))
                 .hint("to use files as inputs: --map-files 'FOLDER/*'"));
         }
+        // A pipe is opened once, when it is read: a writer that finds its reader gone loses what it has written.
         if !metadata.is_file() {
             return Ok(Self::Stream { path: Some(path.to_owned()), layout });
         }
+        let file = File::open(path).map_err(unreadable)?;
         let state = FileState::of(&file).map_err(unreadable)?;
         let layout = layout_of(path, layout, &mut BufReader::new(file)).map_err(unreadable)?;
         Ok(Self::File { path: path.to_owned(), layout, state })
@@ -84,7 +85,13 @@ impl Source {
             let matches =
                 glob::glob(pattern).map_err(|error| Failure::input(format!("`{pattern}`: {error}")))?;
             let before = files.len();
-            files.extend(matches.filter_map(Result::ok).filter(|path| path.is_file()));
+            for path in matches {
+                let path = path.map_err(|error| {
+                    let folder = error.path().to_owned();
+                    Failure::cannot_read(&folder, error.into())
+                })?;
+                files.extend(path.is_file().then_some(path));
+            }
             if files.len() == before {
                 return Err(Failure::input(format!("no file matches `{pattern}`")));
             }

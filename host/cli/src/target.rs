@@ -20,7 +20,7 @@ impl Target {
     /// Opens a file for writing. An existing one stays as it is until [`finish`](Self::finish).
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         match std::fs::metadata(path) {
-            Ok(metadata) if let Some(own) = own_stream(&metadata) => own.map(Self::Direct),
+            Ok(metadata) if let Some(own) = own_stream(&metadata) => Ok(Self::Direct(own)),
             Ok(metadata) if !metadata.is_file() => File::options().write(true).open(path).map(Self::Direct),
             // The file that a link points to is replaced, not the link.
             Ok(_) => Self::beside(std::fs::canonicalize(path)?),
@@ -31,7 +31,7 @@ impl Target {
     /// Opens a file to be written as the bytes come, from its beginning.
     pub(crate) fn open_direct(path: &Path) -> io::Result<File> {
         match std::fs::metadata(path).ok().and_then(|metadata| own_stream(&metadata)) {
-            Some(own) => own,
+            Some(own) => Ok(own),
             None => File::create(path),
         }
     }
@@ -87,14 +87,14 @@ pub(crate) fn is_own_stream(path: &Path) -> bool {
 
 /// Returns the standard output or error of this process if a path leads to it (`/dev/stdout`, also if that is a file).
 /// It is duplicated and not opened anew, as a new descriptor would write at the beginning of the file.
-fn own_stream(metadata: &Metadata) -> Option<io::Result<File>> {
+fn own_stream(metadata: &Metadata) -> Option<File> {
     let is = |fd: BorrowedFd<'_>| {
         let file = File::from(fd.try_clone_to_owned()?);
         let own = file.metadata()?;
         Ok::<_, io::Error>(((own.dev(), own.ino()) == (metadata.dev(), metadata.ino())).then_some(file))
     };
     let streams = [is(io::stdout().as_fd()), is(io::stderr().as_fd())];
-    streams.into_iter().filter_map(Result::ok).flatten().next().map(Ok)
+    streams.into_iter().filter_map(Result::ok).flatten().next()
 }
 
 /// Renames a finished file to its path, with the permissions of any other file that this user makes.

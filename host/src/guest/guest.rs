@@ -44,6 +44,8 @@ pub(super) struct LoadedModule {
     pub(super) info: ModuleInfo,
     pub(super) tasks: Vec<Signature>,
     pub(super) init: Option<Signature>,
+    /// The initializer without parameters, if the module has one. It runs once for all guests of this module.
+    pub(super) parameterless: Option<Arc<Initialization>>,
     /// The image whose code does not count fuel.
     pub(super) plain: Image,
     /// The image whose code counts fuel, made for the first pool that limits it.
@@ -70,9 +72,12 @@ pub(super) enum Embedding {
 
 impl Guest {
     pub(super) fn new(module: Arc<LoadedModule>) -> Self {
-        // An initializer that accepts `null` runs without an argument from the caller.
-        let arguments = module.init.as_ref().and_then(|init| init.arguments_from_json(b"null").ok());
-        Self { module, init: arguments.map(Initialization::new) }
+        let init = module.parameterless.clone().or_else(|| {
+            // An initializer that accepts `null` runs without an argument from the caller.
+            let arguments = module.init.as_ref()?.arguments_from_json(b"null").ok()?;
+            Some(Initialization::new(arguments))
+        });
+        Self { module, init }
     }
 
     /// Returns the guest's identity, which is the same for the same module and the same initializer's argument.
@@ -201,6 +206,12 @@ impl LoadedModule {
 }
 
 impl Initialization {
+    /// The initializer of a module if it has no parameters.
+    pub(super) fn without_parameters(init: Option<&Signature>) -> Option<Arc<Self>> {
+        let init = init.filter(|init| init.parameters().next().is_none())?;
+        Some(Self::new(init.arguments_from_json(b"null").ok()?))
+    }
+
     fn new(arguments: Vec<u8>) -> Arc<Self> {
         Arc::new(Self { arguments, snapshot: Mutex::new(None), embedded: Mutex::default() })
     }

@@ -8,7 +8,7 @@ use crate::lock::Mutex;
 use wpool_wire::limits::CompileLimits;
 
 use super::cache::Cache;
-use super::guest::{Guest, LoadedModule};
+use super::guest::{Guest, Initialization, LoadedModule};
 use super::identity::Identity;
 use super::image_store::{ImageStore, Variant};
 use super::{describe, source};
@@ -84,7 +84,18 @@ impl Loader {
         let (info, descriptions, plain) = self.store.plain(&source, &key, false)?;
         let (tasks, init) = describe::check(&info, &descriptions)?;
         let (counting, store) = (Mutex::new(None), self.store.clone());
-        let module = Arc::new(LoadedModule { identity, source, store, info, tasks, init, plain, counting });
+        let parameterless = Initialization::without_parameters(init.as_ref());
+        let module = Arc::new(LoadedModule {
+            identity,
+            source,
+            store,
+            info,
+            tasks,
+            init,
+            parameterless,
+            plain,
+            counting,
+        });
         *slot = Arc::downgrade(&module);
         Ok(Guest::new(module))
     }

@@ -14,7 +14,7 @@ use super::decode::decode;
 use crate::dispatch::Event;
 use crate::error::TaskError;
 use crate::ids::TaskId;
-use crate::runtime::cell::future::FutureCell;
+use crate::runtime::cell::future::{FutureCell, Poller};
 use crate::runtime::{Completed, Figures, Runtime, TaskLog, lead};
 
 /// A submitted task.
@@ -35,6 +35,7 @@ pub struct TaskFuture<R> {
     id: TaskId,
     cell: Arc<FutureCell>,
     runtime: Weak<Runtime>,
+    poller: Poller,
     value: PhantomData<fn() -> R>,
 }
 
@@ -66,7 +67,7 @@ fn was_cancelled(completed: &Completed) -> bool {
 
 impl<R> TaskFuture<R> {
     pub(super) fn new(id: TaskId, cell: Arc<FutureCell>, runtime: &Arc<Runtime>) -> Self {
-        Self { id, cell, runtime: Arc::downgrade(runtime), value: PhantomData }
+        Self { id, cell, runtime: Arc::downgrade(runtime), poller: Poller::default(), value: PhantomData }
     }
 
     /// The task's id in its pool.
@@ -137,6 +138,7 @@ impl<R> TaskFuture<R> {
             id: self.id,
             cell: Arc::clone(&self.cell),
             runtime: Weak::clone(&self.runtime),
+            poller: Poller::default(),
             value: PhantomData,
         }
     }
@@ -249,10 +251,11 @@ impl<R: DeserializeOwned> Future for TaskFuture<R> {
     type Output = Result<R, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(completed) = self.cell.poll(context.waker()) {
-            return Poll::Ready(decode(&completed, &self.runtime));
+        let this = self.get_mut();
+        if let Some(completed) = this.cell.poll(&mut this.poller, context.waker()) {
+            return Poll::Ready(decode(&completed, &this.runtime));
         }
-        self.call_driver();
+        this.call_driver();
         Poll::Pending
     }
 }
@@ -277,12 +280,19 @@ impl<R> Drop for CancelOnDrop<R> {
     }
 }
 
+impl<R> Drop for TaskFuture<R> {
+    fn drop(&mut self) {
+        self.cell.forget(&self.poller);
+    }
+}
+
 impl<R> Clone for TaskFuture<R> {
     fn clone(&self) -> Self {
         Self {
             id: self.id,
             cell: Arc::clone(&self.cell),
             runtime: Weak::clone(&self.runtime),
+            poller: Poller::default(),
             value: PhantomData,
         }
     }

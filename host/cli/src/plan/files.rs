@@ -43,8 +43,14 @@ fn named_files(args: &RunArgs) -> Vec<Named<'_>> {
     fn one<'a>(flag: &'static str, written: bool, path: Option<&'a PathBuf>) -> Option<Named<'a>> {
         path.map(|path| Named { flag, path, written })
     }
+    // Where logs go, and what the initializer gets, need not be a file.
+    let logs = Some(&args.logs).filter(|path| *path != Path::new("stderr") && *path != Path::new("off"));
+    let init = args.init.as_deref().map(Path::new).filter(|path| path.is_file());
     one("--map", false, args.map.as_ref())
         .into_iter()
+        .chain(init.map(|path| Named { flag: "--init", path, written: false }))
+        .chain([Named { flag: "GUEST", path: &args.guest.path, written: false }])
+        .chain(one("--logs", true, logs))
         .chain(each("--broadcast", false, &args.objects.broadcast))
         .chain(one("--output", true, args.output.as_ref()))
         .chain(one("--report", true, args.report.as_ref()))

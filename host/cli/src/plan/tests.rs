@@ -75,6 +75,10 @@ fn inputs_are_a_stream_a_file_or_the_contents_of_files() {
     );
     assert_eq!(refusal(&["--map-files", "none*"]), "no file matches `none*`");
     assert_eq!(refusal(&["--map", "a", "--output", "a"]), "the output would replace the input");
+    assert_eq!(
+        refusal(&["--call", "t", "--drain", "q=a", "--dump", "d=a"]),
+        "`a` is the file of both --drain and --dump"
+    );
     assert!(refusal(&["--map", folder.path().to_str().unwrap()]).ends_with("is a folder"));
 }
 

@@ -21,11 +21,18 @@ pub(crate) struct FutureCell {
 #[derive(Default)]
 struct Inner {
     completed: Option<Arc<Completed>>,
-    wakers: Vec<Waker>,
+    /// The waker of each future that was polled, by its poller.
+    wakers: Vec<(u64, Waker)>,
+    /// The number of pollers so far.
+    pollers: u64,
     callbacks: Vec<Callback>,
     /// Threads that wait for the first of several futures, each with the index of this one among them.
     watchers: Vec<(usize, Sender<usize>)>,
 }
+
+/// The right of one future to be woken by the cell; `None` before its first poll.
+#[derive(Debug, Default)]
+pub(crate) struct Poller(Option<u64>);
 
 impl FutureCell {
     /// Stores how the task has ended, then tells threads, wakers, watchers and callbacks, so that each of them sees it.
@@ -41,7 +48,7 @@ impl FutureCell {
             // A watcher that is gone waits for nothing.
             let _gone = watcher.send(index);
         }
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(|(_, waker)| waker.wake());
         called_back.into_iter().for_each(|callback| callbacks.call(callback));
     }
 
@@ -60,13 +67,26 @@ impl FutureCell {
         wait_until(&self.ended, &mut self.inner.lock(), deadline, |inner| inner.completed.clone())
     }
 
-    /// How the task has ended; while it has not, `waker` is woken when it does.
-    pub(crate) fn poll(&self, waker: &Waker) -> Option<Arc<Completed>> {
+    /// How the task has ended; while it has not, `waker` is woken when it does, in place of the poller's earlier one.
+    pub(crate) fn poll(&self, poller: &mut Poller, waker: &Waker) -> Option<Arc<Completed>> {
         let mut inner = self.inner.lock();
-        if inner.completed.is_none() && !inner.wakers.iter().any(|known| known.will_wake(waker)) {
-            inner.wakers.push(waker.clone());
+        if inner.completed.is_some() {
+            return inner.completed.clone();
         }
-        inner.completed.clone()
+        inner.pollers += 1;
+        let key = *poller.0.get_or_insert(inner.pollers);
+        match inner.wakers.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, known)) => known.clone_from(waker),
+            None => inner.wakers.push((key, waker.clone())),
+        }
+        None
+    }
+
+    /// Forgets the waker of a poller that polls no more.
+    pub(crate) fn forget(&self, poller: &Poller) {
+        if let Some(key) = poller.0 {
+            self.inner.lock().wakers.retain(|(known, _)| *known != key);
+        }
     }
 
     /// Has `callback` called when the task ends. If it has ended the callback is handed back.
@@ -132,7 +152,27 @@ mod tests {
         cell.watch(5, &sender);
         assert_eq!(watched.try_recv(), Ok(5));
         assert!(cell.add_callback(Box::new(|| {})).is_some(), "the callback is handed back");
-        assert!(cell.poll(Waker::noop()).is_some());
+        assert!(cell.poll(&mut Poller::default(), Waker::noop()).is_some());
+    }
+
+    #[test]
+    fn a_poller_has_one_waker_and_leaves_none() {
+        let cell = FutureCell::default();
+        let (mut first, mut second) = (Poller::default(), Poller::default());
+        for _ in 0..3 {
+            // Executors may pass another waker at each poll.
+            assert!(cell.poll(&mut first, &Waker::from(Arc::new(Silent))).is_none());
+            assert!(cell.poll(&mut second, &Waker::from(Arc::new(Silent))).is_none());
+        }
+        assert_eq!(cell.inner.lock().wakers.len(), 2);
+        cell.forget(&first);
+        assert_eq!(cell.inner.lock().wakers.len(), 1);
+    }
+
+    struct Silent;
+
+    impl std::task::Wake for Silent {
+        fn wake(self: Arc<Self>) {}
     }
 
     #[test]
