@@ -213,6 +213,29 @@ fn failed_results_stay_in_their_places() {
 }
 
 #[test]
+fn a_deadline_says_which_inputs_it_has_cut_off() {
+    bounded(|| {
+        let desk = Desk::new();
+        desk.write("in.json", serde_json::to_string(&vec![2_000_000u32; 20_000]).unwrap());
+        let run =
+            ["run", wpool_tests::SLOW_WORK, "--map", "in.json", "--deadline", "300ms", "--timeout", "none"];
+        let said = desk.run(&[&run[..], &["--output", "out.json"]].concat());
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(said.err.contains("error: the deadline of 300ms has passed: "), "{}", said.err);
+        let taken: u64 =
+            said.err.split("has passed: ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!(said.err.contains(&format!("{taken} inputs were taken, {} more were not", 20_000 - taken)));
+        assert!(!desk.path("out.json").exists(), "a part is not the whole");
+        let partial: Vec<serde_json::Value> = serde_json::from_str(&desk.read("out.json.partial")).unwrap();
+        assert_eq!(partial.len() as u64, taken, "each input that was taken has its entry");
+        // A deadline that is not met changes nothing.
+        desk.write("few.json", "[1, 2, 3]");
+        let said = desk.run(&["run", wpool_tests::SLOW_WORK, "--map", "few.json", "--deadline", "60s"]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+    });
+}
+
+#[test]
 fn every_result_stands_at_the_index_of_its_input_after_a_stop() {
     bounded(|| {
         let desk = Desk::new();

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wpool::{Canceller, Pool, RawMap, RawTask, TaskError};
 
@@ -42,7 +43,8 @@ fn run_map(plan: &RunPlan, map: &MapPlan, interrupt: &Interrupt) -> Done {
     }
     let objects = plan.objects.start(&pool.manager())?;
     let sinks = Sinks::open(&map.sinks, &plan.logs, task.guest(), &signature, total);
-    let run = MapRun { map, pool: &pool, task: &task, reading, interrupt };
+    let run =
+        MapRun { map, pool: &pool, task: &task, reading, interrupt, total, deadline: plan.terms.deadline };
     let outcome = sinks.map_err(WriteError::Failed).and_then(|sinks| run.run(sinks, resume));
     // A task that still runs has no reader of its result, and may wait for ever.
     pool.terminate();
@@ -63,13 +65,22 @@ struct MapRun<'a> {
     task: &'a RawTask,
     reading: Reading<'a>,
     interrupt: &'a Interrupt,
+    /// The number of inputs, if it is known.
+    total: Option<u64>,
+    deadline: Option<Duration>,
 }
 
 impl MapRun<'_> {
     /// Writes the result of every input. Returns the exit code.
     fn run(&self, mut sinks: Sinks<'_>, resume: Resume) -> Result<u8, WriteError> {
         let (defect, stopped, resume) = (RefCell::new(None), Cell::new(false), RefCell::new(resume));
+        let (taken, at_end) = (Cell::new(0u64), Cell::new(false));
         let inputs = self.map.inputs.inputs(self.reading, &defect)?;
+        let inputs = inputs.inspect(|_| taken.set(taken.get() + 1));
+        let inputs = inputs.chain(std::iter::from_fn(|| {
+            at_end.set(true);
+            None
+        }));
         let inputs = inputs.take_while(|_| !self.interrupt.requested() && !stopped.get());
         let inputs = inputs.filter(|input| resume.borrow_mut().is_to_run(input));
         let mut results: RawMap<_> =
@@ -92,7 +103,9 @@ impl MapRun<'_> {
         }
         drop((results, watch));
         sinks.write_resumed(&resume.into_inner().finish()?)?;
-        let ended = Ended { defect: defect.into_inner(), cut_short, stopped: stopped.get() };
+        let late = !at_end.get() && !stopped.get() && self.total != Some(taken.get());
+        let late = late.then(|| self.late(taken.get()));
+        let ended = Ended { defect: defect.into_inner(), cut_short, stopped: stopped.get(), late };
         Ok(self.finish(sinks, ended)?)
     }
 
@@ -107,17 +120,31 @@ impl MapRun<'_> {
         }
     }
 
+    /// The failure of a run whose deadline has passed before all inputs were taken.
+    fn late(&self, taken: u64) -> Failure {
+        let deadline = self.deadline.unwrap_or_default();
+        let left = match self.total {
+            Some(total) => format!("{} more were not", total.saturating_sub(taken)),
+            None => "the rest was not".to_owned(),
+        };
+        Failure::new(
+            SOME_FAILED,
+            format!("the deadline of {deadline:?} has passed: {taken} inputs were taken, {left}"),
+        )
+    }
+
     /// Ends all files. Returns the exit code.
     fn finish(&self, sinks: Sinks<'_>, ended: Ended) -> Result<u8, Failure> {
         let interrupted = self.interrupt.requested();
-        let whole = !ended.cut_short && ended.defect.is_none();
+        let whole = !ended.cut_short && ended.defect.is_none() && ended.late.is_none();
         // An error that stops the run is part of a whole output, an interrupt is not.
         let failed = sinks.finish(!interrupted && (whole || ended.stopped))?;
-        match ended.defect {
+        match (ended.defect, ended.late) {
             _ if interrupted => Ok(INTERRUPTED),
-            Some(defect) => Err(self.map.inputs.failure(defect)),
-            None if failed > 0 => Ok(SOME_FAILED),
-            None => Ok(SUCCESS),
+            (Some(defect), _) => Err(self.map.inputs.failure(defect)),
+            (None, Some(late)) => Err(late),
+            (None, None) if failed > 0 => Ok(SOME_FAILED),
+            (None, None) => Ok(SUCCESS),
         }
     }
 }
@@ -130,4 +157,6 @@ struct Ended {
     cut_short: bool,
     /// Whether the error of a task has stopped the run.
     stopped: bool,
+    /// The failure of a run whose deadline has passed before all inputs were taken.
+    late: Option<Failure>,
 }
