@@ -128,8 +128,17 @@ fn the_time_of_a_map_counts_from_the_call_and_ends_the_rest() {
         let inputs = [1, 1].into_iter().chain(std::iter::repeat(40_000_000));
         let results: Vec<_> = work.clone().map_timeout(limit).map(inputs).collect();
         assert!(results[..2].iter().all(Result::is_ok), "what ended in time has its value");
-        assert!(results[2..].iter().all(|result| *result == Err(timeout(Clock::Total, limit))));
-        assert!(results.len() <= 8192 + 2, "an endless input is no reason to go on: {}", results.len());
+        let (last, cut) = results[2..].split_last().unwrap();
+        assert!(cut.iter().all(|result| *result == Err(timeout(Clock::Total, limit))));
+        assert!(results.len() <= 8192 + 3, "an endless input is no reason to go on: {}", results.len());
+        let pulled = results.len() as u64 - 1;
+        assert_eq!(*last, Err(TaskError::MapTimeout { limit, pulled }), "the input may have had more");
+        let endless = std::iter::repeat(40_000_000);
+        let list = work.clone().map_timeout(limit).buffer(2).unwrap().map_list(endless).unwrap_err();
+        assert_eq!((list.index, list.error), (0, timeout(Clock::Total, limit)), "never a short list");
+        let slow_input = [1, 1, 1].into_iter().inspect(|_| std::thread::sleep(limit));
+        let short = work.clone().map_timeout(limit).map_list(slow_input).unwrap_err();
+        assert_eq!((short.index, short.error), (1, TaskError::MapTimeout { limit, pulled: 1 }));
         // Two runs of the same task are told apart: its own timeout is not the map's.
         let own: Vec<_> =
             work.timeout(SOON).map_timeout(Duration::from_secs(60)).map([1, 40_000_000, 1]).collect();

@@ -89,6 +89,10 @@ impl MapRun<'_> {
         let watch = self.interrupt.on_first(stop.clone()).map_err(Failure::start)?;
         let mut cut_short = false;
         for (nth, completed) in results.by_ref() {
+            // The map says that it was cut off after its last result; `late` says how much is missing.
+            if matches!(completed.result, Err(TaskError::MapTimeout { .. })) {
+                continue;
+            }
             let (index, before) = resume.borrow_mut().ended(nth, &completed)?;
             sinks.write_resumed(&before)?;
             if matches!(completed.result, Err(TaskError::Cancelled)) {

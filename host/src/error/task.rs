@@ -41,6 +41,15 @@ pub enum TaskError {
         /// The timeout.
         limit: Duration,
     },
+    /// The time of a map was over before its input was at its end. It stands after the results of the inputs that were
+    /// pulled, and belongs to none of them.
+    #[error("the map took longer than {limit:?}: {pulled} inputs were pulled")]
+    MapTimeout {
+        /// The timeout of the map.
+        limit: Duration,
+        /// The number of inputs that were pulled, each of which has a result.
+        pulled: u64,
+    },
     /// The task used all its fuel.
     #[error("out of fuel: used all {limit} units")]
     OutOfFuel {
@@ -143,6 +152,7 @@ impl TaskError {
             TaskError::Panic { .. } => "panic",
             TaskError::Trap { .. } => "trap",
             TaskError::Timeout { .. } => "timeout",
+            TaskError::MapTimeout { .. } => "map_timeout",
             TaskError::OutOfFuel { .. } => "out_of_fuel",
             TaskError::MemoryLimit { .. } => "memory_limit",
             TaskError::TableLimit { .. } => "table_limit",
@@ -179,6 +189,7 @@ impl TaskError {
             | TaskError::BadGuest { .. } => true,
             TaskError::WorkerLost { cause, .. } => !cause.is_external(),
             TaskError::Timeout { .. }
+            | TaskError::MapTimeout { .. }
             | TaskError::Cancelled
             | TaskError::Killed
             | TaskError::NoWorker { .. }
@@ -192,7 +203,7 @@ impl TaskError {
     pub fn is_retryable(&self) -> bool {
         match self {
             TaskError::WorkerLost { cause, .. } => cause.is_external(),
-            TaskError::NoWorker { .. } | TaskError::Timeout { .. } => true,
+            TaskError::NoWorker { .. } | TaskError::Timeout { .. } | TaskError::MapTimeout { .. } => true,
             _ => false,
         }
     }

@@ -61,6 +61,8 @@ pub struct RawMap<I: Iterator> {
     /// The maximum number of outstanding inputs: pulled, and their results not given.
     buffer: u64,
     max_arguments: usize,
+    /// The time that the map may take.
+    timeout: Option<Duration>,
     /// No inputs are pulled after this time.
     pull_until: Option<Instant>,
     pulled: u64,
@@ -105,6 +107,7 @@ impl<I: Iterator> RawMap<I> {
             scratch: Vec::new(),
             buffer: call.options.buffer.unwrap_or(DEFAULT_BUFFER) as u64,
             max_arguments: call.guest.limits.arguments as usize,
+            timeout: call.options.map_timeout,
             pull_until,
             pulled: 0,
             given: 0,
@@ -285,10 +288,12 @@ impl<I: Iterator> RawMap<I> {
             if self.may_pull() {
                 self.pull();
             } else if self.given == self.pulled {
-                return match self.panicked.take() {
-                    Some(panic) => std::panic::resume_unwind(panic),
-                    None => Step::End,
-                };
+                if let Some(panic) = self.panicked.take() {
+                    std::panic::resume_unwind(panic);
+                }
+                return self
+                    .cut_off()
+                    .map_or(Step::End, |error| Step::Item(self.pulled, Completed::failed(error)));
             } else {
                 self.runtime.publish(self.job);
                 self.runtime.call_driver();
@@ -299,6 +304,16 @@ impl<I: Iterator> RawMap<I> {
             }
         }
         Step::End
+    }
+
+    /// Ends the map if its time is over and its input may have more. Returns the error that says so, once.
+    fn cut_off(&mut self) -> Option<TaskError> {
+        let input = self.input.as_ref().filter(|_| !self.stopped.load(Ordering::Relaxed))?;
+        let is_at_end = input.size_hint().1 == Some(0);
+        self.input = None;
+        self.runtime.finish_map(self.job, false);
+        let limit = self.timeout.filter(|_| !is_at_end)?;
+        Some(TaskError::MapTimeout { limit, pulled: self.pulled })
     }
 
     /// The typed value of a result.
