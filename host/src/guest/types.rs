@@ -49,7 +49,9 @@ impl Types {
     fn write_name(&self, ty: &Type, depth: usize, out: &mut String) {
         /// The depth below which a name is cut off: a type that contains itself has no end.
         const MAX_DEPTH: usize = 6;
-        if depth > MAX_DEPTH {
+        /// The length from which a name is cut off: a type of many parts, each of many parts, is named by its first.
+        const MAX_NAME: usize = 1000;
+        if depth > MAX_DEPTH || out.len() > MAX_NAME {
             out.push('…');
             return;
         }
@@ -109,6 +111,9 @@ impl Types {
                 out.push_str(", ");
             }
             self.write_name(self.get(*part), depth + 1, out);
+            if out.ends_with('…') {
+                return;
+            }
         }
     }
 }
@@ -126,7 +131,8 @@ fn handle_name(handle: &HandleType) -> &'static str {
 /// Returns whether two types have the same encoding and the same JSON: the same parts under the same names. The names
 /// of the types themselves do not matter.
 pub(crate) fn same_type(a_types: &Types, a: TypeIndex, b_types: &Types, b: TypeIndex) -> bool {
-    Comparison { a: a_types, b: b_types, assumed: HashSet::new() }.same(a, b)
+    let (assumed, left) = (HashSet::new(), vec![(a, b)]);
+    Comparison { a: a_types, b: b_types, assumed, left }.are_same()
 }
 
 /// Describes a Rust type as a guest does: the table, and the index of the type in it.
@@ -141,20 +147,35 @@ struct Comparison<'t> {
     b: &'t Types,
     /// The pairs that were compared or are being compared. They count as equal, so types that contain themselves end.
     assumed: HashSet<(TypeIndex, TypeIndex)>,
+    /// The pairs that are still to be compared. A guest chooses the depth of its types, so they are not on the stack.
+    left: Vec<(TypeIndex, TypeIndex)>,
 }
 
 impl Comparison<'_> {
-    fn same(&mut self, a: TypeIndex, b: TypeIndex) -> bool {
-        if !self.assumed.insert((a, b)) {
-            return true;
+    fn are_same(mut self) -> bool {
+        while let Some((a, b)) = self.left.pop() {
+            if self.assumed.insert((a, b)) && !self.same_kind(a, b) {
+                return false;
+            }
         }
+        true
+    }
+
+    /// Puts a pair of parts off. Returns true, as they count as equal until they are compared.
+    fn later(&mut self, a: TypeIndex, b: TypeIndex) -> bool {
+        self.left.push((a, b));
+        true
+    }
+
+    /// Compares two types but for their parts, which are put off.
+    fn same_kind(&mut self, a: TypeIndex, b: TypeIndex) -> bool {
         match (self.a.get(a), self.b.get(b)) {
-            (Type::Option(a), Type::Option(b)) | (Type::Seq(a), Type::Seq(b)) => self.same(*a, *b),
-            (Type::Array(a, n), Type::Array(b, m)) => n == m && self.same(*a, *b),
+            (Type::Option(a), Type::Option(b)) | (Type::Seq(a), Type::Seq(b)) => self.later(*a, *b),
+            (Type::Array(a, n), Type::Array(b, m)) => n == m && self.later(*a, *b),
             (Type::Handle(a), Type::Handle(b)) => {
                 (a.kind, a.rights) == (b.kind, b.rights) && self.all(&a.items, &b.items)
             }
-            (Type::Map(a, v), Type::Map(b, w)) => self.same(*a, *b) && self.same(*v, *w),
+            (Type::Map(a, v), Type::Map(b, w)) => self.later(*a, *b) && self.later(*v, *w),
             (Type::Tuple(a), Type::Tuple(b)) => self.all(a, b),
             (Type::Struct { fields: a, .. }, Type::Struct { fields: b, .. }) => self.fields(a, b),
             (Type::Enum { variants: a, .. }, Type::Enum { variants: b, .. }) => {
@@ -166,16 +187,16 @@ impl Comparison<'_> {
     }
 
     fn all(&mut self, a: &[TypeIndex], b: &[TypeIndex]) -> bool {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.same(*a, *b))
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| self.later(*a, *b))
     }
 
     fn fields(&mut self, a: &[Field], b: &[Field]) -> bool {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && self.same(a.ty, b.ty))
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.name == b.name && self.later(a.ty, b.ty))
     }
 
     fn variant(&mut self, a: &VariantData, b: &VariantData) -> bool {
         match (a, b) {
-            (VariantData::Newtype(a), VariantData::Newtype(b)) => self.same(*a, *b),
+            (VariantData::Newtype(a), VariantData::Newtype(b)) => self.later(*a, *b),
             (VariantData::Tuple(a), VariantData::Tuple(b)) => self.all(a, b),
             (VariantData::Struct(a), VariantData::Struct(b)) => self.fields(a, b),
             (a, b) => *a == VariantData::Unit && *b == VariantData::Unit,
@@ -191,7 +212,21 @@ mod tests {
     fn types_have_names_even_without_an_end() {
         let endless = Types::new(vec![Type::Seq(0)]);
         assert!(endless.name(endless.get(0)).starts_with("list<list<"));
+        let wide = Types::new(vec![Type::Tuple(vec![0; 1000])]);
+        assert!(wide.name(wide.get(0)).len() < 2000, "and with parts of parts without number");
         let types = Types::new(vec![Type::Map(1, 2), Type::String, Type::Option(3), Type::Array(1, 4)]);
         assert_eq!(types.name(types.get(0)), "map<string, option<[string; 4]>>");
+    }
+
+    #[test]
+    fn types_of_any_depth_are_compared() {
+        // Two circles of coprime lengths agree only after all pairs of their types.
+        let circle = |length: u32| Types::new((1..length).chain([0]).map(Type::Seq).collect());
+        assert!(same_type(&circle(999), 0, &circle(998), 0));
+        let chain = |end| Types::new((1..100_000).map(Type::Option).chain([end]).collect());
+        assert!(same_type(&chain(Type::U8), 0, &chain(Type::U8), 0));
+        assert!(!same_type(&chain(Type::U8), 0, &chain(Type::I8), 0));
+        let pair = |first, second| Types::new(vec![Type::Tuple(vec![1, 2]), first, second]);
+        assert!(!same_type(&pair(Type::U8, Type::Bool), 0, &pair(Type::Bool, Type::U8), 0));
     }
 }

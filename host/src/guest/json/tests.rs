@@ -193,6 +193,12 @@ fn depth_is_bounded_both_ways() {
     assert_eq!(error.message, "recursion limit exceeded");
     let bytes = vec![1u8; 1_000_000];
     assert_eq!(decode(&one(tree()), &bytes).unwrap_err().to_string(), "nested deeper than 128");
+    // An option of itself has a depth and no text at all.
+    let endless = one(vec![Type::Option(0)]);
+    assert!(encode(&endless, "1").unwrap_err().to_string().contains("128 options in one another"));
+    assert_eq!(encode(&endless, "null").unwrap(), [0]);
+    let nested = one(vec![Type::Option(1), Type::Option(2), Type::Bool]);
+    assert_eq!(encode(&nested, "true").unwrap(), [1, 1, 1]);
     // A tuple of itself has a depth and no bytes at all.
     assert_eq!(
         decode(&one(vec![Type::Tuple(vec![0])]), b"").unwrap_err().to_string(),

@@ -130,12 +130,18 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Type::Option(inner) = self.ty else {
-            return Err(D::Error::invalid_type(Unexpected::Option, &self));
-        };
-        self.out.push(1);
-        Value { context: self.context, ty: self.context.types.get(*inner), out: self.out }
-            .deserialize(deserializer)
+        /// A type of more options in one another is one that contains itself.
+        const MAX_NESTED: usize = 128;
+        // In a loop, because nested options have no text of their own whose depth would be limited.
+        let mut ty = self.ty;
+        for _ in 0..MAX_NESTED {
+            let Type::Option(inner) = ty else {
+                return Value { context: self.context, ty, out: self.out }.deserialize(deserializer);
+            };
+            self.out.push(1);
+            ty = self.context.types.get(*inner);
+        }
+        Err(D::Error::custom(format!("the type has more than {MAX_NESTED} options in one another")))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
