@@ -81,7 +81,11 @@ impl OneShot<'_> {
             {
                 match reply(&frame)? {
                     Some((kind, payload)) => return read(kind, payload)?.map_err(OneShotError::Task),
-                    None => phase = WaitPhase::Reply(Instant::now().checked_add(self.time())),
+                    // Once: a worker gets no more time by being ready again.
+                    None if matches!(phase, WaitPhase::Start(_)) => {
+                        phase = WaitPhase::Reply(Instant::now().checked_add(self.time()));
+                    }
+                    None => return Err(OneShotError::BadReply("it was ready twice".to_owned())),
                 }
             }
         }
@@ -132,7 +136,7 @@ impl OneShot<'_> {
     }
 }
 
-/// What the worker is waited for, and until when. `None` is no limit.
+/// The frame that is awaited, and its deadline; `None` is no limit.
 #[derive(Debug, Clone, Copy)]
 enum WaitPhase {
     Start(Instant),

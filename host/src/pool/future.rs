@@ -230,8 +230,8 @@ impl<R: 'static> TaskFuture<R> {
     ///
     /// Callbacks run one after the other on the pool's callback thread, which does nothing else; those of one task run
     /// in the order in which they were added. The result is visible before a callback runs. The panic of a callback is
-    /// logged. A callback that blocks delays the callbacks after it, but no task. If the pool and all handles of its tasks are
-    /// gone, `callback` runs on the calling thread.
+    /// logged. A callback that blocks delays the callbacks after it, but no task. If the pool and all
+    /// handles of its tasks are gone, `callback` runs on the calling thread.
     pub fn add_done_callback(&self, callback: impl FnOnce(&TaskFuture<R>) + Send + 'static) {
         let future = self.clone();
         let callback: Box<dyn FnOnce() + Send> = Box::new(move || callback(&future));

@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::lock::{Condvar, Mutex};
-
 use super::wait_until;
+use crate::lock::{Condvar, Mutex};
 
 /// A value in postcard, and the fingerprint of the type that it claims to have.
 #[derive(Debug)]
@@ -126,10 +125,12 @@ impl EmitCell {
     /// The next value or the end; if neither has come, `waker` is woken when one does.
     #[cfg_attr(not(feature = "stream"), expect(dead_code, reason = "only a stream waits like this"))]
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Next> {
+        // Declared before the guard, and so dropped after it: a waker's clone and drop run code of its executor.
+        let mut waker = Some(waker.clone());
         let mut inner = self.inner.lock();
         let next = inner.next();
         if next.is_none() {
-            inner.waker = Some(waker.clone());
+            std::mem::swap(&mut inner.waker, &mut waker);
         }
         next
     }

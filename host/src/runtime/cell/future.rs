@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::lock::{Condvar, Mutex};
 use crossbeam_channel::Sender;
 
 use super::super::callbacks::{Callback, Callbacks};
 use super::super::completed::Completed;
 use super::wait_until;
+use crate::lock::{Condvar, Mutex};
 
 /// The state that the pool and all clones of one future share.
 #[derive(Default)]
@@ -28,6 +28,13 @@ struct Inner {
     callbacks: Vec<Callback>,
     /// Threads that wait for the first of several futures, each with the index of this one among them.
     watchers: Vec<(usize, Sender<usize>)>,
+}
+
+impl Inner {
+    fn take_waker(&mut self, key: u64) -> Option<Waker> {
+        let index = self.wakers.iter().position(|(known, _)| *known == key)?;
+        Some(self.wakers.swap_remove(index).1)
+    }
 }
 
 /// The right of one future to be woken by the cell; `None` before its first poll.
@@ -69,24 +76,26 @@ impl FutureCell {
 
     /// How the task has ended; while it has not, `waker` is woken when it does, in place of the poller's earlier one.
     pub(crate) fn poll(&self, poller: &mut Poller, waker: &Waker) -> Option<Arc<Completed>> {
+        // Cloning and dropping a waker runs code of its executor, so neither happens under the lock.
+        let waker = waker.clone();
         let mut inner = self.inner.lock();
         if inner.completed.is_some() {
             return inner.completed.clone();
         }
         inner.pollers += 1;
         let key = *poller.0.get_or_insert(inner.pollers);
-        match inner.wakers.iter_mut().find(|(known, _)| *known == key) {
-            Some((_, known)) => known.clone_from(waker),
-            None => inner.wakers.push((key, waker.clone())),
-        }
+        let earlier = inner.take_waker(key);
+        inner.wakers.push((key, waker));
+        drop(inner);
+        drop(earlier);
         None
     }
 
     /// Forgets the waker of a poller that polls no more.
     pub(crate) fn forget(&self, poller: &Poller) {
-        if let Some(key) = poller.0 {
-            self.inner.lock().wakers.retain(|(known, _)| *known != key);
-        }
+        let Some(key) = poller.0 else { return };
+        let waker = self.inner.lock().take_waker(key);
+        drop(waker);
     }
 
     /// Has `callback` called when the task ends. If it has ended the callback is handed back.
@@ -153,6 +162,33 @@ mod tests {
         assert_eq!(watched.try_recv(), Ok(5));
         assert!(cell.add_callback(Box::new(|| {})).is_some(), "the callback is handed back");
         assert!(cell.poll(&mut Poller::default(), Waker::noop()).is_some());
+    }
+
+    /// A waker that holds its cell's future, as the task of an executor may.
+    struct Owner {
+        cell: Arc<FutureCell>,
+        poller: Poller,
+    }
+
+    impl std::task::Wake for Owner {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.cell.forget(&self.poller);
+        }
+    }
+
+    #[test]
+    fn a_waker_may_use_the_cell_when_it_is_dropped() {
+        let (cell, mut poller) = (Arc::new(FutureCell::default()), Poller::default());
+        let owner = Owner { cell: Arc::clone(&cell), poller: Poller(Some(7)) };
+        assert!(cell.poll(&mut poller, &Waker::from(Arc::new(owner))).is_none());
+        assert!(cell.poll(&mut poller, Waker::noop()).is_none(), "the earlier one is dropped here");
+        let owner = Owner { cell: Arc::clone(&cell), poller: Poller(Some(7)) };
+        assert!(cell.poll(&mut poller, &Waker::from(Arc::new(owner))).is_none());
+        cell.forget(&poller);
     }
 
     #[test]

@@ -4,11 +4,10 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::lock::{Condvar, Mutex, MutexGuard};
-
 use super::super::completed::Completed;
 use super::wait_until;
 use crate::error::TaskError;
+use crate::lock::{Condvar, Mutex, MutexGuard};
 
 /// Results of a map, in the order of the inputs or in that of their arrival.
 pub(crate) struct MapCell {
@@ -82,10 +81,12 @@ impl MapCell {
     /// Moves the results that are next to `ready`; if there is none `waker` is woken when one arrives.
     #[cfg_attr(not(feature = "stream"), expect(dead_code, reason = "only a stream waits like this"))]
     pub(crate) fn poll(&self, ready: &mut VecDeque<(u64, Completed)>, waker: &Waker) {
+        // Declared before the guard, and so dropped after it: a waker's clone and drop run code of its executor.
+        let mut waker = Some(waker.clone());
         let mut inner = self.inner.lock();
         inner.move_ready_or_fail(ready);
         if ready.is_empty() {
-            inner.waker = Some(waker.clone());
+            std::mem::swap(&mut inner.waker, &mut waker);
         }
     }
 }

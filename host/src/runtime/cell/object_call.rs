@@ -3,10 +3,10 @@
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::lock::{Condvar, Mutex};
 use wpool_abi::object::Verb;
 
 use super::wait_until;
+use crate::lock::{Condvar, Mutex};
 use crate::manager::{Answer, ObjectId, Owner};
 
 /// A call that waits, and where its answer goes.
@@ -60,10 +60,12 @@ impl ObjectCall {
 
     /// Takes the answer; if it has not come, `waker` is woken when it does.
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Answer> {
+        // Declared before the guard, and so dropped after it: a waker's clone and drop run code of its executor.
+        let mut waker = Some(waker.clone());
         let mut inner = self.inner.lock();
         let answer = inner.answer.take();
         if answer.is_none() {
-            inner.waker = Some(waker.clone());
+            std::mem::swap(&mut inner.waker, &mut waker);
         }
         answer
     }
