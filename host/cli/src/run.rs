@@ -43,8 +43,7 @@ fn run_map(plan: &RunPlan, map: &MapPlan, interrupt: &Interrupt) -> Done {
     }
     let objects = plan.objects.start(&pool.manager())?;
     let sinks = Sinks::open(&map.sinks, &plan.logs, task.guest(), &signature, total);
-    let run =
-        MapRun { map, pool: &pool, task: &task, reading, interrupt, total, deadline: plan.terms.deadline };
+    let run = MapRun { map, pool: &pool, task: &task, reading, interrupt, total };
     let outcome = sinks.map_err(WriteError::Failed).and_then(|sinks| run.run(sinks, resume));
     // A task that still runs has no reader of its result, and may wait for ever.
     pool.terminate();
@@ -67,30 +66,26 @@ struct MapRun<'a> {
     interrupt: &'a Interrupt,
     /// The number of inputs, if it is known.
     total: Option<u64>,
-    deadline: Option<Duration>,
 }
 
 impl MapRun<'_> {
     /// Writes the result of every input. Returns the exit code.
     fn run(&self, mut sinks: Sinks<'_>, resume: Resume) -> Result<u8, WriteError> {
         let (defect, stopped, resume) = (RefCell::new(None), Cell::new(false), RefCell::new(resume));
-        let (taken, at_end) = (Cell::new(0u64), Cell::new(false));
+        let taken = Cell::new(0u64);
         let inputs = self.map.inputs.inputs(self.reading, &defect)?;
         let inputs = inputs.inspect(|_| taken.set(taken.get() + 1));
-        let inputs = inputs.chain(std::iter::from_fn(|| {
-            at_end.set(true);
-            None
-        }));
         let inputs = inputs.take_while(|_| !self.interrupt.requested() && !stopped.get());
         let inputs = inputs.filter(|input| resume.borrow_mut().is_to_run(input));
         let mut results: RawMap<_> =
             if self.map.unordered { self.task.imap_unordered(inputs) } else { self.task.map(inputs) };
         let stop = self.stop(results.canceller());
         let watch = self.interrupt.on_first(stop.clone()).map_err(Failure::start)?;
-        let mut cut_short = false;
+        let (mut cut_short, mut cut_off) = (false, None);
         for (nth, completed) in results.by_ref() {
-            // The map says that it was cut off after its last result; `late` says how much is missing.
-            if matches!(completed.result, Err(TaskError::MapTimeout { .. })) {
+            // This stands after the last result, and belongs to no input.
+            if let Err(TaskError::MapTimeout { limit, .. }) = completed.result {
+                cut_off = Some(limit);
                 continue;
             }
             let (index, before) = resume.borrow_mut().ended(nth, &completed)?;
@@ -107,8 +102,8 @@ impl MapRun<'_> {
         }
         drop((results, watch));
         sinks.write_resumed(&resume.into_inner().finish()?)?;
-        let late = !at_end.get() && !stopped.get() && self.total != Some(taken.get());
-        let late = late.then(|| self.late(taken.get()));
+        let late = cut_off.filter(|_| self.total != Some(taken.get()));
+        let late = late.map(|deadline| self.late(deadline, taken.get()));
         let ended = Ended { defect: defect.into_inner(), cut_short, stopped: stopped.get(), late };
         Ok(self.finish(sinks, ended)?)
     }
@@ -125,8 +120,7 @@ impl MapRun<'_> {
     }
 
     /// The failure of a run whose deadline has passed before all inputs were taken.
-    fn late(&self, taken: u64) -> Failure {
-        let deadline = self.deadline.unwrap_or_default();
+    fn late(&self, deadline: Duration, taken: u64) -> Failure {
         let left = match self.total {
             Some(total) => format!("{} more were not", total.saturating_sub(taken)),
             None => "the rest was not".to_owned(),
