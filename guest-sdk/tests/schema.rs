@@ -1,4 +1,4 @@
-//! What the derive of `Schema` describes.
+//! The descriptions that the derive of `Schema` makes.
 #![allow(dead_code, reason = "the types are only described")]
 
 use wpool_guest::__private::Type;

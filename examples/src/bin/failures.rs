@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         say(&outcome(result));
     }
 
-    // So many rounds take years.
+    // `u64::MAX` rounds take years.
     let slow_square = pool.task::<(i64, u64), i64>("slow_square")?;
     say(&outcome(slow_square.submit(&(3, u64::MAX))?.result()));
 

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::lock::Mutex;
 use serde::Serialize;
 use wpool_schema::Schema;
 use wpool_wire::limits::Limits;
@@ -16,6 +15,7 @@ use super::image_store::{EmbeddedSnapshot, ImageStore, Variant};
 use super::nearest::nearest;
 use super::signature::{Signature, fits_parameters};
 use crate::error::{InitError, LoadError, TaskLookupError};
+use crate::lock::Mutex;
 use crate::process::Executable;
 
 /// A WebAssembly module that is compiled and has described its tasks, ready for pools.

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Weak};
 
-use crate::lock::Mutex;
 use wpool_wire::limits::CompileLimits;
 
 use super::cache::Cache;
@@ -13,6 +12,7 @@ use super::identity::Identity;
 use super::image_store::{ImageStore, Variant};
 use super::{describe, source};
 use crate::error::LoadError;
+use crate::lock::Mutex;
 use crate::process::Executable;
 
 /// The settings for loading guests: the program that compiles them, the limits of a compilation, and the cache.

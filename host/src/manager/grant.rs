@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::lock::Mutex;
 use wpool_abi::object::{Item, Kind, ObjectError, Reply, Rights};
 use wpool_wire::memory::{MemoryFile, SharedMemory};
 
 use crate::ids::{MemoryId, TaskId};
+use crate::lock::Mutex;
 
 /// The size of all values of one object, in bytes.
 pub(super) const MAX_BYTES: u64 = 64 << 20;

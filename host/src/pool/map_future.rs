@@ -4,12 +4,12 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::lock::{Condvar, Mutex};
 use serde::de::DeserializeOwned;
 
 use super::decode::decode;
 use super::future::NotYet;
 use crate::error::TaskError;
+use crate::lock::{Condvar, Mutex};
 use crate::runtime::cell::wait_until;
 use crate::runtime::{Completed, Runtime};
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::lock::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_schema::Schema;
@@ -17,6 +16,7 @@ use super::task::Task;
 use crate::dispatch::Event;
 use crate::error::{BuildError, SettingError, TaskLookupError};
 use crate::guest::Guest;
+use crate::lock::Mutex;
 use crate::runtime::{PoolGuest, Runtime, Stats};
 
 /// A pool of worker processes, which run the tasks of one guest or of several.

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::lock::Mutex;
 use serde::de::DeserializeOwned;
 
 use super::canceller::Canceller;
@@ -24,6 +23,7 @@ use super::future::NotYet;
 use super::objects::handle::Handle;
 use crate::error::TaskError;
 use crate::ids::JobId;
+use crate::lock::Mutex;
 use crate::manager::Grant;
 use crate::runtime::cell::map::{MapCell, Whole};
 use crate::runtime::{Completed, PendingInputs, Runtime, TaskCall};

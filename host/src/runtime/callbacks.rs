@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::thread::JoinHandle;
 
-use crate::lock::Mutex;
 use crossbeam_channel::Sender;
+
+use crate::lock::Mutex;
 
 pub(crate) type Callback = Box<dyn FnOnce() + Send>;
 

@@ -5,14 +5,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::lock::Mutex;
-
 use super::cell::future::FutureCell;
 use super::cell::map::MapCell;
 use super::cell::object_call::ObjectCall;
 use super::completed::Completed;
 use crate::dispatch::Event;
 use crate::ids::{GuestKey, WorkerId};
+use crate::lock::Mutex;
 use crate::manager::{Answer, ObjectId};
 
 /// The function that the host runs each time when all parties have come to a barrier.

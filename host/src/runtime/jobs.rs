@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::lock::Mutex;
-
 use super::cell::future::FutureCell;
 use super::cell::map::MapCell;
 use super::pool_guest::TaskCall;
 use crate::ids::{GuestKey, JobId, TaskId};
+use crate::lock::Mutex;
 use crate::manager::Grant;
 
 /// The arguments of one task: bytes in postcard, and the handles in them.

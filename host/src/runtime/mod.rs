@@ -44,7 +44,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crate::lock::{Condvar, Mutex, MutexGuard};
 use crossbeam_channel::{Receiver, Sender};
 use rustix::process::Signal;
 
@@ -71,6 +70,7 @@ use self::state::Lifecycle;
 use crate::dispatch::{Event, Settings};
 use crate::error::SubmitError;
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
+use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::manager::{Answer, ObjectId, Released};
 
 /// A worker that the driver is to start, and the guest that it is to serve.

@@ -22,7 +22,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use crate::lock::{Mutex, MutexGuard};
 use rustix::event::{Timespec, epoll};
 use wpool_wire::SPIN_TIME;
 use wpool_wire::codec::{Frame, FrameReader};
@@ -30,6 +29,7 @@ use wpool_wire::message::BadMessage;
 
 use super::interest::{Interest, Source};
 use crate::ids::WorkerId;
+use crate::lock::{Mutex, MutexGuard};
 use crate::process::readable_within;
 
 /// The number of events that are taken from the kernel at a time.
@@ -108,7 +108,7 @@ thread_local! {
 /// The lead of a thread, which ends when this is dropped.
 struct Lead<'a> {
     led: &'a AtomicBool,
-    /// What the thread led before.
+    /// The value of `LEADS` before.
     before: usize,
 }
 

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use crate::lock::Mutex;
 use serde::Serialize;
 use wpool_abi::object::{Item, Number as Form, ObjectError, Rights};
 use wpool_objects::Number;
 use wpool_schema::Schema;
 
 use super::handle::Handle;
+use crate::lock::Mutex;
 use crate::manager::{ObjectInit, SharedRegion, Stored};
 use crate::runtime::{BarrierAction, Runtime, SharedObjects};
 use wpool_wire::memory::{MemoryFile, SharedMemory};

@@ -5,7 +5,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::lock::{Mutex, MutexGuard};
 use wpool_abi::object::{Call, Item, Kind, Number, ObjectError, Reply, Rights, Wait};
 use wpool_abi::{HandleType, Type, TypeIndex};
 use wpool_objects::Handle as _;
@@ -15,6 +14,7 @@ use super::manager::Manager;
 use super::spec::{NamedError, ObjectSpec};
 use crate::guest::json::{self, JsonError};
 use crate::guest::{Signature, Types, same_type};
+use crate::lock::{Mutex, MutexGuard};
 use crate::manager::{ObjectInit, Stored};
 use crate::pool::raw_task::RawArguments;
 
