@@ -92,6 +92,11 @@ host_functions! {
     /// Reports a panic before the guest traps; natively nothing.
     fn panic(message: &str, location: &str) {}
 
+    /// Ends the task with an exit code. In a sandbox it does not return.
+    fn exit(code: i32) {
+        native::exit(code);
+    }
+
     /// Returns whether the host wants the task to end; natively false.
     fn cancelled() -> bool {
         false
@@ -213,6 +218,11 @@ mod native {
     #[expect(clippy::print_stderr, reason = "natively there is no task's log")]
     pub(super) fn print(level: Level, line: &str) {
         eprintln!("{level:?}: {line}");
+    }
+
+    #[expect(clippy::exit, reason = "natively the program of a test is what ends")]
+    pub(super) fn exit(code: i32) {
+        std::process::exit(code)
     }
 
     pub(super) fn no_sub_task() -> Vec<u8> {

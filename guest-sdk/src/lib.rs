@@ -78,6 +78,23 @@ pub use wpool_guest_macros::{Schema, init, task};
 pub use wpool_objects::{Delivery, ObjectError};
 pub use wpool_schema::{Schema, TypeTable};
 
+/// Ends this task with an exit code instead of a value: the host gets `TaskError::Exited` with `code`, and a `Process`
+/// of the host has that exit code. It stops where it is; nothing is dropped. Natively, in a test, it ends the program.
+///
+/// ```no_run
+/// #[wpool_guest::task]
+/// fn check(input: String) {
+///     if input.is_empty() {
+///         wpool_guest::exit(3);
+///     }
+/// }
+/// # fn main() {}
+/// ```
+pub fn exit(code: i32) -> ! {
+    host::exit(code);
+    unreachable!("the host ends a task that exits")
+}
+
 /// Returns whether this task is to end: its timeout has elapsed, or the host has cancelled it. A task that checks this
 /// regularly can return early with a partial result, if the host gives it a grace period; without one the task is ended
 /// within some milliseconds. Natively, in a test, it is always false.

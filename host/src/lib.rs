@@ -44,6 +44,7 @@
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 compile_error!("wpool runs on Linux, on x86_64 and aarch64");
 
+mod callbacks;
 mod dispatch;
 mod error;
 mod guest;
@@ -54,6 +55,7 @@ mod outcome;
 mod pool;
 mod process;
 mod runtime;
+mod server;
 
 pub use error::{
     ApplyError, BuildError, Clock, Frame, GuestError, InitError, LoadError, Phase, ProcessError,

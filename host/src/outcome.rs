@@ -47,6 +47,7 @@ impl Ended {
                     .map(|frame| Frame { function: frame.function.to_owned(), offset: frame.offset })
                     .collect(),
             },
+            Outcome::Exited { code } => TaskError::Exited { code },
             Outcome::OutOfFuel => TaskError::OutOfFuel { limit: limits.fuel.unwrap_or_default() },
             Outcome::MemoryLimit { asked } => TaskError::MemoryLimit { limit: limits.memory_bytes(), asked },
             Outcome::TableLimit { asked } => TaskError::TableLimit { limit: u64::from(limits.table), asked },

@@ -26,6 +26,8 @@ mod init;
 mod lifecycle;
 /// Loading guests: what is refused, what is cached, what is compiled once.
 mod loading;
+/// Managers that stand alone, for any pool and process.
+mod managers;
 /// Maps: order, laziness, bounds.
 mod maps;
 /// A program without the engine: what it links, and that it runs tasks.

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wpool::{
-    Array, Barrier, Connection, Dict, Event, List, Lock, Namespace, ObjectError, Pool, Queue, RLock,
+    Array, Barrier, Connection, Dict, Event, List, Lock, Manager, Namespace, ObjectError, Pool, Queue, RLock,
     Receiver, Semaphore, Sender, SharedArray, Value, wait_ready,
 };
 use wpool_tests::{OK_OBJECTS, OK_SHARED, bounded, pool};
@@ -480,16 +480,28 @@ fn b105_errors_of_objects_keep_their_kind_in_a_guest() {
 }
 
 #[test]
-fn b106_a_manager_ends_with_its_pool() {
+fn b106_a_manager_ends_by_shutdown_and_its_waits_with_its_pool() {
     bounded(|| {
         let pool = two();
         let (here, there): (Connection<u32>, Connection<u32>) = pool.manager().pipe(true);
         let queue: Queue<u32> = pool.manager().queue(1);
         queue.put(&1).unwrap();
-        let waiting = thread::spawn(move || here.recv());
+        let waiting = thread::spawn(move || (here.recv(), here));
         drop(pool);
+        let (received, _here) = waiting.join().unwrap();
+        assert_eq!(received, Err(ObjectError::PoolClosed), "no task will ever send");
+        assert_eq!(there.send(&1), Ok(()), "what need not wait is served");
+        assert_eq!((queue.get(), queue.get()), (Ok(1), Err(ObjectError::PoolClosed)));
+
+        let manager = Manager::new();
+        let (queue, pipe): (Queue<u32>, _) = (manager.queue(2), manager.pipe::<u32>(true));
+        queue.put(&1).unwrap();
+        let waiting = thread::spawn(move || pipe.0.recv());
+        manager.shutdown();
         assert_eq!(waiting.join().unwrap(), Err(ObjectError::PoolClosed));
-        assert_eq!(there.send(&1), Err(ObjectError::PoolClosed));
-        assert_eq!(queue.get(), Err(ObjectError::PoolClosed));
+        assert_eq!(
+            (queue.get(), queue.put(&2)),
+            (Err(ObjectError::PoolClosed), Err(ObjectError::PoolClosed))
+        );
     });
 }

@@ -23,14 +23,34 @@ fn files_of(folder: &str) -> Vec<(String, String)> {
 /// The folders and files of `host/src` that a folder must not reach, by whatever way. ARCHITECTURE.md says why; Cargo
 /// itself keeps the engine out. A folder that is missing here is a failure: add it to the table.
 const NEVER_REACHES: &[(&str, &[&str])] = &[
-    ("lock", &["ids", "error", "outcome", "process", "guest", "dispatch", "manager", "runtime", "pool"]),
-    ("ids", &["error", "outcome", "process", "guest", "dispatch", "manager", "runtime", "pool"]),
-    ("error", &["outcome", "process", "guest", "dispatch", "manager", "runtime", "pool"]),
-    ("outcome", &["process", "guest", "dispatch", "manager", "runtime", "pool"]),
-    ("process", &["guest", "dispatch", "manager", "runtime", "pool"]),
-    ("guest", &["dispatch", "manager", "runtime", "pool"]),
-    ("manager", &["process", "guest", "dispatch", "runtime", "pool"]),
-    ("dispatch", &["process", "guest", "runtime", "pool"]),
+    (
+        "callbacks",
+        &["ids", "error", "outcome", "process", "guest", "dispatch", "manager", "server", "runtime", "pool"],
+    ),
+    (
+        "lock",
+        &[
+            "callbacks",
+            "ids",
+            "error",
+            "outcome",
+            "process",
+            "guest",
+            "dispatch",
+            "manager",
+            "server",
+            "runtime",
+            "pool",
+        ],
+    ),
+    ("ids", &["error", "outcome", "process", "guest", "dispatch", "manager", "server", "runtime", "pool"]),
+    ("error", &["outcome", "process", "guest", "dispatch", "manager", "server", "runtime", "pool"]),
+    ("outcome", &["process", "guest", "dispatch", "manager", "server", "runtime", "pool"]),
+    ("process", &["guest", "dispatch", "manager", "server", "runtime", "pool"]),
+    ("guest", &["dispatch", "manager", "server", "runtime", "pool"]),
+    ("manager", &["process", "guest", "dispatch", "server", "runtime", "pool"]),
+    ("server", &["process", "guest", "dispatch", "runtime", "pool"]),
+    ("dispatch", &["process", "guest", "server", "runtime", "pool"]),
     ("runtime", &["pool"]),
     ("pool", &[]),
 ];

@@ -120,8 +120,8 @@ fn a_wasi_guest_prints_into_its_log_and_finds_nothing() {
         assert_eq!(look.submit(&()).unwrap().result().unwrap(), (0, 0, 0, String::new()));
         let exit = pool.task::<i32, ()>("exit").unwrap().submit(&3).unwrap().result().unwrap_err();
         assert_eq!(
-            exit.to_string(),
-            "the guest broke its interface: it exited with code 3 instead of returning"
+            (&exit, exit.to_string().as_str()),
+            (&TaskError::Exited { code: 3 }, "exited with code 3")
         );
         let random = pool.task::<(), u64>("random").unwrap();
         assert_ne!(random.submit(&()).unwrap().result(), random.submit(&()).unwrap().result());

@@ -69,6 +69,8 @@ pub mod import {
         /// `(message: i32, message_len: i32, location: i32, location_len: i32)`: reports a panic, in UTF-8, before the
         /// guest traps.
         PANIC = "panic";
+        /// `(code: i32)`: ends the task with an exit code instead of a value. It does not return.
+        EXIT = "exit";
         /// `() -> i32`: one if the task is to end soon, otherwise zero.
         CANCELLED = "cancelled";
         /// `(type: i64, ptr: i32, len: i32)`: emits a value in postcard, with the fingerprint of its type. The task

@@ -178,6 +178,7 @@ pub(crate) fn error_object(error: &TaskError, signature: &Signature) -> Value {
                 .collect();
             Some(json!({"trap": trap.name(), "backtrace": frames}))
         }
+        TaskError::Exited { code } => Some(json!({"code": code})),
         TaskError::Timeout { limit, clock } => {
             Some(json!({"limit_ms": limit.as_secs_f64() * 1e3, "clock": clock.name()}))
         }

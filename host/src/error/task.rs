@@ -33,6 +33,12 @@ pub enum TaskError {
         /// The guest's functions, innermost first. At most 16.
         backtrace: Vec<Frame>,
     },
+    /// The task ended with an exit code instead of a value: it called `wpool_guest::exit`, or `exit` of WASI.
+    #[error("exited with code {code}")]
+    Exited {
+        /// The exit code.
+        code: i32,
+    },
     /// A timeout expired.
     #[error("timed out: {clock} longer than {limit:?}")]
     Timeout {
@@ -151,6 +157,7 @@ impl TaskError {
             TaskError::Guest(_) => "guest",
             TaskError::Panic { .. } => "panic",
             TaskError::Trap { .. } => "trap",
+            TaskError::Exited { .. } => "exited",
             TaskError::Timeout { .. } => "timeout",
             TaskError::MapTimeout { .. } => "map_timeout",
             TaskError::OutOfFuel { .. } => "out_of_fuel",
@@ -178,6 +185,7 @@ impl TaskError {
             TaskError::Guest(_)
             | TaskError::Panic { .. }
             | TaskError::Trap { .. }
+            | TaskError::Exited { .. }
             | TaskError::Timeout { clock: Clock::Run, .. }
             | TaskError::OutOfFuel { .. }
             | TaskError::MemoryLimit { .. }

@@ -1,7 +1,8 @@
 //! Ids, owners and tickets, and the grants that give access to an object and keep it alive.
 
+use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use wpool_abi::object::{Item, Kind, ObjectError, Reply, Rights};
@@ -13,7 +14,7 @@ use crate::lock::Mutex;
 /// The size of all values of one object, in bytes.
 pub(super) const MAX_BYTES: u64 = 64 << 20;
 
-/// The id of an object, unique within its pool.
+/// The id of an object, unique within the program: two managers have no object of the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ObjectId(pub(super) u64);
 
@@ -51,11 +52,16 @@ pub(crate) type Stored = Item<Grant>;
 /// The result of a call.
 pub(crate) type Answer = Result<Reply<Stored>, ObjectError>;
 
+/// The server that keeps an object. This folder does not know it.
+pub(crate) type Home = Arc<dyn Any + Send + Sync>;
+
 /// The right to use an object. The object exists as long as there is a grant on it.
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
     object: Arc<ObjectRef>,
     pub(crate) rights: Rights,
+    /// Keeps the object's server; `None` while the grant is in a value of that server, which would keep itself otherwise.
+    home: Option<Home>,
 }
 
 impl PartialEq for Grant {
@@ -87,7 +93,24 @@ impl Grant {
     }
 
     fn on(object: ObjectRef) -> Self {
-        Self { object: Arc::new(object), rights: Rights::ALL }
+        Self { object: Arc::new(object), rights: Rights::ALL, home: None }
+    }
+
+    /// The same grant, which keeps the object's server.
+    pub(crate) fn kept_by(self, home: Home) -> Self {
+        Self { home: self.home.or(Some(home)), ..self }
+    }
+
+    /// The grant enters the server with this inbox. Its own grants do not keep it.
+    pub(crate) fn enter(&mut self, server: &Arc<Released>) {
+        if Arc::ptr_eq(self.released(), server) {
+            self.home = None;
+        }
+    }
+
+    /// The object's server; `None` within it.
+    pub(crate) fn home(&self) -> Option<&Home> {
+        self.home.as_ref()
     }
 
     pub(crate) fn id(&self) -> ObjectId {
@@ -115,7 +138,7 @@ impl Grant {
 
     /// Returns a grant on the same object with the rights that are both in this grant and in `rights`.
     pub(crate) fn narrowed(&self, rights: Rights) -> Self {
-        Self { object: Arc::clone(&self.object), rights: self.rights.and(rights) }
+        Self { object: Arc::clone(&self.object), rights: self.rights.and(rights), home: self.home.clone() }
     }
 }
 
@@ -144,35 +167,12 @@ impl Drop for ObjectRef {
 
 /// The inbox of objects whose last grant was dropped. They are removed later: a grant may be dropped inside the store, or
 /// under a lock that the removal needs.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Released {
     ids: Mutex<Vec<ObjectId>>,
-    /// Asks the pool to empty the inbox.
-    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
-
-impl fmt::Debug for Released {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Released").field(&self.ids.lock()).finish()
-    }
 }
 
 impl Released {
-    /// Sets the hook that asks the pool to empty the inbox. Only the first one counts.
-    pub(crate) fn set_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
-        // Each pool has one inbox and sets one hook; a second one would do the same.
-        let _set = self.wake.set(Box::new(wake));
-    }
-
-    /// Calls the hook if the inbox is not empty.
-    pub(crate) fn wake_if_any(&self) {
-        if self.any()
-            && let Some(wake) = self.wake.get()
-        {
-            wake();
-        }
-    }
-
     /// Returns whether an object waits to be removed.
     pub(crate) fn any(&self) -> bool {
         !self.ids.lock().is_empty()

@@ -4,6 +4,7 @@
 //! events answer tickets; the caller fetches those answers with [`Store::take_answered`].
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use wpool_abi::object::{Call, ObjectError, Reply, Verb, Wait};
@@ -16,7 +17,6 @@ use super::waiting::{Entry, MAX_WAITERS, WaitQueue, Waiter};
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     objects: HashMap<ObjectId, Entry>,
-    next_object: u64,
     next_ticket: u64,
     tickets: HashMap<Ticket, WaitingCall>,
     deadlines: BTreeSet<(Instant, Ticket)>,
@@ -50,9 +50,9 @@ pub(crate) enum Called {
 
 impl Store {
     /// Returns an id for an object that is not kept in the store.
-    pub(crate) fn next_id(&mut self) -> ObjectId {
-        self.next_object += 1;
-        ObjectId(self.next_object)
+    pub(crate) fn next_id() -> ObjectId {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        ObjectId(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The number of objects.
@@ -63,14 +63,14 @@ impl Store {
 
     /// Makes an object.
     pub(crate) fn make(&mut self, init: ObjectInit) -> ObjectId {
-        let id = self.next_id();
+        let id = Self::next_id();
         self.objects.insert(id, Entry::new(Object::new(init)));
         id
     }
 
     /// Makes the two ends of a pipe. Values go both ways with `duplex`, else from the second end to the first.
     pub(crate) fn make_pipe(&mut self, duplex: bool) -> [ObjectId; 2] {
-        let [a, b] = [self.next_id(), self.next_id()];
+        let [a, b] = [Self::next_id(), Self::next_id()];
         for (end, other) in [(a, b), (b, a)] {
             self.objects.insert(end, Entry::new(Object::pipe_end(other, duplex || end == a)));
         }
@@ -363,9 +363,11 @@ impl Store {
 
     /// Ends an owner: its call does not wait any longer, and what it holds is released. Without `success` its locks are
     /// poisoned, and the values that it has not worked off return to their queues.
-    pub(crate) fn end_owner(&mut self, owner: Owner, success: bool) {
+    /// Returns the ticket of its call, if it waited for one.
+    pub(crate) fn end_owner(&mut self, owner: Owner, success: bool) -> Option<Ticket> {
         self.dependencies.remove(&owner);
-        if let Some(ticket) = self.waiting.get(&owner).copied() {
+        let waited = self.waiting.get(&owner).copied();
+        if let Some(ticket) = waited {
             self.remove_waiter(ticket);
         }
         for id in self.holdings.remove(&owner).unwrap_or_default() {
@@ -374,6 +376,7 @@ impl Store {
                 self.resume_waiters(id);
             }
         }
+        waited
     }
 
     /// Removes an object that no grant is left on.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wpool_wire::limits::{Grow, Isolation, Limits, SubTasks};
 
+use super::objects::manager::DEFAULT_SHARED_MEMORY;
 use super::pool::Pool;
 use super::settings::{GuestSettings, check_workers, for_each_guest_setting};
 use crate::dispatch::Settings;
@@ -15,8 +16,6 @@ use crate::runtime::{self, Runtime};
 
 /// The default number of tasks that may wait.
 const DEFAULT_QUEUE: usize = 10_000;
-/// The default limit of a pool's shared memory, in bytes.
-const DEFAULT_SHARED_MEMORY: u64 = 1 << 30;
 /// The default time after which a worker without anything to do exits.
 const DEFAULT_IDLE: Duration = Duration::from_secs(60);
 

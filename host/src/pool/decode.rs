@@ -1,18 +1,13 @@
 //! Turns the bytes of a result into a value, and the grants in it into handles.
 
-use std::sync::Weak;
-
 use serde::de::DeserializeOwned;
 
 use super::objects::handle::Handle;
 use crate::error::TaskError;
-use crate::runtime::{Completed, Runtime};
+use crate::runtime::Completed;
 
 /// Decodes the value of a typed task, or returns the task's error.
-pub(super) fn decode<R: DeserializeOwned>(
-    completed: &Completed,
-    runtime: &Weak<Runtime>,
-) -> Result<R, TaskError> {
+pub(super) fn decode<R: DeserializeOwned>(completed: &Completed) -> Result<R, TaskError> {
     let bytes = completed.result.as_deref().map_err(TaskError::clone)?;
     let read = || match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
@@ -23,6 +18,6 @@ pub(super) fn decode<R: DeserializeOwned>(
     if grants.is_empty() {
         return read();
     }
-    let handles = grants.iter().map(|grant| Handle::new(grant.clone(), runtime)).collect();
+    let handles = grants.iter().cloned().map(Handle::new).collect();
     <Handle as wpool_objects::Handle>::resolving(handles, read)
 }

@@ -213,7 +213,7 @@ impl<R: DeserializeOwned> TaskFuture<R> {
     /// # Errors
     /// The error of the task, or [`TaskError::BadResult`] if its value cannot be decoded.
     pub fn result(&self) -> Result<R, TaskError> {
-        decode(&self.completed(), &self.runtime)
+        decode(&self.completed())
     }
 
     /// As [`result`](Self::result), but waits at most for `timeout`. Zero looks without waiting.
@@ -221,7 +221,7 @@ impl<R: DeserializeOwned> TaskFuture<R> {
     /// # Errors
     /// [`NotYet`] if the task has not ended by then. It continues to run.
     pub fn result_timeout(&self, timeout: Duration) -> Result<Result<R, TaskError>, NotYet> {
-        self.completed_timeout(timeout).map(|completed| decode(&completed, &self.runtime))
+        self.completed_timeout(timeout).map(|completed| decode(&completed))
     }
 }
 
@@ -253,7 +253,7 @@ impl<R: DeserializeOwned> Future for TaskFuture<R> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         if let Some(completed) = this.cell.poll(&mut this.poller, context.waker()) {
-            return Poll::Ready(decode(&completed, &this.runtime));
+            return Poll::Ready(decode(&completed));
         }
         this.call_driver();
         Poll::Pending

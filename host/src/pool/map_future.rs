@@ -1,7 +1,7 @@
 //! [`MapFuture`]: all values of a map as one list, or its first error, when every task has ended.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -9,9 +9,8 @@ use serde::de::DeserializeOwned;
 use super::decode::decode;
 use super::future::NotYet;
 use crate::error::TaskError;
-use crate::lock::{Condvar, Mutex};
-use crate::runtime::cell::wait_until;
-use crate::runtime::{Completed, Runtime};
+use crate::lock::{Condvar, Mutex, wait_until};
+use crate::runtime::Completed;
 
 /// The first error of a map, in the order of the inputs. All its tasks have ended.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -56,24 +55,20 @@ pub(super) fn decode_all<R>(
 
 /// Decodes a result on the callback thread. The threads that wait for the map must not miss its end, so a panic of the
 /// type's own code is an error of that result.
-fn decode_or_catch<R: DeserializeOwned>(
-    completed: &Completed,
-    runtime: &Weak<Runtime>,
-) -> Result<R, TaskError> {
-    std::panic::catch_unwind(AssertUnwindSafe(|| decode(completed, runtime)))
+fn decode_or_catch<R: DeserializeOwned>(completed: &Completed) -> Result<R, TaskError> {
+    std::panic::catch_unwind(AssertUnwindSafe(|| decode(completed)))
         .unwrap_or_else(|_| Err(TaskError::BadResult { message: "decoding it panicked".to_owned() }))
 }
 
 impl<R: DeserializeOwned + Send + Sync + 'static> MapFuture<R> {
     /// Makes a future, and the function that completes it and then calls `callback`.
     pub(super) fn new(
-        runtime: &Weak<Runtime>,
         callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,
     ) -> (Self, impl FnOnce(Vec<Completed>) + Send + 'static) {
         let state = Arc::new(State { result: Mutex::new(None), ended: Condvar::new() });
-        let (completed, runtime) = (Arc::clone(&state), Weak::clone(runtime));
+        let completed = Arc::clone(&state);
         let complete = move |results| {
-            let result = Arc::new(decode_all(results, |completed| decode_or_catch(completed, &runtime)));
+            let result = Arc::new(decode_all(results, decode_or_catch));
             // The callback may be slow, so threads that wait for the result are woken before it.
             *completed.result.lock() = Some(Arc::clone(&result));
             completed.ended.notify_all();

@@ -107,7 +107,7 @@ impl Pool {
     /// Returns the manager, which makes objects that the pool's tasks and the host share: queues, locks, dictionaries
     /// and so on.
     pub fn manager(&self) -> Manager {
-        Manager::new(&self.runtime)
+        Manager::of(self.runtime.objects())
     }
 
     /// The pool's counters at this moment.

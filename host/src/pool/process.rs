@@ -34,7 +34,8 @@ use crate::runtime::Completed;
 pub struct Process<R> {
     pool: Pool,
     future: TaskFuture<R>,
-    name: String,
+    name: Box<str>,
+    pid: Option<u32>,
     daemon: bool,
     /// The number of the signal that was sent last; zero if none was.
     last_signal: AtomicI32,
@@ -45,13 +46,14 @@ pub struct Process<R> {
 pub struct ProcessBuilder {
     guest: Guest,
     settings: GuestSettings,
+    name: Option<String>,
     daemon: bool,
 }
 
 impl Process<()> {
     /// Returns the builder of a process that runs a task of `guest`.
     pub fn builder(guest: Guest) -> ProcessBuilder {
-        ProcessBuilder { guest, settings: GuestSettings::new().timeout(None), daemon: false }
+        ProcessBuilder { guest, settings: GuestSettings::new().timeout(None), name: None, daemon: false }
     }
 }
 
@@ -63,6 +65,13 @@ impl ProcessBuilder {
         self
     }
 
+    /// The name of the process, for messages. Default: the name of its task.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
     /// Whether dropping the handle ends the process instead of waiting for its end. Default: false.
     #[must_use]
     pub fn daemon(mut self, daemon: bool) -> Self {
@@ -70,7 +79,19 @@ impl ProcessBuilder {
         self
     }
 
-    /// Starts the process with `task`, and returns without waiting for it.
+    /// Starts the process with `task`, and returns without waiting for the task. The arguments may hold handles of any
+    /// [`Manager`](crate::Manager).
+    ///
+    /// ```no_run
+    /// use wpool::{Manager, Process, Queue};
+    /// # let guest = wpool::Guest::from_file("guest.wasm")?;
+    /// let queue: Queue<u32> = Manager::new().queue(10);
+    /// let producer = Process::builder(guest.clone()).start::<_, ()>("produce", &queue)?;
+    /// let consumer = Process::builder(guest).name("consumer").daemon(true).start::<_, ()>("consume", &queue)?;
+    /// println!("{:?} and {:?}", producer.pid(), consumer.pid());
+    /// assert!(producer.join(None));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the guest has no such task or it has other types, if a setting makes no sense, if the guest's initializer
@@ -89,8 +110,9 @@ impl ProcessBuilder {
             .build()?;
         let future = pool.task::<A, R>(task)?.submit(arguments)?;
         pool.close();
-        let (name, last_signal) = (task.to_owned(), AtomicI32::new(0));
-        Ok(Process { pool, future, name, daemon: self.daemon, last_signal })
+        let pid = pool.runtime().wait_first_pid();
+        let name = self.name.unwrap_or_else(|| task.to_owned()).into_boxed_str();
+        Ok(Process { pool, future, name, pid, daemon: self.daemon, last_signal: AtomicI32::new(0) })
     }
 }
 
@@ -100,14 +122,25 @@ impl ProcessBuilder {
 pub struct StillRunning;
 
 impl<R> Process<R> {
-    /// The name of the task that the process runs.
+    /// The name of the process: its [own](ProcessBuilder::name), or that of its task.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The process id; `None` before the process has started and after it has ended.
+    /// The process id, also after its end; `None` if the system did not start the process, which is then the task's
+    /// error.
     pub fn pid(&self) -> Option<u32> {
-        self.pool.runtime().pids().first().copied()
+        self.pid
+    }
+
+    /// Whether dropping this handle ends the process.
+    pub fn is_daemon(&self) -> bool {
+        self.daemon
+    }
+
+    /// A descriptor that is readable when the process has ended, for a poll together with other descriptors.
+    pub fn sentinel(&self) -> BorrowedFd<'_> {
+        self.pool.runtime().sentinel()
     }
 
     /// Whether the process has not ended.
@@ -128,14 +161,16 @@ impl<R> Process<R> {
         }
     }
 
-    /// The exit code: 0 if the task returned a value, 1 if it failed, and `-n` if signal `n` ended the process. If the
-    /// process exited before its task had ended, this is its own exit code. `None` while it has not ended.
+    /// The exit code: 0 if the task returned a value, that of the guest if it called `wpool_guest::exit`, 1 if the task
+    /// failed, and `-n` if signal `n` ended the process. If the process exited before its task had ended, this is its own
+    /// exit code. `None` while it has not ended.
     pub fn exit_code(&self) -> Option<i32> {
         if self.is_alive() {
             return None;
         }
         Some(match &self.completed().result {
             Ok(_) => 0,
+            Err(TaskError::Exited { code }) => *code,
             Err(TaskError::WorkerLost { cause: WorkerExit::Code(code), .. }) => *code,
             Err(TaskError::WorkerLost { cause: WorkerExit::Signal { signal, .. }, .. }) => -signal,
             // The process was ended before its task had started.
@@ -183,12 +218,17 @@ impl<R: DeserializeOwned> Process<R> {
     pub fn result(&self) -> Result<R, TaskError> {
         self.future.result()
     }
+
+    /// The future of the task, to be [awaited](TaskFuture) or given to [`wait`](crate::wait).
+    pub fn future(&self) -> &TaskFuture<R> {
+        &self.future
+    }
 }
 
-/// The sentinel: a descriptor that is readable when the process has ended, for a poll together with other descriptors.
+/// The [sentinel](Process::sentinel).
 impl<R> AsFd for Process<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.pool.runtime().sentinel()
+        self.sentinel()
     }
 }
 
@@ -203,6 +243,10 @@ impl<R> Drop for Process<R> {
 impl<R> fmt::Debug for Process<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = self.exit_code();
-        f.debug_struct("Process").field("name", &self.name).field("exit_code", &code).finish_non_exhaustive()
+        f.debug_struct("Process")
+            .field("name", &self.name)
+            .field("pid", &self.pid)
+            .field("exit_code", &code)
+            .finish_non_exhaustive()
     }
 }

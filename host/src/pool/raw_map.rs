@@ -318,11 +318,7 @@ impl<I: Iterator> RawMap<I> {
 
     /// The typed value of a result.
     pub(super) fn decode<R: DeserializeOwned>(&self, completed: &Completed) -> Result<R, TaskError> {
-        decode(completed, &Arc::downgrade(&self.runtime))
-    }
-
-    pub(super) fn runtime(&self) -> &Arc<Runtime> {
-        &self.runtime
+        decode(completed)
     }
 
     fn pop_ready(&mut self) -> Option<(u64, Completed)> {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -118,8 +117,7 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
     /// The first error in that order, when all tasks have ended.
     pub fn map_list<I: IntoIterator<Item = A>>(&self, inputs: I) -> Result<Vec<R>, MapError> {
         let map = self.raw.map_with(inputs.into_iter(), append, true);
-        let runtime = Arc::downgrade(map.runtime());
-        map_future::decode_all(map.map(|(_, completed)| completed), |completed| decode(completed, &runtime))
+        map_future::decode_all(map.map(|(_, completed)| completed), decode)
     }
 
     /// Submits one call, waits for its end and returns its value.
@@ -178,7 +176,7 @@ where
         callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,
     ) -> MapFuture<R> {
         self.raw.runtime().start_callbacks();
-        let (future, complete) = MapFuture::new(&Arc::downgrade(self.raw.runtime()), callback);
+        let (future, complete) = MapFuture::new(callback);
         let mut map = self.raw.map_with(inputs.into_iter(), append, true);
         map.pull_all();
         map.gather(Box::new(complete));

@@ -1,11 +1,11 @@
 //! How a task ended: its value or its error, what it used, and what it logged.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::TaskError;
 use crate::ids::WorkerId;
 use crate::manager::Grant;
+use crate::server::ObjectServer;
 
 /// The resources that a task used, and its times.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Completed {
 }
 
 /// The handles in the value of a task. They stay grants until the value is decoded: a result that is not read may be
-/// dropped under any lock, and a handle that is dropped takes the pool's.
+/// dropped under any lock, and a handle that is dropped takes its server's.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ResultGrants(Vec<Grant>);
 
@@ -100,34 +100,10 @@ impl ResultGrants {
 
 impl Drop for ResultGrants {
     fn drop(&mut self) {
-        let Some(released) = self.0.first().map(|grant| Arc::clone(grant.released())) else { return };
-        self.0.clear();
-        released.wake_if_any();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use super::*;
-    use crate::manager::ObjectInit;
-    use crate::runtime::objects::SharedObjects;
-
-    #[test]
-    fn the_last_handle_in_a_result_that_is_not_read_wakes_the_pool() {
-        let (released, wakes) = (Arc::default(), Arc::new(AtomicUsize::new(0)));
-        let mut objects = SharedObjects::new(0, Arc::clone(&released));
-        let counted = Arc::clone(&wakes);
-        released.set_wake(move || {
-            counted.fetch_add(1, Ordering::Relaxed);
-        });
-        let grant = objects.make(ObjectInit::Event);
-        let first = ResultGrants::from(vec![grant]);
-        let second = first.clone();
-        drop(first);
-        assert_eq!(wakes.load(Ordering::Relaxed), 0, "there is another one");
-        drop(second);
-        assert_eq!((wakes.load(Ordering::Relaxed), released.take().len()), (1, 1));
+        for grant in self.0.drain(..) {
+            let server = ObjectServer::of(&grant);
+            drop(grant);
+            server.inspect(|server| server.remove_released_later());
+        }
     }
 }

@@ -48,11 +48,7 @@ fn drive(runtime: &Runtime) {
         let idle = || runtime.open_jobs() == 0;
         runtime.reactor.poll_as_driver(&mut leaders, deadline, idle, &mut News(runtime));
         if deadline.is_some_and(|at| at <= Instant::now()) {
-            runtime.with(|state| {
-                let now = Instant::now();
-                state.objects.store.expire(now);
-                state.handle(Event::Tick, now);
-            });
+            runtime.tell(Event::Tick);
         }
     }
 }
@@ -81,9 +77,8 @@ enum Next {
 fn prepare(runtime: &Runtime) -> Next {
     runtime.with(|state| {
         state.links.kill_overdue(Instant::now());
-        let objects = state.objects.store.next_deadline();
         let links = state.links.next_overdue();
-        let deadline = state.dispatcher.next_deadline().into_iter().chain(objects).chain(links).min();
+        let deadline = state.dispatcher.next_deadline().into_iter().chain(links).min();
         state.driver_wakes_at = deadline;
         if state.dispatcher.is_finished() { Next::End } else { Next::At(deadline) }
     })
@@ -129,6 +124,7 @@ fn spawn(runtime: &Runtime, worker: WorkerId, guest: &PoolGuest) -> Result<(), S
     // In one turn: the news of a worker find its link, and its exit is news only after its frames can be read.
     runtime.with(|state| {
         state.stats.workers_started += 1;
+        state.first_pid.get_or_insert_with(|| link.pid());
         state.links.insert(worker, link);
         let registered = runtime.reactor.register(worker, socket, max_frame(&guest.limits), conversation);
         let pidfd = state.links.get(worker).and_then(Link::pidfd);

@@ -7,15 +7,10 @@ use std::task::Waker;
 
 use super::cell::future::FutureCell;
 use super::cell::map::MapCell;
-use super::cell::object_call::ObjectCall;
 use super::completed::Completed;
 use crate::dispatch::Event;
 use crate::ids::{GuestKey, WorkerId};
-use crate::lock::Mutex;
-use crate::manager::{Answer, ObjectId};
-
-/// The function that the host runs each time when all parties have come to a barrier.
-pub(crate) type BarrierAction = Arc<Mutex<dyn FnMut() + Send>>;
+use crate::server::Outbox;
 
 /// A result, an answer or a wake-up. It is delivered without the lock, as the code that it runs may take the lock.
 pub(super) enum Delivery {
@@ -25,16 +20,8 @@ pub(super) enum Delivery {
     AbortMap(Arc<MapCell>),
     /// The `.await` of an emitted value.
     Wake(Waker),
-    /// The answer to a call of a shared object by the host.
-    Answer(Arc<ObjectCall>, Answer),
-    /// All parties of a barrier have come, in this round.
-    RunAction {
-        action: BarrierAction,
-        barrier: ObjectId,
-        round: u64,
-    },
-    /// The action of a barrier that is gone. It may hold handles, and their drop takes the lock.
-    DropAction(BarrierAction),
+    /// What came of a turn of a server of shared objects.
+    Outbox(Outbox),
 }
 
 /// The effects of one turn.
@@ -58,6 +45,13 @@ impl Effects {
 
     pub(super) fn wake(&mut self, waker: Option<Waker>) {
         self.deliveries.extend(waker.map(Delivery::Wake));
+    }
+
+    /// Delivers what came of a server's turn, if anything did.
+    pub(super) fn send(&mut self, outbox: Outbox) {
+        if !outbox.is_empty() {
+            self.deliveries.push(Delivery::Outbox(outbox));
+        }
     }
 
     pub(super) fn follow_up(&mut self, event: Event) {

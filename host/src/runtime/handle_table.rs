@@ -98,7 +98,7 @@ mod tests {
 
     use super::*;
     use crate::manager::ObjectInit;
-    use crate::runtime::objects::SharedObjects;
+    use crate::server::SharedObjects;
 
     #[test]
     fn a_grant_has_one_index_and_with_other_rights_another() {

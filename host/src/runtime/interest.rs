@@ -1,7 +1,6 @@
 //! The kernel's list of the descriptors that a reactor waits for.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, Timespec, epoll};
 
@@ -43,7 +42,7 @@ impl Source {
 /// The kernel's list of the descriptors that are waited for.
 pub(super) struct Interest {
     epoll: OwnedFd,
-    waker: Arc<OwnedFd>,
+    waker: OwnedFd,
 }
 
 impl Interest {
@@ -51,7 +50,7 @@ impl Interest {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let waker = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         epoll::add(&epoll, &waker, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        Ok(Self { epoll, waker: Arc::new(waker) })
+        Ok(Self { epoll, waker })
     }
 
     pub(super) fn add_socket(&self, worker: WorkerId, socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
@@ -91,15 +90,9 @@ impl Interest {
         wake(&self.waker);
     }
 
-    /// The same as [`wake`](Self::wake), for code that does not have the reactor.
-    pub(super) fn waker(&self) -> impl Fn() + Send + Sync + use<> {
-        let waker = Arc::clone(&self.waker);
-        move || wake(&waker)
-    }
-
     /// Forgets the wake-ups so far.
     pub(super) fn clear_wakes(&self) {
-        let _none = rustix::io::read(&*self.waker, &mut [0; 8]);
+        let _none = rustix::io::read(&self.waker, &mut [0; 8]);
     }
 
     /// Waits for events, at most for `timeout`.

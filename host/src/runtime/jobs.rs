@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::cell::future::FutureCell;
@@ -68,6 +68,13 @@ pub(crate) struct PendingInputs {
     pub(crate) bytes: Vec<u8>,
     /// The handles in the arguments of each input; empty if the function takes none.
     pub(crate) grants: Vec<Vec<Grant>>,
+}
+
+/// Reserves ids for consecutive tasks, and returns the first. They are unique within the program, as tasks of several
+/// pools may wait for one lock.
+pub(super) fn next_tasks(count: u32) -> TaskId {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    TaskId(NEXT.fetch_add(u64::from(count), Ordering::Relaxed))
 }
 
 impl PendingInputs {

@@ -16,7 +16,6 @@
 //! links are flushed once, the lock is freed, and what was collected is delivered. The driver's thread starts workers
 //! and keeps the time; it reads from the workers too, unless a thread that waits for a result does so in its place.
 
-mod callbacks;
 pub(crate) mod cell;
 mod completed;
 mod driver;
@@ -27,10 +26,10 @@ mod jobs;
 mod link;
 mod messages;
 mod object_calls;
-mod objects;
 mod pool_guest;
 mod reactor;
 mod requests;
+mod servers;
 mod sessions;
 mod state;
 mod stats;
@@ -39,7 +38,6 @@ mod tests;
 mod token_bucket;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -49,29 +47,26 @@ use rustix::process::Signal;
 
 pub use self::completed::{Completed, Figures, TaskLog};
 pub(crate) use self::driver::{lead, run as drive};
-pub(crate) use self::effects::BarrierAction;
 pub(crate) use self::jobs::{Arguments, PendingInputs};
-pub(crate) use self::object_calls::until;
-pub(crate) use self::objects::{HostCalled, SharedObjects};
 pub(crate) use self::pool_guest::{PoolGuest, TaskCall, TaskOptions};
 pub(crate) use self::state::State;
 pub use self::stats::Stats;
 
-use self::callbacks::{Callback, Callbacks};
 use self::cell::emitted::EmitCell;
 use self::cell::future::FutureCell;
 use self::cell::map::MapCell;
-use self::cell::object_call::ObjectCall;
 use self::effects::{Delivery, Effects};
 use self::jobs::{Job, MapJob};
 use self::link::Conversation;
 use self::reactor::Reactor;
+use self::servers::Servers;
 use self::state::Lifecycle;
+use crate::callbacks::{Callback, Callbacks};
 use crate::dispatch::{Event, Settings};
 use crate::error::SubmitError;
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
-use crate::lock::{Condvar, Mutex, MutexGuard};
-use crate::manager::{Answer, ObjectId, Released};
+use crate::lock::{Condvar, Mutex, MutexGuard, wait_until};
+use crate::server::{Closed, MailReader, Mailbox, ObjectServer};
 
 /// A worker that the driver is to start, and the guest that it is to serve.
 type Spawn = (WorkerId, GuestKey);
@@ -85,15 +80,14 @@ pub(crate) struct Runtime {
     reactor: Reactor<Conversation>,
     /// A worker could take a task and there is none.
     wants_tasks: Arc<AtomicBool>,
-    /// Shared objects that no grant is left on.
-    released: Arc<Released>,
+    /// The pool's own shared objects.
+    objects: Arc<ObjectServer>,
     callbacks: Callbacks,
     /// Workers on their way to the driver, which starts them.
     spawns: Sender<Spawn>,
     to_spawn: Receiver<Spawn>,
     /// Can be read when everything has ended.
     sentinel: OwnedFd,
-    this: Weak<Self>,
 }
 
 impl Runtime {
@@ -106,23 +100,24 @@ impl Runtime {
     ) -> rustix::io::Result<Arc<Self>> {
         let reactor = Reactor::new()?;
         let sentinel = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
-        let released = Arc::<Released>::default();
-        released.set_wake(reactor.interest().waker());
-        let state = State::new(settings, SharedObjects::new(shared_memory, Arc::clone(&released)));
-        let wants_tasks = state.jobs.wants_tasks();
+        let objects = ObjectServer::new(shared_memory);
         let (spawns, to_spawn) = crossbeam_channel::unbounded();
-        Ok(Arc::new_cyclic(|this| Self {
-            state: Mutex::new(state),
-            room: Condvar::new(),
-            queue_limit,
-            reactor,
-            wants_tasks,
-            released,
-            callbacks: Callbacks::default(),
-            spawns,
-            to_spawn,
-            sentinel,
-            this: Weak::clone(this),
+        Ok(Arc::new_cyclic(|this: &Weak<Self>| {
+            let mailbox = Arc::new(Mailbox::new(Weak::clone(this) as Weak<dyn MailReader>));
+            let state = State::new(settings, Servers::new(Arc::clone(&objects), mailbox));
+            let wants_tasks = state.jobs.wants_tasks();
+            Self {
+                state: Mutex::new(state),
+                room: Condvar::new(),
+                queue_limit,
+                reactor,
+                wants_tasks,
+                objects,
+                callbacks: Callbacks::default(),
+                spawns,
+                to_spawn,
+                sentinel,
+            }
         }))
     }
 
@@ -134,7 +129,7 @@ impl Runtime {
     fn turn<T>(&self, mut state: MutexGuard<'_, State>, act: impl FnOnce(&mut State) -> T) -> T {
         let value = act(&mut state);
         state.feed_workers();
-        state.deliver_answers_and_remove_released();
+        state.read_mail();
         state.effects.wake_driver |= state.links.flush(self.reactor.interest());
         let effects = std::mem::take(&mut state.effects);
         let room = state.waiting_for_room > 0
@@ -177,12 +172,8 @@ impl Runtime {
                 Delivery::Future(cell, completed) => cell.complete(completed, &self.callbacks),
                 Delivery::AbortMap(cell) => cell.abort(),
                 Delivery::Wake(waker) => waker.wake(),
-                Delivery::Answer(call, answer) => {
-                    let unheard = call.answer(answer);
-                    self.give_back(&call, unheard);
-                }
-                Delivery::DropAction(action) => drop(action),
-                Delivery::RunAction { action, barrier, round } => self.run_action(action, barrier, round),
+                // This thread may deliver for a turn of another pool's mail, so that one is left to its own threads.
+                Delivery::Outbox(outbox) => outbox.deliver(Mailbox::wake),
                 Delivery::Map(cell, index, completed) => {
                     let mut arrivals = cell.arrivals();
                     arrivals.push(index, completed);
@@ -194,23 +185,6 @@ impl Runtime {
                 }
             }
         }
-    }
-
-    /// Runs the action of a barrier on the callback thread, then lets the parties go. If it panics the barrier is
-    /// broken.
-    fn run_action(&self, action: BarrierAction, barrier: ObjectId, round: u64) {
-        let this = Weak::clone(&self.this);
-        self.callbacks.call(Box::new(move || {
-            let mut act = action.lock();
-            let done = std::panic::catch_unwind(AssertUnwindSafe(&mut *act));
-            drop(act);
-            if let Some(runtime) = this.upgrade() {
-                runtime.with(|state| state.objects.store.end_action(barrier, round, done.is_ok()));
-            }
-            if let Err(panic) = done {
-                std::panic::resume_unwind(panic);
-            }
-        }));
     }
 
     /// Adds a guest. Its tasks can be submitted from now on. The error names the call that has closed the pool.
@@ -306,18 +280,9 @@ impl Runtime {
         self.with(|state| state.grant_emits(task, total));
     }
 
-    /// Gives back the values or the lock in an answer that the caller did not take.
-    pub(crate) fn give_back(&self, call: &ObjectCall, answer: Option<Answer>) {
-        if let Some(answer) = answer {
-            self.with(|state| state.objects.give_back(call, answer));
-        }
-    }
-
-    /// Removes shared objects that no grant is left on.
-    pub(crate) fn remove_released(&self) {
-        if self.released.any() {
-            self.with(|_| ());
-        }
+    /// The pool's own shared objects.
+    pub(crate) fn objects(&self) -> &Arc<ObjectServer> {
+        &self.objects
     }
 
     /// Starts the callback thread unless it runs.
@@ -372,8 +337,8 @@ impl Runtime {
         self.with(|state| {
             state.close("`terminate`");
             state.handle(Event::Terminate, Instant::now());
-            state.objects.store.close();
         });
+        self.objects.with(|objects| objects.close(Closed::Waits));
     }
 
     /// The call that closed the pool; `None` while it is open.
@@ -384,6 +349,8 @@ impl Runtime {
     /// Everything has ended, and every worker is gone.
     fn finish(&self) {
         self.with(State::finish);
+        // No task of the pool will ever answer a call of the host any more.
+        self.objects.with(|objects| objects.close(Closed::Waits));
         self.room.notify_all();
         // A counter of one cannot be full.
         let _told = rustix::io::write(&self.sentinel, &1u64.to_ne_bytes());
@@ -393,7 +360,18 @@ impl Runtime {
     pub(crate) fn wait_finished(&self, time: Duration) -> bool {
         let finished = |state: &mut State| state.is_finished().then_some(());
         let deadline = Instant::now().checked_add(time);
-        cell::wait_until(&self.room, &mut self.state.lock(), deadline, finished).is_some()
+        wait_until(&self.room, &mut self.state.lock(), deadline, finished).is_some()
+    }
+
+    /// Waits until the first worker has its process, or the pool has ended without one. Returns the process id.
+    pub(crate) fn wait_first_pid(&self) -> Option<u32> {
+        let mut state = self.state.lock();
+        state.waiting_for_room += 1;
+        let known =
+            |state: &mut State| (state.first_pid.is_some() || state.is_finished()).then_some(state.first_pid);
+        let pid = wait_until(&self.room, &mut state, None, known);
+        state.waiting_for_room -= 1;
+        pid.flatten()
     }
 
     /// A descriptor that can be read when everything has ended.
@@ -409,5 +387,20 @@ impl Runtime {
     /// Sends a signal to all workers.
     pub(crate) fn signal(&self, signal: Signal) {
         self.state.lock().links.signal_all(signal);
+    }
+}
+
+impl MailReader for Runtime {
+    fn read_mail(&self) {
+        self.with(|_| ());
+    }
+
+    fn wake(&self) {
+        self.reactor.interest().wake();
+        self.reactor.call_driver();
+    }
+
+    fn read_from_workers(&self) {
+        self.reactor.call_driver();
     }
 }

@@ -2,35 +2,17 @@
 //!
 //! A task's requests are checked here again, whatever its worker has checked.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wpool_abi::object::{Call, MAX_HANDLES, ObjectError, Reply, Wait};
 use wpool_wire::message::{BadMessage, Credit, Flow, encode, to_worker};
 
-use super::effects::Delivery;
-use super::objects::HostCalled;
 use super::sessions::{CreditExceeded, Request};
 use super::state::State;
 use crate::dispatch::{Event, Range};
 use crate::ids::{TaskId, WorkerId};
-use crate::manager::{Answer, Called, Grant, Owner, Stored, Ticket};
-
-/// The deadline of a call that waits. One that the clock cannot represent is none.
-pub(crate) fn until(wait: Wait, default: Option<Duration>, now: Instant) -> Wait<Instant> {
-    let timeout = match wait {
-        Wait::NonBlocking => return Wait::NonBlocking,
-        Wait::Timeout(nanos) => Some(Duration::from_nanos(nanos)),
-        Wait::Forever => default,
-    };
-    timeout.and_then(|timeout| now.checked_add(timeout)).map_or(Wait::Forever, Wait::Timeout)
-}
-
-fn deadline(wait: Wait<Instant>) -> Option<Instant> {
-    match wait {
-        Wait::Timeout(at) => Some(at),
-        Wait::NonBlocking | Wait::Forever => None,
-    }
-}
+use crate::manager::{Answer, Called, Owner, Ticket};
+use crate::server::{Mail, ObjectServer, SharedObjects, until};
 
 impl State {
     /// A task asks something of a shared object.
@@ -105,10 +87,15 @@ impl State {
         };
         match call.and_then(|call| session.permitted(handle, call)) {
             Ok((grant, call)) => {
-                session.last_call = Some((grant.id(), call.verb()));
                 let wait = until(wait.unwrap_or(Wait::Forever), grant.timeout(), Instant::now());
-                self.wake_driver_by(deadline(wait));
-                self.objects.store.call(Owner::Task(task), grant.id(), call, wait)
+                let Some(server) = ObjectServer::of(&grant) else {
+                    return Called::Answered(Err(ObjectError::BadHandle));
+                };
+                session.last_call = Some((handle, call.verb()));
+                let (called, outbox) =
+                    server.task_call((task, &self.servers.mailbox), grant.id(), call, wait);
+                self.effects.send(outbox);
+                called
             }
             Err(error) => Called::Answered(Err(error)),
         }
@@ -131,12 +118,22 @@ impl State {
         let answer = match answer {
             Ok(reply) if !session.table.has_room(&reply) => {
                 // The object gets back what the call has taken.
-                if let Some((object, verb)) = session.last_call {
-                    self.objects.store.give_back(Owner::Task(task), object, verb, reply);
+                if let Some((handle, verb)) = session.last_call
+                    && let Ok(grant) = session.table.get(handle)
+                    && let Some(server) = ObjectServer::of(grant)
+                {
+                    let ((), outbox) = server.give_back(Owner::Task(task), grant.id(), verb, Ok(reply));
+                    self.effects.send(outbox);
                 }
                 Err(ObjectError::Quota(format!("a task can have {MAX_HANDLES} handles")))
             }
-            answer => answer.map(|reply| session.receive(reply)),
+            Ok(reply) => {
+                let before = session.table.len();
+                let reply = session.receive(reply);
+                self.servers.attach(session.table.since(before), &mut self.effects);
+                Ok(reply)
+            }
+            Err(error) => Err(error),
         };
         if suspended {
             self.handle(Event::Resumed { worker, task }, Instant::now());
@@ -146,34 +143,43 @@ impl State {
         self.send_answer(worker, task, &bytes, before);
     }
 
-    /// Passes on the answers of calls that have waited, and removes objects that no grant is left on. Either may bring
-    /// about more of both.
-    pub(super) fn deliver_answers_and_remove_released(&mut self) {
+    /// Reads what the servers have to tell, and has them remove objects that no grant is left on. Either may bring about
+    /// more of both.
+    pub(super) fn read_mail(&mut self) {
         loop {
-            let answered = self.objects.store.take_answered();
-            let released = self.objects.released.take();
-            for (barrier, round) in self.objects.store.take_pending_actions() {
-                let action = self.objects.action(barrier);
-                let run = action.map(|action| Delivery::RunAction { action, barrier, round });
-                self.effects.deliveries.extend(run);
-            }
-            if answered.is_empty() && released.is_empty() {
+            let mail = self.servers.mailbox.take();
+            let removed = self.servers.remove_released();
+            if mail.is_empty() && removed.is_empty() {
                 return;
             }
-            for (ticket, owner, answer) in answered {
-                match owner {
-                    Owner::Host(_) => {
-                        let call = self.objects.take_call(ticket);
-                        self.effects.deliveries.extend(call.map(|call| Delivery::Answer(call, answer)));
-                    }
-                    Owner::Task(task) => self.task_answered(task, ticket, answer),
+            removed.into_iter().for_each(|outbox| self.effects.send(outbox));
+            for mail in mail {
+                match mail {
+                    Mail::Answered(task, ticket, answer) => self.task_answered(task, ticket, answer),
+                    Mail::Removed(memory) => self.links.unshare(memory),
                 }
             }
-            for id in released {
-                self.links.unshare(id.memory());
-                let action = self.objects.remove(id);
-                self.effects.deliveries.extend(action.map(Delivery::DropAction));
-            }
+        }
+    }
+
+    /// A task with handles has ended.
+    pub(super) fn end_at_servers(&mut self, task: TaskId, success: bool) {
+        self.at_all_servers(|objects| objects.end_task(task, success));
+    }
+
+    /// A task waits for a sub-task, or for none any more. Each server knows it, as any of them may have the lock that
+    /// closes a cycle.
+    pub(super) fn set_dependency(&mut self, task: TaskId, sub_task: Option<TaskId>) {
+        self.at_all_servers(|objects| match sub_task {
+            Some(sub_task) => objects.store.set_dependency(Owner::Task(task), Owner::Task(sub_task)),
+            None => objects.store.clear_dependency(Owner::Task(task)),
+        });
+    }
+
+    fn at_all_servers(&mut self, act: impl Fn(&mut SharedObjects)) {
+        for server in self.servers.all() {
+            let ((), outbox) = server.turn(&act);
+            self.effects.send(outbox);
         }
     }
 
@@ -182,51 +188,5 @@ impl State {
         let Some((_, wanted)) = session.waits.take_if(|(waits, _)| *waits == ticket) else { return };
         self.answered(task, wanted, answer);
         self.work_off(task);
-    }
-
-    /// A call by the host. With `timed` the driver ends it at its deadline; else the caller keeps its own time.
-    pub(crate) fn host_call(
-        &mut self,
-        owner: Owner,
-        grant: &Grant,
-        call: Call<Stored>,
-        wait: Wait<Instant>,
-        timed: bool,
-    ) -> HostCalled {
-        // When everything has ended no other call can end a wait. A call that need not wait still succeeds.
-        let finished = self.is_finished() && wait != Wait::NonBlocking;
-        let wait = if finished { Wait::NonBlocking } else { wait };
-        if !grant.rights.contain(call.verb().needs()) {
-            return HostCalled::Answered(Err(ObjectError::NoRight));
-        }
-        let called = self.objects.call(owner, grant.id(), call, wait);
-        if let (HostCalled::Waits(..), true) = (&called, timed) {
-            self.wake_driver_by(deadline(wait));
-        }
-        match called {
-            HostCalled::Answered(Err(error)) if finished && would_wait(&error) => {
-                HostCalled::Answered(Err(ObjectError::PoolClosed))
-            }
-            called => called,
-        }
-    }
-}
-
-/// Whether a call that may wait would not have got this error.
-fn would_wait(error: &ObjectError) -> bool {
-    matches!(error, ObjectError::Full | ObjectError::Empty | ObjectError::Held | ObjectError::TimedOut)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timeout_is_a_deadline_and_the_objects_own_is_the_default() {
-        let (now, default) = (Instant::now(), Some(Duration::from_secs(5)));
-        assert_eq!(until(Wait::NonBlocking, default, now), Wait::NonBlocking);
-        assert_eq!(until(Wait::Timeout(7), default, now), Wait::Timeout(now + Duration::from_nanos(7)));
-        assert_eq!(until(Wait::Forever, default, now), Wait::Timeout(now + Duration::from_secs(5)));
-        assert_eq!(until(Wait::Forever, None, now), Wait::Forever);
     }
 }

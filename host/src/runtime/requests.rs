@@ -11,7 +11,7 @@ use wpool_wire::limits::{Limits, MAX_EMITTED};
 use wpool_wire::message::{self, Answer, Ask, BadMessage, Credit, Flow, encode, handle_indices, to_worker};
 
 use super::completed::Completed;
-use super::jobs::{Arguments, Job};
+use super::jobs::{Arguments, Job, next_tasks};
 use super::pool_guest::{PoolGuest, TaskCall};
 use super::sessions::Request;
 use super::state::State;
@@ -19,7 +19,7 @@ use crate::dispatch::subtasks::{ProtocolViolation, Quota, Refusal, SubTaskEnd, W
 use crate::dispatch::{Event, Range};
 use crate::error::TaskError;
 use crate::ids::{TaskId, WorkerId};
-use crate::manager::{Owner, Stored};
+use crate::manager::Stored;
 
 /// A worker with this many bytes of unread answers breaks the protocol if it asks for more.
 const MAX_UNSENT: usize = 1 << 30;
@@ -116,8 +116,9 @@ impl State {
                 let SubTaskRequest { index, arguments, .. } = request;
                 let job = Job::SubTask { arguments, parent, index, submitted: Instant::now() };
                 // The dispatcher may send it at once, so it must be known before.
-                self.subtasks.started(parent, self.next_task(), size);
-                self.submit_job(&call, job, depth, None);
+                let task = next_tasks(1);
+                self.subtasks.started(parent, task, size);
+                self.submit_job(task, &call, job, depth, None);
             }
             Err(refusal) => self.subtasks.refused(parent, SubTaskEnd::refused(&refusal)),
         }
@@ -129,7 +130,7 @@ impl State {
         let end = match self.subtasks.take(task, index) {
             Wanted::Later(sub_task) => {
                 self.handle(Event::Suspended { worker, task }, Instant::now());
-                self.objects.store.set_dependency(Owner::Task(task), Owner::Task(sub_task));
+                self.set_dependency(task, Some(sub_task));
                 return;
             }
             Wanted::Now(end) => end,
@@ -149,7 +150,7 @@ impl State {
             .task_of(worker, parent)
             .and_then(|(_, range)| quota(&self.guests.get(&range.guest)?.limits).map(|quota| quota.held));
         if let Some(end) = self.subtasks.ended(parent, index, completed.into(), held.unwrap_or(0)) {
-            self.objects.store.clear_dependency(Owner::Task(parent));
+            self.set_dependency(parent, None);
             self.effects.follow_up(Event::Resumed { worker, task: parent });
             self.send_outcome(worker, parent, end);
         }

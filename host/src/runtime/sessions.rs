@@ -8,7 +8,7 @@ use wpool_wire::message::{BadMessage, POSTS, decode};
 use super::handle_table::HandleTable;
 use super::token_bucket::TokenBucket;
 use crate::ids::{TaskId, WorkerId};
-use crate::manager::{Grant, ObjectId, Stored, Ticket};
+use crate::manager::{Grant, Stored, Ticket};
 
 /// A task's request to the shared objects.
 pub(super) enum Request {
@@ -37,8 +37,8 @@ pub(super) struct Session {
     pub(super) table: HandleTable,
     /// The call that waits in the store, and whether the task wants its answer.
     pub(super) waits: Option<(Ticket, bool)>,
-    /// The object and the verb of the last call.
-    pub(super) last_call: Option<(ObjectId, Verb)>,
+    /// The handle and the verb of the last call.
+    pub(super) last_call: Option<(u32, Verb)>,
     /// Requests that were not carried out yet, in order.
     pub(super) backlog: VecDeque<Request>,
     /// The task waits for an answer.
@@ -212,7 +212,7 @@ mod tests {
 
     use super::*;
     use crate::manager::ObjectInit;
-    use crate::runtime::objects::SharedObjects;
+    use crate::server::SharedObjects;
 
     const WORKER: WorkerId = WorkerId { slot: 0, generation: 1 };
     const TASK: TaskId = TaskId(1);

@@ -13,17 +13,16 @@ use super::cell::future::FutureCell;
 use super::completed::{Completed, ResultGrants};
 use super::effects::{Delivery, Effects};
 use super::handle_table::granted;
-use super::jobs::{Arguments, Job, Jobs};
+use super::jobs::{Arguments, Job, Jobs, next_tasks};
 use super::link::Links;
-use super::objects::SharedObjects;
 use super::pool_guest::{PoolGuest, TaskCall};
+use super::servers::Servers;
 use super::sessions::Sessions;
 use super::stats::Stats;
 use crate::dispatch::subtasks::SubTaskTree;
 use crate::dispatch::{Action, Dispatcher, Event, Probe, Range, RetryHistory, Settings, TaskEnd, TaskPolicy};
 use crate::error::TaskError;
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
-use crate::manager::Owner;
 use crate::outcome::Ended;
 
 /// A call frame of this many bytes is not made longer by further tasks. It may exceed that by one task's arguments.
@@ -41,15 +40,16 @@ pub(crate) struct State {
     pub(super) subtasks: SubTaskTree,
     /// The cells for the emitted values of tasks.
     pub(super) emits: HashMap<TaskId, Arc<EmitCell>>,
-    pub(super) objects: SharedObjects,
+    pub(super) servers: Servers,
     pub(super) sessions: Sessions,
     pub(super) effects: Effects,
     pub(super) lifecycle: Lifecycle,
     pub(super) stats: Stats,
-    next_task: u64,
     next_guest: u32,
-    /// Threads that wait until the queue has room.
+    /// Threads that wait until the queue has room, or until the pool has started or ended.
     pub(super) waiting_for_room: usize,
+    /// The process id of the first worker that was started.
+    pub(super) first_pid: Option<u32>,
     /// The time at which the driver wakes at the latest; `None` is no limit.
     pub(super) driver_wakes_at: Option<Instant>,
 }
@@ -84,7 +84,7 @@ pub(super) struct EndedTask {
 }
 
 impl State {
-    pub(super) fn new(settings: Settings, objects: SharedObjects) -> Self {
+    pub(super) fn new(settings: Settings, servers: Servers) -> Self {
         Self {
             dispatcher: Dispatcher::new(settings),
             guests: HashMap::new(),
@@ -92,21 +92,16 @@ impl State {
             jobs: Jobs::default(),
             subtasks: SubTaskTree::default(),
             emits: HashMap::new(),
-            objects,
+            servers,
             sessions: Sessions::default(),
             effects: Effects::default(),
             lifecycle: Lifecycle::Open,
             stats: Stats::default(),
-            next_task: 0,
             next_guest: 0,
             waiting_for_room: 0,
+            first_pid: None,
             driver_wakes_at: None,
         }
-    }
-
-    /// The shared objects, to make some.
-    pub(crate) fn objects(&mut self) -> &mut SharedObjects {
-        &mut self.objects
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -132,10 +127,9 @@ impl State {
         self.effects.wake_driver = true;
     }
 
-    /// Every task has ended, and every worker is gone. No call of the host would ever be answered any more.
+    /// Every task has ended, and every worker is gone.
     pub(super) fn finish(&mut self) {
         self.lifecycle = Lifecycle::Finished(self.lifecycle.closed_by().unwrap_or_default());
-        self.objects.store.close();
     }
 
     /// Fails every task that has not ended, and kills the workers: the pool cannot go on.
@@ -173,41 +167,46 @@ impl State {
         let job = Job::Single { arguments, future: Arc::clone(&future), submitted: Instant::now() };
         let window = emits.as_ref().map(|cell| cell.window());
         // The dispatcher may send it at once, so its reader must be known before.
-        self.emits.extend(emits.map(|cell| (TaskId(self.next_task), cell)));
-        (self.submit_job(call, job, 0, window), future)
-    }
-
-    /// The id of the task that is submitted next.
-    pub(super) fn next_task(&self) -> TaskId {
-        TaskId(self.next_task)
+        let task = next_tasks(1);
+        self.emits.extend(emits.map(|cell| (task, cell)));
+        self.submit_job(task, call, job, 0, window);
+        (task, future)
     }
 
     /// Submits a job of one task.
-    pub(super) fn submit_job(&mut self, call: &TaskCall, job: Job, depth: u8, emits: Option<u64>) -> TaskId {
+    pub(super) fn submit_job(
+        &mut self,
+        task: TaskId,
+        call: &TaskCall,
+        job: Job,
+        depth: u8,
+        emits: Option<u64>,
+    ) {
+        if let Some(grants) = job.grants(0) {
+            self.servers.attach(grants, &mut self.effects);
+        }
         let (id, now) = (self.jobs.add(job), Instant::now());
         let policy = TaskPolicy { depth, emits, ..call.policy(now) };
-        self.submit_range(id, call, (0, 1), policy, now)
+        self.submit_range(task, id, call, (0, 1), policy, now);
     }
 
     /// Submits consecutive tasks of a job: the index of the first one, and how many there are.
     fn submit_range(
         &mut self,
+        first: TaskId,
         job: JobId,
         call: &TaskCall,
         (index, count): (u64, u32),
         policy: TaskPolicy,
         now: Instant,
-    ) -> TaskId {
-        let first = TaskId(self.next_task);
+    ) {
         let (guest, function) = (call.guest.key, call.function);
-        self.next_task += u64::from(count);
         self.stats.submitted += u64::from(count);
         let history = RetryHistory::default();
         self.handle(
             Event::Submitted(Range { first, count, job, index, guest, function, policy, history }),
             now,
         );
-        first
     }
 
     /// Submits what a map has gathered. If it is too late for that, those tasks end here.
@@ -223,11 +222,14 @@ impl State {
             }
             return;
         }
+        for grants in &inputs.grants {
+            self.servers.attach(grants, &mut self.effects);
+        }
         map.publish(inputs, now);
         let mut policy = map.call.policy(now);
         policy.end_by = [policy.end_by, map.end_by].into_iter().flatten().min();
         let (call, count) = (map.call.clone(), u32::try_from(count).expect("a batch is small"));
-        self.submit_range(job, &call, (first, count), policy, now);
+        self.submit_range(next_tasks(count), job, &call, (first, count), policy, now);
     }
 
     /// Publishes what maps have gathered, as long as a worker could use a task.
@@ -360,7 +362,7 @@ impl State {
     /// killed.
     fn clean_up(&mut self, task: TaskId, success: bool) {
         if self.sessions.close(task) {
-            self.objects.store.end_owner(Owner::Task(task), success);
+            self.end_at_servers(task, success);
         }
         if !self.emits.is_empty() {
             let waker = self.emits.remove(&task).and_then(|cell| cell.end());

@@ -22,6 +22,7 @@ use super::*;
 use crate::dispatch::{Range, RetryHistory, TaskPolicy};
 use crate::error::{Clock, TaskError, WorkerExit};
 use crate::manager::{Grant, ObjectInit};
+use crate::server::HostCalled;
 
 const GUEST: GuestKey = GuestKey(0);
 const WORKER: WorkerId = WorkerId { slot: 0, generation: 1 };
@@ -84,6 +85,7 @@ impl Bench {
         let policy =
             TaskPolicy { run_timeout: Some(Duration::from_secs(7)), max_retries: 2, ..TaskPolicy::default() };
         self.runtime.with(|state| {
+            state.servers.attach(job.grants(0).unwrap_or_default(), &mut state.effects);
             let job = state.jobs.add(job);
             let range = Range {
                 first,
@@ -127,7 +129,13 @@ impl Bench {
 
     fn queue(&self) -> Grant {
         let queue = ObjectInit::Queue { capacity: None, requeue: false };
-        self.runtime.with(|state| state.objects().make(queue))
+        self.runtime.objects().make(queue)
+    }
+
+    /// Nothing can be read from the parent.
+    fn peer_is_silent(&self) -> bool {
+        use std::os::fd::AsFd as _;
+        !crate::process::readable_within(self.peer.socket.as_fd(), Duration::ZERO).unwrap()
     }
 
     fn exit(&self) -> Option<WorkerExit> {
@@ -278,7 +286,7 @@ fn a_call_that_waits_is_answered_when_another_owner_makes_it_possible() {
     assert!(bench.asks(task, Ask::Flush).is_err(), "it waits for an answer");
     let put = Call::Put(vec![Item { bytes: b"late".to_vec(), handles: Vec::new() }]);
     let owner = crate::manager::Owner::Host(1);
-    let called = bench.runtime.with(|state| state.host_call(owner, &queue, put, Wait::NonBlocking, false));
+    let called = bench.runtime.objects().host_call(owner, &queue, put, Wait::NonBlocking, false);
     assert!(matches!(called, HostCalled::Answered(Ok(Reply::Done))));
     let Ok(Reply::Items(items, _)) = bench.answer() else { panic!("it has come") };
     assert_eq!(items[0].bytes, b"late");
@@ -287,7 +295,7 @@ fn a_call_that_waits_is_answered_when_another_owner_makes_it_possible() {
 #[test]
 fn a_task_that_ends_waits_for_nothing_and_holds_nothing() {
     let mut bench = Bench::ready();
-    let lock = bench.runtime.with(|state| state.objects().make(ObjectInit::Lock { reentrant: false }));
+    let lock = bench.runtime.objects().make(ObjectInit::Lock { reentrant: false });
     let (task, future) = bench.starts(vec![lock.clone()]);
     let acquire = encoded(&Call::<Item>::Acquire);
     bench.asks(task, Ask::Call { handle: 0, wait: Wait::Forever, call: &acquire }).unwrap();
@@ -295,37 +303,44 @@ fn a_task_that_ends_waits_for_nothing_and_holds_nothing() {
     bench.ends(task, Outcome::Panic { message: "oh", location: "here" }).unwrap();
     assert!(matches!(result(&future), Some(Err(TaskError::Panic { .. }))));
     let owner = crate::manager::Owner::Host(1);
-    let called =
-        bench.runtime.with(|state| state.host_call(owner, &lock, Call::Acquire, Wait::NonBlocking, false));
+    let called = bench.runtime.objects().host_call(owner, &lock, Call::Acquire, Wait::NonBlocking, false);
     assert!(matches!(called, HostCalled::Answered(Ok(Reply::Flag(true)))), "it is free, and poisoned");
 }
 
 #[test]
-fn handles_in_a_result_are_grants_that_wake_the_pool_when_they_go() {
+fn the_last_handle_in_a_result_that_is_not_read_frees_its_object() {
     let mut bench = Bench::ready();
-    let queue = bench.queue();
-    let id = queue.id();
-    let (task, future) = bench.starts(vec![queue.clone()]);
-    drop(queue);
+    let [end, peer] = bench.runtime.objects().make_pipe(true);
+    let id = end.id();
+    let (task, future) = bench.starts(vec![end]);
     bench.ends(task, Outcome::Value(b"", &0u32.to_le_bytes())).unwrap();
     let completed = future.wait(None).unwrap();
     let [grant] = completed.grants.as_slice() else { panic!("one handle") };
-    assert_eq!((grant.id(), grant.kind(), grant.rights), (id, Kind::Queue, Rights::ALL));
+    assert_eq!((grant.id(), grant.kind(), grant.rights), (id, Kind::Pipe, Rights::ALL));
+    let receive = |wait| {
+        let owner = crate::manager::Owner::Host(1);
+        bench.runtime.objects().host_call(owner, &peer, Call::Get(1), wait, false)
+    };
+    assert!(matches!(receive(Wait::NonBlocking), HostCalled::Answered(Err(ObjectError::Empty))));
     drop((completed, future));
-    assert!(bench.runtime.released.any(), "nobody has it any more");
-    bench.runtime.remove_released();
-    assert!(!bench.runtime.released.any());
+    // Another thread removes the end, as this one might have any lock. Then the other end has nothing to wait for.
+    let answer = match receive(Wait::Forever) {
+        HostCalled::Answered(answer) => answer,
+        HostCalled::Waits(_, call) => call.wait(Some(Instant::now() + Duration::from_secs(30))).unwrap(),
+    };
+    assert_eq!(answer, Err(ObjectError::Closed));
 }
 
 #[test]
 fn arguments_are_freed_when_their_tasks_end() {
     let mut bench = Bench::ready();
     let (task, _future) = bench.starts(vec![bench.queue()]);
-    bench.runtime.remove_released();
-    assert_eq!((bench.runtime.open_jobs(), bench.runtime.released.any()), (1, false), "the task has it");
+    bench.runtime.objects().remove_released();
+    let count = |bench: &Bench| bench.runtime.objects().with(|objects| objects.store.count());
+    assert_eq!((bench.runtime.open_jobs(), count(&bench)), (1, 1), "the task has it");
     bench.ends(task, Outcome::Value(b"", b"")).unwrap();
     assert_eq!(bench.runtime.open_jobs(), 0);
-    assert_eq!(bench.runtime.with(|state| state.objects().count()), 0, "its handle was the last one");
+    assert_eq!(count(&bench), 0, "its handle was the last one");
 }
 
 #[test]
@@ -365,4 +380,59 @@ fn a_pool_that_is_terminated_fails_its_tasks_and_kills_its_workers() {
     assert!(bench.exit().is_some());
     assert_eq!(bench.runtime.closed_by(), Some("`terminate`"));
     assert!(!bench.runtime.wait_finished(Duration::ZERO), "the driver has not collected the worker");
+}
+
+#[test]
+fn a_task_uses_the_objects_of_any_manager() {
+    let mut bench = Bench::ready();
+    let other = ObjectServer::new(0);
+    let [mine, foreign] = [bench.queue(), other.make(ObjectInit::Queue { capacity: None, requeue: false })];
+    let (task, _) = bench.starts(vec![mine.clone(), foreign.clone()]);
+    let item = |bytes: &[u8], handles| Item { bytes: bytes.to_vec(), handles };
+    let put = encoded(&Call::<Item>::Put(vec![item(b"with its manager's queue", vec![1])]));
+    bench.asks(task, Ask::Post { handle: 0, call: &put }).unwrap();
+    let get = encoded(&Call::<Item>::Get(1));
+    bench.asks(task, Ask::Call { handle: 1, wait: Wait::Forever, call: &get }).unwrap();
+    let owner = crate::manager::Owner::Host(1);
+    let put = Call::Put(vec![Item { bytes: b"late".to_vec(), handles: Vec::new() }]);
+    // The host's call answers the task, though its pool had no part in it.
+    assert!(matches!(
+        other.host_call(owner, &foreign, put, Wait::NonBlocking, false),
+        HostCalled::Answered(Ok(_))
+    ));
+    let Ok(Reply::Items(items, _)) = bench.answer() else { panic!("it has come") };
+    assert_eq!(items[0].bytes, b"late");
+    // The value in the pool's queue keeps the other manager.
+    let server = Arc::downgrade(&other);
+    bench.ends(task, Outcome::Value(b"", b"")).unwrap();
+    drop((other, foreign));
+    assert!(server.upgrade().is_some());
+    let HostCalled::Answered(Ok(Reply::Items(items, _))) =
+        bench.runtime.objects().host_call(owner, &mine, Call::Get(1), Wait::NonBlocking, false)
+    else {
+        panic!("it is there")
+    };
+    assert_eq!(items[0].handles[0].kind(), Kind::Queue);
+    drop(items);
+    assert!(server.upgrade().is_none(), "the last handle is gone");
+}
+
+#[test]
+fn a_call_of_another_managers_object_ends_at_its_deadline_and_with_its_task() {
+    let mut bench = Bench::ready();
+    let other = ObjectServer::new(0);
+    let queue = other.make(ObjectInit::Queue { capacity: None, requeue: false });
+    let (task, _) = bench.starts(vec![queue]);
+    let get = encoded(&Call::<Item>::Get(1));
+    bench.asks(task, Ask::Call { handle: 0, wait: Wait::Timeout(1_000_000), call: &get }).unwrap();
+    // No driver runs here: the manager's own thread ends the call, and the mail is read by the next turn.
+    let due = Instant::now() + Duration::from_secs(30);
+    while bench.peer_is_silent() {
+        assert!(Instant::now() < due);
+        bench.runtime.read_mail();
+    }
+    assert_eq!(bench.answer(), Err(ObjectError::TimedOut));
+    bench.asks(task, Ask::Call { handle: 0, wait: Wait::Forever, call: &get }).unwrap();
+    assert!(bench.ends(task, Outcome::Panic { message: "oh", location: "here" }).is_ok());
+    assert_eq!(other.with(|objects| (objects.store.count(), objects.waiting())), (0, 0));
 }

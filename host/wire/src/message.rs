@@ -248,6 +248,10 @@ pub enum Outcome<'a> {
         #[serde(borrow)]
         backtrace: Vec<Frame<'a>>,
     },
+    /// It ended with an exit code.
+    Exited {
+        code: i32,
+    },
     Timeout,
     /// The parent requested the end.
     Killed,

@@ -92,8 +92,7 @@ pub(crate) fn report_failure<R>(
         return report(outcome, figures);
     }
     if let Some(Exited(code)) = error.downcast_ref::<Exited>() {
-        let message = format!("it exited with code {code} instead of returning");
-        return report(Outcome::BadGuest(&message), figures);
+        return report(Outcome::Exited { code: *code }, figures);
     }
     match error.downcast_ref::<wasmtime::Trap>() {
         Some(wasmtime::Trap::Interrupt) if state.cancel.end_requested() => report(Outcome::Killed, figures),

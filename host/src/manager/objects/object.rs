@@ -46,6 +46,17 @@ pub(crate) enum ObjectInit {
 }
 
 impl ObjectInit {
+    /// Returns the same state with changed values.
+    pub(crate) fn map(self, mut change: impl FnMut(Stored) -> Stored) -> Self {
+        match self {
+            ObjectInit::Array { values } => {
+                ObjectInit::Array { values: values.into_iter().map(change).collect() }
+            }
+            ObjectInit::Value { value } => ObjectInit::Value { value: change(value) },
+            other => other,
+        }
+    }
+
     /// Returns the kind that a handle on the object has.
     pub(crate) fn kind(&self) -> Kind {
         match self {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,14 @@ use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
 use wpool_objects::HandleScope;
 
 use crate::manager::{Answer, Grant, Owner, SharedRegion, Stored, Ticket};
-use crate::runtime::cell::object_call::ObjectCall;
-use crate::runtime::{HostCalled, Runtime, until};
+use crate::server::{HostCalled, ObjectCall, ObjectServer, until};
 
-/// A handle on a shared object of a pool. The typed objects are made of handles; a handle itself has no public methods.
+/// A handle on a shared object of a manager. The typed objects are made of handles; a handle itself has no public methods.
 #[derive(Clone)]
 pub struct Handle {
     /// `None` only during the drop.
     grant: Option<Grant>,
-    runtime: Weak<Runtime>,
+    server: Arc<ObjectServer>,
     /// The owner of calls with this handle; `None` is the calling thread.
     owner: Option<u64>,
 }
@@ -32,16 +31,13 @@ impl fmt::Debug for Handle {
 }
 
 impl Handle {
-    pub(in crate::pool) fn new(grant: Grant, runtime: &Weak<Runtime>) -> Self {
-        Self { grant: Some(grant), runtime: Weak::clone(runtime), owner: None }
+    pub(in crate::pool) fn new(grant: Grant) -> Self {
+        let server = ObjectServer::of(&grant).expect("a grant outside of its server keeps it");
+        Self { grant: Some(grant), server, owner: None }
     }
 
     fn with_owner(&self, owner: u64) -> Self {
-        Self { grant: self.grant.clone(), runtime: Weak::clone(&self.runtime), owner: Some(owner) }
-    }
-
-    fn runtime(&self) -> Result<Arc<Runtime>, ObjectError> {
-        self.runtime.upgrade().ok_or(ObjectError::PoolClosed)
+        Self { grant: self.grant.clone(), server: Arc::clone(&self.server), owner: Some(owner) }
     }
 
     fn grant(&self) -> &Grant {
@@ -60,19 +56,18 @@ impl Handle {
     fn writable_region(&self) -> Result<&SharedRegion, ObjectError> {
         if self.grant().rights.contain(Rights::WRITE) { self.region() } else { Err(ObjectError::NoRight) }
     }
-
-    fn to_reply(&self, answer: Answer) -> Result<Reply<Item<Self>>, ObjectError> {
-        let runtime = &self.runtime;
-        let handles = |item: Stored| Item {
-            bytes: item.bytes,
-            handles: item.handles.into_iter().map(|grant| Self::new(grant, runtime)).collect(),
-        };
-        answer.map(|reply| reply.map(handles))
-    }
 }
 
 fn stored(item: Item<Handle>) -> Stored {
     Item { bytes: item.bytes, handles: item.handles.iter().map(Handle::to_grant).collect() }
+}
+
+fn to_reply(answer: Answer) -> Result<Reply<Item<Handle>>, ObjectError> {
+    let handles = |item: Stored| Item {
+        bytes: item.bytes,
+        handles: item.handles.into_iter().map(Handle::new).collect(),
+    };
+    answer.map(|reply| reply.map(handles))
 }
 
 fn to_stored(call: Call<Item<Handle>>) -> Call<Stored> {
@@ -83,9 +78,7 @@ fn to_stored(call: Call<Item<Handle>>) -> Call<Stored> {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.grant = None;
-        if let Some(runtime) = self.runtime.upgrade() {
-            runtime.remove_released();
-        }
+        self.server.remove_released();
     }
 }
 
@@ -106,25 +99,22 @@ thread_local! {
 
 impl wpool_objects::Handle for Handle {
     fn call(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError> {
-        let runtime = self.runtime()?;
         let wait = until(wait, self.grant().timeout(), Instant::now());
         let owner = Owner::Host(self.owner.unwrap_or_else(thread_owner));
-        let called = runtime.with(|state| state.host_call(owner, self.grant(), to_stored(call), wait, false));
-        let (ticket, call) = match called {
-            HostCalled::Answered(answer) => return self.to_reply(answer),
+        let (ticket, call) = match self.server.host_call(owner, self.grant(), to_stored(call), wait, false) {
+            HostCalled::Answered(answer) => return to_reply(answer),
             HostCalled::Waits(ticket, call) => (ticket, call),
         };
-        runtime.call_driver();
-        // A thread ends its wait at the deadline itself, so the driver does not watch that.
+        // A thread ends its wait at the deadline itself, so the timer does not watch that.
         let deadline = match wait {
             Wait::Timeout(at) => Some(at),
             Wait::NonBlocking | Wait::Forever => None,
         };
         let answer = call.wait(deadline).or_else(|| {
-            runtime.with(|state| state.objects().time_out(ticket));
+            self.server.with(|objects| objects.time_out(ticket));
             call.wait(None)
         });
-        self.to_reply(answer.unwrap_or(Err(ObjectError::PoolClosed)))
+        to_reply(answer.unwrap_or(Err(ObjectError::PoolClosed)))
     }
 
     fn post(&self, call: Call<Item<Self>>) -> Result<(), ObjectError> {
@@ -132,15 +122,12 @@ impl wpool_objects::Handle for Handle {
     }
 
     async fn call_async(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError> {
-        let runtime = self.runtime()?;
         let wait = until(wait, self.grant().timeout(), Instant::now());
         let owner = Owner::Host(self.owner.unwrap_or_else(next_owner));
-        match runtime.with(|state| state.host_call(owner, self.grant(), to_stored(call), wait, true)) {
-            HostCalled::Answered(answer) => self.to_reply(answer),
+        match self.server.host_call(owner, self.grant(), to_stored(call), wait, true) {
+            HostCalled::Answered(answer) => to_reply(answer),
             HostCalled::Waits(ticket, call) => {
-                runtime.call_driver();
-                let answer = Awaited { runtime: Weak::clone(&self.runtime), ticket, call }.await;
-                self.to_reply(answer)
+                to_reply(Awaited { server: Arc::clone(&self.server), ticket, call }.await)
             }
         }
     }
@@ -175,7 +162,7 @@ impl wpool_objects::Handle for Handle {
     }
 
     fn narrowed(&self, rights: Rights) -> Self {
-        Self::new(self.grant().narrowed(rights), &self.runtime)
+        Self::new(self.grant().narrowed(rights))
     }
 
     fn handle_scope<T>(act: impl FnOnce(&HandleScope<Self>) -> T) -> T {
@@ -185,7 +172,7 @@ impl wpool_objects::Handle for Handle {
 
 /// A call that is awaited. Dropping it early ends the wait, and gives back what an answer has brought already.
 struct Awaited {
-    runtime: Weak<Runtime>,
+    server: Arc<ObjectServer>,
     ticket: Ticket,
     call: Arc<ObjectCall>,
 }
@@ -200,9 +187,8 @@ impl Future for Awaited {
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.upgrade() else { return };
-        runtime.with(|state| state.objects().abandon(self.ticket));
+        self.server.with(|objects| objects.abandon(self.ticket));
         let answer = self.call.abandon();
-        runtime.give_back(&self.call, answer);
+        self.server.give_back_to(&self.call, answer);
     }
 }

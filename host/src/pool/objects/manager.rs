@@ -1,6 +1,7 @@
 //! [`Manager`]: makes shared objects.
 
-use std::sync::{Arc, Weak};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,13 +12,20 @@ use wpool_schema::Schema;
 use super::handle::Handle;
 use crate::lock::Mutex;
 use crate::manager::{ObjectInit, SharedRegion, Stored};
-use crate::runtime::{BarrierAction, Runtime, SharedObjects};
+use crate::server::{BarrierAction, Closed, ObjectServer};
 use wpool_wire::memory::{MemoryFile, SharedMemory};
 
 wpool_objects::aliases!(Handle);
 
-/// Makes the objects that a pool's tasks and its host share. An object lives in the host's process as long as there is
-/// a handle on it, and can be reached only by a handle. Made by [`Pool::manager`](crate::Pool::manager).
+/// The default limit of a manager's shared memory, in bytes.
+pub(in crate::pool) const DEFAULT_SHARED_MEMORY: u64 = 1 << 30;
+
+/// Makes the objects that tasks and the host share, as Python's `multiprocessing.Manager` does. An object lives in the
+/// host's process as long as there is a handle on it, and can be reached only by a handle. The handles can be given to the
+/// tasks of any pool and to any [`Process`](crate::Process) of the program, whichever manager has made them.
+///
+/// [`Pool::manager`](crate::Pool::manager) is the short form for objects of one pool: when that pool has ended, calls that
+/// would wait fail with [`ObjectError::PoolClosed`], as no task of it could answer them.
 ///
 /// ```no_run
 /// use wpool::{Guest, Pool, Sender};
@@ -32,27 +40,60 @@ wpool_objects::aliases!(Handle);
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Manager {
-    runtime: Weak<Runtime>,
+    server: Arc<ObjectServer>,
+}
+
+impl Default for Manager {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").finish_non_exhaustive()
+    }
 }
 
 impl Manager {
-    pub(in crate::pool) fn new(runtime: &Arc<Runtime>) -> Self {
-        Self { runtime: Arc::downgrade(runtime) }
+    /// Makes a manager that stands alone. Its [shared arrays](crate::SharedArray) may have 1 GiB together.
+    ///
+    /// ```no_run
+    /// use wpool::{Guest, Manager, Process, Sender};
+    /// # let guest = Guest::from_file("guest.wasm")?;
+    /// let squares = Manager::new().queue::<i64>(100);
+    /// let arguments = (3, squares.sender());
+    /// let process = Process::builder(guest).start::<(i64, Sender<i64>), ()>("square_into", &arguments)?;
+    /// assert!(process.join(None));
+    /// assert_eq!(squares.get()?, 9);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn new() -> Self {
+        Self::with_shared_memory(DEFAULT_SHARED_MEMORY)
     }
 
-    /// Makes an object, and returns a handle on it. If the pool is gone, every call with the handle fails.
+    /// Makes a manager that stands alone, whose [shared arrays](crate::SharedArray) may have `bytes` together. Zero allows
+    /// none.
+    pub fn with_shared_memory(bytes: u64) -> Self {
+        Self { server: ObjectServer::new(bytes) }
+    }
+
+    /// Ends the manager, as `shutdown` of Python's managers does: every call of its objects, by the host or by a task, fails
+    /// with [`ObjectError::PoolClosed`] from now on, and those that wait fail now. A second call has no effect. Without it a
+    /// manager ends when it and all handles on its objects are gone.
+    pub fn shutdown(&self) {
+        self.server.with(|objects| objects.close(Closed::All));
+    }
+
+    pub(in crate::pool) fn of(server: &Arc<ObjectServer>) -> Self {
+        Self { server: Arc::clone(server) }
+    }
+
+    /// Makes an object, and returns a handle on it.
     pub(super) fn make(&self, init: ObjectInit) -> Handle {
-        let [grant] = self.with_objects(|objects| [objects.make(init)]);
-        Handle::new(grant, &self.runtime)
-    }
-
-    fn with_objects<T>(&self, act: impl FnOnce(&mut SharedObjects) -> T) -> T {
-        match self.runtime.upgrade() {
-            Some(runtime) => runtime.with(|state| act(state.objects())),
-            None => act(&mut SharedObjects::new(0, Arc::default())),
-        }
+        Handle::new(self.server.make(init))
     }
 
     /// Makes shared memory of `len` bytes, if the pool's limit allows it.
@@ -61,12 +102,11 @@ impl Manager {
         len: usize,
         create: impl FnOnce() -> rustix::io::Result<(SharedMemory, MemoryFile)>,
     ) -> Result<Handle, ObjectError> {
-        self.with_objects(|objects| objects.check_memory(len as u64))?;
-        // Filling the memory may take long, so it is created without the pool's lock.
+        self.server.with(|objects| objects.check_memory(len as u64))?;
+        // Filling the memory may take long, so it is created without the server's lock.
         let (memory, file) = create()
             .map_err(|error| ObjectError::Quota(format!("the system has no shared memory: {error}")))?;
-        let grant = self.with_objects(|objects| objects.add_memory(SharedRegion { memory, file }))?;
-        Ok(Handle::new(grant, &self.runtime))
+        Ok(Handle::new(self.server.add_memory(SharedRegion { memory, file })?))
     }
 
     /// Makes a queue that holds at most `capacity` values, of 64 MiB together. Zero counts as one.
@@ -90,8 +130,7 @@ impl Manager {
     /// Makes the two ends of a pipe. With `duplex` both ends send and receive; otherwise the first only receives and
     /// the second only sends, as in Python.
     pub fn pipe<T: Schema>(&self, duplex: bool) -> (Connection<T>, Connection<T>) {
-        let [a, b] =
-            self.with_objects(|objects| objects.make_pipe(duplex)).map(|end| Handle::new(end, &self.runtime));
+        let [a, b] = self.server.make_pipe(duplex).map(Handle::new);
         (Connection::from_handle(a), Connection::from_handle(b))
     }
 
@@ -138,12 +177,9 @@ impl Manager {
     }
 
     /// Makes a barrier with an action: each time when all `parties` have come, the host calls `action` before any of
-    /// them passes. It runs on the pool's callback thread, so a callback must not wait at such a barrier. If it panics,
+    /// them passes. It runs on a thread of the manager, so an action must not wait at another such barrier of it. If it panics,
     /// the barrier is broken. Zero `parties` count as one.
     pub fn barrier_with(&self, parties: u32, action: impl FnMut() + Send + 'static) -> Barrier {
-        if let Some(runtime) = self.runtime.upgrade() {
-            runtime.start_callbacks();
-        }
         self.make_barrier(parties, None, Some(Arc::new(Mutex::new(action))))
     }
 
@@ -153,8 +189,7 @@ impl Manager {
         timeout: Option<Duration>,
         action: Option<BarrierAction>,
     ) -> Barrier {
-        let make = |objects: &mut SharedObjects| objects.make_barrier(parties.max(1), timeout, action);
-        Barrier::from_handle(Handle::new(self.with_objects(make), &self.runtime))
+        Barrier::from_handle(Handle::new(self.server.make_barrier(parties.max(1), timeout, action)))
     }
 
     /// Makes an empty dictionary, which holds at most 64 MiB of keys and values.

@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::wait_until;
-use crate::lock::{Condvar, Mutex};
+use crate::lock::{Condvar, Mutex, wait_until};
 
 /// A value in postcard, and the fingerprint of the type that it claims to have.
 #[derive(Debug)]

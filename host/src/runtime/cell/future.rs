@@ -6,10 +6,9 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::super::callbacks::{Callback, Callbacks};
 use super::super::completed::Completed;
-use super::wait_until;
-use crate::lock::{Condvar, Mutex};
+use crate::callbacks::{Callback, Callbacks};
+use crate::lock::{Condvar, Mutex, wait_until};
 
 /// The state that the pool and all clones of one future share.
 #[derive(Default)]

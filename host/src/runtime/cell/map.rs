@@ -5,9 +5,8 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::super::completed::Completed;
-use super::wait_until;
 use crate::error::TaskError;
-use crate::lock::{Condvar, Mutex, MutexGuard};
+use crate::lock::{Condvar, Mutex, MutexGuard, wait_until};
 
 /// Results of a map, in the order of the inputs or in that of their arrival.
 pub(crate) struct MapCell {

@@ -16,6 +16,7 @@ use crate::state::TaskState;
 const FUNCTIONS: &[HostFunction] = host_functions!(import::MODULE, {
     sync import::LOG => task::log,
     sync import::PANIC => task::panic,
+    sync import::EXIT => task::exit,
     sync import::CANCELLED => task::cancelled,
     async import::EMIT => requests::emit,
     sync import::SUBMIT => requests::submit,

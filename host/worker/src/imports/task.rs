@@ -4,7 +4,7 @@ use wasmtime::Caller;
 use wpool_abi::level;
 
 use super::host_function::memory_and_state;
-use crate::guest_error::BadGuest;
+use crate::guest_error::{BadGuest, Exited};
 use crate::guest_mem::GuestSlice;
 use crate::state::{Panic, TaskState};
 
@@ -44,4 +44,8 @@ pub(super) fn panic(
 
 pub(super) fn cancelled(mut caller: Caller<'_, TaskState>) -> u32 {
     u32::from(caller.data_mut().must_end())
+}
+
+pub(super) fn exit(_: Caller<'_, TaskState>, code: i32) -> wasmtime::Result<()> {
+    Err(Exited(code).into())
 }

@@ -5,8 +5,7 @@ use std::time::Instant;
 
 use wpool_abi::object::Verb;
 
-use super::wait_until;
-use crate::lock::{Condvar, Mutex};
+use crate::lock::{Condvar, Mutex, wait_until};
 use crate::manager::{Answer, ObjectId, Owner};
 
 /// A call that waits, and where its answer goes.
