@@ -58,7 +58,7 @@ mod runtime;
 mod server;
 
 pub use error::{
-    ApplyError, BuildError, Clock, Frame, GuestError, InitError, LoadError, Phase, ProcessError,
+    ApplyError, BuildError, Clock, Frame, GuestError, InitError, LoadError, MapEnd, Phase, ProcessError,
     SettingError, SpawnError, SubmitError, TaskError, TaskLookupError, WorkerExit,
 };
 pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature, ValueError};

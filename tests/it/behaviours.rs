@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 use wpool::{
-    Clock, GuestSettings, MapError, NotYet, Phase, Pool, Process, ReturnWhen, Status, Task, TaskError,
-    WorkerExit, as_completed, wait,
+    Clock, GuestSettings, MapEnd, MapError, NotYet, Phase, Pool, Process, ReturnWhen, Status, Task,
+    TaskError, WorkerExit, as_completed, wait,
 };
 use wpool_tests::{bounded, load, pool};
 
@@ -165,7 +165,8 @@ fn b19_b64_a_closed_pool_says_by_whom_and_an_open_one_cannot_be_joined() {
         pool.close();
         assert_eq!(square.submit(&1).unwrap_err().to_string(), "the pool is closed: `close` was called");
         let mut late = square.map([1, 2]);
-        assert_eq!(late.next(), Some(Err(TaskError::PoolClosed)));
+        let end = MapEnd::PoolClosed("`close`");
+        assert_eq!(late.next(), Some(Err(TaskError::MapEnded { end, pulled: 0 })));
         pool.join().unwrap();
         pool.join().unwrap();
     });

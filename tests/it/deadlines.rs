@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use wpool::{Clock, Status, TaskError, TaskFuture};
+use wpool::{Clock, MapEnd, Status, TaskError, TaskFuture};
 use wpool_tests::{bounded, pool};
 
 use crate::{WPOOL, until};
@@ -132,7 +132,11 @@ fn the_time_of_a_map_counts_from_the_call_and_ends_the_rest() {
         assert!(cut.iter().all(|result| *result == Err(timeout(Clock::Total, limit))));
         assert!(results.len() <= 8192 + 3, "an endless input is no reason to go on: {}", results.len());
         let pulled = results.len() as u64 - 1;
-        assert_eq!(*last, Err(TaskError::MapTimeout { limit, pulled }), "the input may have had more");
+        assert_eq!(
+            *last,
+            Err(TaskError::MapEnded { end: MapEnd::Timeout(limit), pulled }),
+            "the input may have had more"
+        );
         let endless = std::iter::repeat(40_000_000);
         let list = work.clone().map_timeout(limit).buffer(2).unwrap().map_list(endless).unwrap_err();
         assert_eq!((list.index, list.error), (0, timeout(Clock::Total, limit)), "never a short list");
@@ -140,7 +144,7 @@ fn the_time_of_a_map_counts_from_the_call_and_ends_the_rest() {
         let began = Instant::now();
         assert!(late.next().unwrap().is_ok());
         until("its time is over", || began.elapsed() > limit);
-        let cut_off = TaskError::MapTimeout { limit, pulled: 1 };
+        let cut_off = TaskError::MapEnded { end: MapEnd::Timeout(limit), pulled: 1 };
         assert_eq!((late.next(), late.next()), (Some(Err(cut_off)), None), "two inputs were not pulled");
         // Two runs of the same task are told apart: its own timeout is not the map's.
         let own: Vec<_> =

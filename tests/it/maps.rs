@@ -1,6 +1,7 @@
 use std::cell::Cell;
+use std::time::Duration;
 
-use wpool::TaskError;
+use wpool::{MapEnd, Pool, TaskError};
 use wpool_tests::{bounded, pool};
 
 use crate::WPOOL;
@@ -127,4 +128,87 @@ fn varint(mut n: u32) -> Vec<u8> {
         }
         bytes.push(low | 0x80);
     }
+}
+
+#[test]
+fn a_map_gets_all_its_inputs_though_its_pool_is_closed_or_dropped() {
+    bounded(|| {
+        // More inputs than a map pulls ahead, so that most are pulled after the end of the pool's handle.
+        let all: Vec<i64> = (0..30_000).collect();
+        let ends: [fn(&Pool); 3] = [Pool::close, |pool| pool.shutdown(true, false), |_| ()];
+        for end in ends {
+            let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+            let mut map = pool.task::<i64, i64>("square").unwrap().imap(all.clone());
+            end(&pool);
+            drop(pool);
+            let values: Result<Vec<i64>, TaskError> = map.by_ref().collect();
+            assert!(values.unwrap().into_iter().eq(all.iter().map(|n| n * n)));
+            assert_eq!(map.ended(), Some(MapEnd::Complete));
+        }
+    });
+}
+
+#[test]
+fn a_pool_that_is_joined_waits_for_what_a_map_has_pulled() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+        let square = pool.task::<i64, i64>("square").unwrap();
+        let map = square.map(0..100_000);
+        pool.close();
+        pool.join().unwrap();
+        let stats = pool.stats();
+        assert!(stats.queued == 0 && stats.in_flight == 0 && stats.succeeded > 0, "{stats:?}");
+        assert_eq!(map.map(Result::unwrap).count(), 100_000);
+        // Its reader is gone, so the workers go, too.
+        pool.join().unwrap();
+        assert!(pool.worker_pids().is_empty());
+    });
+}
+
+#[test]
+fn a_map_whose_pool_is_ended_says_so_after_what_it_has_pulled() {
+    bounded(|| {
+        type End = fn(&Pool);
+        let ends: [(End, &str); 3] = [
+            (Pool::terminate, "`terminate`"),
+            (|pool| pool.shutdown(false, true), "`shutdown`"),
+            (|pool| assert!(!pool.drain(Duration::ZERO)), "`drain`"),
+        ];
+        for (end, by) in ends {
+            let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+            let mut map = pool.task::<i64, i64>("square").unwrap().map(0..);
+            map.next().unwrap().unwrap();
+            end(&pool);
+            let results: Vec<_> = map.by_ref().collect();
+            let (last, pulled) = results.split_last().unwrap();
+            let (end, pulled) = (MapEnd::PoolClosed(by), pulled.len() as u64 + 1);
+            assert_eq!(*last, Err(TaskError::MapEnded { end, pulled }));
+            assert!(last.as_ref().unwrap_err().to_string().contains(by));
+            assert_eq!((map.next(), map.ended()), (None, Some(end)));
+            let late: Vec<_> = pool.task::<i64, i64>("square").unwrap().map(0..5).collect();
+            assert_eq!(late, [Err(TaskError::MapEnded { end, pulled: 0 })], "it takes nothing more");
+        }
+    });
+}
+
+#[test]
+fn an_early_end_is_told_once_and_an_end_is_not() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+        let square = pool.task::<i64, i64>("square").unwrap();
+        let mut whole = square.map(0..3);
+        assert_eq!(whole.ended(), None);
+        assert_eq!(whole.by_ref().collect::<Result<Vec<_>, _>>(), Ok(vec![0, 1, 4]));
+        assert_eq!(whole.ended(), Some(MapEnd::Complete));
+        let mut cancelled = square.map(0..);
+        cancelled.canceller().cancel();
+        let last = cancelled.by_ref().last().unwrap().unwrap_err();
+        assert!(matches!(last, TaskError::MapEnded { end: MapEnd::Cancelled, .. }), "{last}");
+        assert_eq!(cancelled.ended(), Some(MapEnd::Cancelled));
+        let mut closed = square.map(0..);
+        closed.close();
+        assert_eq!((closed.next(), closed.ended()), (None, Some(MapEnd::Closed)));
+        let late = square.map_timeout(Duration::ZERO).map_async(vec![1, 2, 3], |_| ()).get().unwrap_err();
+        assert!(matches!(late.error, TaskError::MapEnded { .. } | TaskError::Timeout { .. }), "{late}");
+    });
 }

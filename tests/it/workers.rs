@@ -138,14 +138,17 @@ fn a_worker_inherits_nothing() {
         let mut run = Run::start(wpool_tests::SLOW_WORK, "[4000000, 4000000]", "2", &[]);
         let worker = run.first_worker();
         let root = format!("/proc/{worker}");
-        let sealed = |status: &str| status.contains("NoNewPrivs:\t1");
+        // While it starts a thread the C library blocks all signals.
+        let sealed = |status: &str| status.contains("NoNewPrivs:\t1") && !status.contains("SigBlk:\tffff");
         let began = Instant::now();
-        while !fs::read_to_string(format!("{root}/status")).is_ok_and(|status| sealed(&status)) {
-            assert!(began.elapsed() < Duration::from_secs(20), "the worker never seals itself");
+        let status = loop {
+            match fs::read_to_string(format!("{root}/status")) {
+                Ok(status) if sealed(&status) => break status,
+                _ => assert!(began.elapsed() < Duration::from_secs(20), "the worker never seals itself"),
+            }
             std::thread::yield_now();
-        }
+        };
         assert_eq!(fs::read(format!("{root}/environ")).unwrap(), b"", "no environment");
-        let status = fs::read_to_string(format!("{root}/status")).unwrap();
         let signals = |kind: &str| {
             let mask = status.lines().find_map(|line| line.strip_prefix(kind)).unwrap();
             // The C library keeps the signals 32 and 33 for itself, and lets nobody change them.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wpool::{Canceller, Pool, RawMap, RawTask, TaskError};
+use wpool::{Canceller, MapEnd, Pool, RawMap, RawTask, TaskError};
 
 use crate::args::RunArgs;
 use crate::call::call;
@@ -84,8 +84,10 @@ impl MapRun<'_> {
         let (mut cut_short, mut cut_off) = (false, None);
         for (nth, completed) in results.by_ref() {
             // This stands after the last result, and belongs to no input.
-            if let Err(TaskError::MapTimeout { limit, .. }) = completed.result {
-                cut_off = Some(limit);
+            if let Err(TaskError::MapEnded { end, .. }) = completed.result {
+                if let MapEnd::Timeout(limit) = end {
+                    cut_off = Some(limit);
+                }
                 continue;
             }
             let (index, before) = resume.borrow_mut().ended(nth, &completed)?;

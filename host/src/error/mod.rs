@@ -6,6 +6,7 @@
 mod build;
 mod guest;
 mod load;
+mod map_end;
 mod spawn;
 mod submit;
 mod task;
@@ -14,6 +15,7 @@ mod worker_exit;
 pub use self::build::{BuildError, InitError, SettingError};
 pub use self::guest::{Frame, GuestError};
 pub use self::load::LoadError;
+pub use self::map_end::MapEnd;
 pub use self::spawn::SpawnError;
 pub use self::submit::{ApplyError, ProcessError, SubmitError, TaskLookupError};
 pub use self::task::{Clock, Phase, TaskError};

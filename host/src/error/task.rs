@@ -6,6 +6,7 @@ use std::time::Duration;
 use wpool_wire::trap::Trap;
 
 use super::guest::{Frame, GuestError};
+use super::map_end::MapEnd;
 use super::worker_exit::WorkerExit;
 
 /// Why a task has no value.
@@ -47,12 +48,12 @@ pub enum TaskError {
         /// The timeout.
         limit: Duration,
     },
-    /// The time of a map was over before its input was at its end. It stands after the results of the inputs that were
-    /// pulled, and belongs to none of them.
-    #[error("the map took longer than {limit:?}: {pulled} inputs were pulled")]
-    MapTimeout {
-        /// The timeout of the map.
-        limit: Duration,
+    /// A map ended before its input was at its end. It stands after the results of the inputs that were pulled, and belongs
+    /// to none of them.
+    #[error("the map ended early, {end}: {pulled} inputs were pulled")]
+    MapEnded {
+        /// Why it ended.
+        end: MapEnd,
         /// The number of inputs that were pulled, each of which has a result.
         pulled: u64,
     },
@@ -159,7 +160,7 @@ impl TaskError {
             TaskError::Trap { .. } => "trap",
             TaskError::Exited { .. } => "exited",
             TaskError::Timeout { .. } => "timeout",
-            TaskError::MapTimeout { .. } => "map_timeout",
+            TaskError::MapEnded { .. } => "map_ended",
             TaskError::OutOfFuel { .. } => "out_of_fuel",
             TaskError::MemoryLimit { .. } => "memory_limit",
             TaskError::TableLimit { .. } => "table_limit",
@@ -197,7 +198,7 @@ impl TaskError {
             | TaskError::BadGuest { .. } => true,
             TaskError::WorkerLost { cause, .. } => !cause.is_external(),
             TaskError::Timeout { .. }
-            | TaskError::MapTimeout { .. }
+            | TaskError::MapEnded { .. }
             | TaskError::Cancelled
             | TaskError::Killed
             | TaskError::NoWorker { .. }
@@ -211,7 +212,9 @@ impl TaskError {
     pub fn is_retryable(&self) -> bool {
         match self {
             TaskError::WorkerLost { cause, .. } => cause.is_external(),
-            TaskError::NoWorker { .. } | TaskError::Timeout { .. } | TaskError::MapTimeout { .. } => true,
+            TaskError::NoWorker { .. }
+            | TaskError::Timeout { .. }
+            | TaskError::MapEnded { end: MapEnd::Timeout(_), .. } => true,
             _ => false,
         }
     }

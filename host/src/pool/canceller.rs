@@ -1,11 +1,10 @@
 //! [`Canceller`]: ends a map early, from any thread.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use crate::ids::JobId;
-use crate::runtime::Runtime;
+use crate::runtime::{MapStop, Runtime, StoppedBy};
 
 /// Ends a map early: no more inputs are pulled, and tasks that have not started are cancelled. Running tasks continue
 /// to run, and every input that was pulled still gets its result. Made by [`Map::canceller`](crate::Map::canceller).
@@ -13,17 +12,17 @@ use crate::runtime::Runtime;
 pub struct Canceller {
     runtime: Weak<Runtime>,
     job: JobId,
-    stopped: Arc<AtomicBool>,
+    stop: Arc<MapStop>,
 }
 
 impl Canceller {
-    pub(super) fn new(runtime: &Arc<Runtime>, job: JobId, stopped: &Arc<AtomicBool>) -> Self {
-        Self { runtime: Arc::downgrade(runtime), job, stopped: Arc::clone(stopped) }
+    pub(super) fn new(runtime: &Arc<Runtime>, job: JobId, stop: &Arc<MapStop>) -> Self {
+        Self { runtime: Arc::downgrade(runtime), job, stop: Arc::clone(stop) }
     }
 
     /// Ends the map. A second call has no effect.
     pub fn cancel(&self) {
-        if !self.stopped.swap(true, Ordering::Relaxed)
+        if self.stop.stop(StoppedBy::Canceller)
             && let Some(runtime) = self.runtime.upgrade()
         {
             runtime.finish_map(self.job, true);

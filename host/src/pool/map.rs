@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use super::canceller::Canceller;
 use super::future::NotYet;
 use super::raw_map::RawMap;
-use crate::error::TaskError;
+use crate::error::{MapEnd, TaskError};
 
 /// The results of a map: for each input the value or the error of its task.
 ///
@@ -32,6 +32,24 @@ impl<I: Iterator, R> Map<I, R> {
     /// Ends the map: tasks that have not started are cancelled, and the next result is `None`.
     pub fn close(&mut self) {
         self.raw.close();
+    }
+
+    /// Why the map has ended; `None` while it has not given its last result. Where it ended before its input was at its end,
+    /// the last result has said so, but after [`close`](Self::close) and for an error that
+    /// [stopped](Self::stop_on_error) it.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// # let pool = wpool::Pool::builder(wpool::Guest::from_file("guest.wasm")?).build()?;
+    /// let square = pool.task::<i64, i64>("square")?.map_timeout(Duration::from_secs(1));
+    /// let mut squares = square.map(0..);
+    /// let count = squares.by_ref().filter(Result::is_ok).count();
+    /// println!("{count} squares in a second");
+    /// assert_eq!(squares.ended(), Some(wpool::MapEnd::Timeout(Duration::from_secs(1))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn ended(&self) -> Option<MapEnd> {
+        self.raw.ended()
     }
 
     /// Returns a canceller, which ends this map early from any thread.

@@ -21,8 +21,9 @@ use crate::runtime::{PoolGuest, Runtime, Stats};
 
 /// A pool of worker processes, which run the tasks of one guest or of several.
 ///
-/// Dropping a pool closes it and waits: submitted tasks run to their ends, and then the workers exit. During a panic
-/// the pool is [terminated](Self::terminate) instead.
+/// Dropping a pool closes it and waits: submitted tasks run to their ends, and then the workers exit. Only a map that has not
+/// pulled all its inputs yet keeps its workers, until it is at its end or dropped. During a panic the pool is
+/// [terminated](Self::terminate) instead.
 pub struct Pool {
     runtime: Arc<Runtime>,
     /// The guest that the pool was built with.
@@ -120,18 +121,19 @@ impl Pool {
         self.runtime.pids()
     }
 
-    /// Closes the pool: it takes no more tasks. Submitted tasks run to their ends, and then the workers exit. Returns
-    /// at once.
+    /// Closes the pool: it takes no more tasks. Submitted tasks run to their ends, maps that are open still get all their
+    /// inputs, and then the workers exit. Returns at once.
     pub fn close(&self) {
         self.runtime.close("`close`");
     }
 
-    /// Closes the pool, and with `cancel_pending` cancels the tasks that have not started. With `wait` it returns as
+    /// Closes the pool, and with `cancel_pending` cancels the tasks that have not started and ends the maps. With `wait` it returns as
     /// [`join`](Self::join) does, otherwise at once.
     pub fn shutdown(&self, wait: bool, cancel_pending: bool) {
-        self.runtime.close("`shutdown`");
         if cancel_pending {
-            self.runtime.tell(Event::CancelPending);
+            self.runtime.close_and_cancel("`shutdown`");
+        } else {
+            self.runtime.close("`shutdown`");
         }
         if wait {
             // The pool is closed, so this cannot fail.
@@ -145,7 +147,7 @@ impl Pool {
         self.runtime.close("`drain`");
         let finished = self.runtime.wait_finished(time);
         if !finished {
-            self.runtime.terminate();
+            self.runtime.terminate("`drain`");
         }
         // The pool is closed, so this cannot fail.
         let _closed = self.join();
@@ -155,16 +157,21 @@ impl Pool {
     /// Closes the pool and ends everything now: tasks that have not ended fail with
     /// [`TaskError::PoolClosed`](crate::TaskError::PoolClosed), and the workers are killed.
     pub fn terminate(&self) {
-        self.runtime.terminate();
+        self.runtime.terminate("`terminate`");
     }
 
-    /// Waits until all tasks have ended, all workers have exited and all callbacks have run.
+    /// Waits until all tasks have ended, all workers have exited and all callbacks have run. A [`Map`](crate::Map) that is open
+    /// and has not pulled all its inputs is not waited for, as this thread may be its reader: it keeps its workers until it is
+    /// at its end or dropped.
     ///
     /// # Errors
     /// [`StillOpen`] unless the pool was closed or terminated before.
     pub fn join(&self) -> Result<(), StillOpen> {
         if self.runtime.closed_by().is_none() {
             return Err(StillOpen);
+        }
+        if !self.runtime.wait_joined() {
+            return Ok(());
         }
         let mut driver = self.driver.lock();
         if let Some(handle) = driver.take()
@@ -230,7 +237,7 @@ impl fmt::Debug for LoadedGuest {
 impl Drop for Pool {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.runtime.terminate();
+            self.runtime.terminate("a panic");
         } else {
             self.runtime.close("drop");
         }

@@ -10,7 +10,6 @@ use std::panic::AssertUnwindSafe;
 #[cfg(feature = "stream")]
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(feature = "stream")]
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -21,12 +20,12 @@ use super::canceller::Canceller;
 use super::decode::decode;
 use super::future::NotYet;
 use super::objects::handle::Handle;
-use crate::error::TaskError;
+use crate::error::{MapEnd, TaskError};
 use crate::ids::JobId;
 use crate::lock::Mutex;
 use crate::manager::Grant;
 use crate::runtime::cell::map::{MapCell, Whole};
-use crate::runtime::{Completed, PendingInputs, Runtime, TaskCall};
+use crate::runtime::{Completed, MapStop, PendingInputs, Runtime, StoppedBy, TaskCall};
 
 /// The default number of inputs that are pulled before their results are taken.
 const DEFAULT_BUFFER: usize = 8192;
@@ -74,11 +73,15 @@ pub struct RawMap<I: Iterator> {
     panicked: Option<Box<dyn Any + Send>>,
     /// The first error ends the map.
     stops_on_error: bool,
+    /// An error has ended the map.
+    has_failed: bool,
     /// The results go to the function that [`gather`](Self::gather) got, so that the drop must not cancel the map.
     gathered: bool,
     /// The caller has closed the map.
     closed: bool,
-    stopped: Arc<AtomicBool>,
+    stop: Arc<MapStop>,
+    /// Why the map has ended.
+    ended: Option<MapEnd>,
     ready: VecDeque<(u64, Completed)>,
 }
 
@@ -93,8 +96,8 @@ impl<I: Iterator> RawMap<I> {
         encode: Encode<I::Item>,
         ordered: bool,
     ) -> Self {
-        let (cell, pending) = (Arc::new(MapCell::new(ordered)), Arc::default());
-        let job = runtime.open_map(call, &cell, &pending);
+        let (cell, pending, stop) = (Arc::new(MapCell::new(ordered)), Arc::default(), Arc::default());
+        let job = runtime.open_map(call, &cell, &pending, &stop);
         let pull_until = call.options.map_timeout.and_then(|limit| Instant::now().checked_add(limit));
         let mut map = Self {
             runtime: Arc::clone(runtime),
@@ -115,9 +118,11 @@ impl<I: Iterator> RawMap<I> {
             slow_input: false,
             panicked: None,
             stops_on_error: false,
+            has_failed: false,
             gathered: false,
             closed: false,
-            stopped: Arc::default(),
+            stop,
+            ended: None,
             ready: VecDeque::new(),
         };
         // Work starts with the call, not with the first result that is asked for.
@@ -131,13 +136,13 @@ impl<I: Iterator> RawMap<I> {
 
     /// Returns a canceller, which ends this map early from any thread.
     pub fn canceller(&self) -> Canceller {
-        Canceller::new(&self.runtime, self.job, &self.stopped)
+        Canceller::new(&self.runtime, self.job, &self.stop)
     }
 
     fn may_pull(&self) -> bool {
         let outstanding = self.pulled - self.given;
         self.input.is_some()
-            && !self.stopped.load(Ordering::Relaxed)
+            && self.stop.by().is_none()
             && self.pull_until.is_none_or(|at| at > Instant::now())
             && outstanding < self.buffer
             && (self.held < MAX_HELD || outstanding == 0)
@@ -215,6 +220,7 @@ impl<I: Iterator> RawMap<I> {
     /// Ends the map: tasks that have not started are cancelled, and the next result is `None`.
     pub fn close(&mut self) {
         self.closed = true;
+        self.ended.get_or_insert(MapEnd::Closed);
         self.input = None;
         self.ready.clear();
         self.runtime.drop_map(self.job);
@@ -242,12 +248,17 @@ impl<I: Iterator> RawMap<I> {
         }
     }
 
-    /// Pulls all inputs, also beyond the buffer.
+    /// Pulls all inputs, also beyond the buffer, unless the map ends before.
     pub(super) fn pull_all(&mut self) {
-        while self.input.is_some() {
+        while self.input.is_some() && !self.is_cut_off() {
             self.pull();
         }
         self.runtime.publish(self.job);
+    }
+
+    /// Whether the map gets no more inputs, though it may have some.
+    fn is_cut_off(&self) -> bool {
+        self.stop.by().is_some() || self.pull_until.is_some_and(|at| at <= Instant::now())
     }
 
     /// Consumes a map whose input is exhausted, and passes all its results to `whole` in one call, on the callback
@@ -256,8 +267,10 @@ impl<I: Iterator> RawMap<I> {
         if let Some(panic) = self.panicked.take() {
             std::panic::resume_unwind(panic);
         }
+        let cut_off = self.cut_off();
         let (runtime, job) = (Arc::clone(&self.runtime), self.job);
-        let whole: Whole = Box::new(move |results| {
+        let whole: Whole = Box::new(move |mut results| {
+            results.extend(cut_off.map(Completed::failed));
             let pool = Arc::clone(&runtime);
             runtime.call_back(Box::new(move || {
                 pool.drop_map(job);
@@ -306,14 +319,32 @@ impl<I: Iterator> RawMap<I> {
         Step::End
     }
 
-    /// Ends the map if its time is over and its input may have more. Returns the error that says so, once.
+    /// Ends the map. Returns the error of an early end, once.
     fn cut_off(&mut self) -> Option<TaskError> {
-        let input = self.input.as_ref().filter(|_| !self.stopped.load(Ordering::Relaxed))?;
-        let is_at_end = input.size_hint().1 == Some(0);
-        self.input = None;
-        self.runtime.finish_map(self.job, false);
-        let limit = self.timeout.filter(|_| !is_at_end)?;
-        Some(TaskError::MapTimeout { limit, pulled: self.pulled })
+        let input = self.input.take();
+        let is_at_end = input.as_ref().is_none_or(|input| input.size_hint().1 == Some(0));
+        if input.is_some() {
+            self.runtime.finish_map(self.job, false);
+        }
+        if self.ended.is_some() {
+            return None;
+        }
+        let end = match self.stop.by() {
+            _ if is_at_end => MapEnd::Complete,
+            Some(StoppedBy::Canceller) if self.has_failed => MapEnd::Error,
+            Some(StoppedBy::Canceller) => MapEnd::Cancelled,
+            Some(StoppedBy::Pool) => MapEnd::PoolClosed(self.runtime.closed_by().unwrap_or_default()),
+            None => MapEnd::Timeout(self.timeout.unwrap_or_default()),
+        };
+        self.ended = Some(end);
+        // The error that has ended a map was its last result.
+        let is_told = matches!(end, MapEnd::Complete | MapEnd::Error);
+        (!is_told).then_some(TaskError::MapEnded { end, pulled: self.pulled })
+    }
+
+    /// Why the map has ended; `None` while it has not given its last result.
+    pub fn ended(&self) -> Option<MapEnd> {
+        self.ended
     }
 
     /// The typed value of a result.
@@ -324,7 +355,8 @@ impl<I: Iterator> RawMap<I> {
     fn pop_ready(&mut self) -> Option<(u64, Completed)> {
         let (index, completed) = self.ready.pop_front()?;
         self.given += 1;
-        if self.stops_on_error && completed.result.is_err() {
+        if self.stops_on_error && completed.result.is_err() && !self.has_failed {
+            self.has_failed = true;
             self.canceller().cancel();
         }
         // Which arguments this result has freed is not known here: the average is subtracted.

@@ -81,7 +81,7 @@ macro_rules! task_settings {
 
         /// How long a map may take as a whole, from the call on. When the time is over no more inputs are pulled, and
         /// tasks that have not ended fail with [`TaskError::Timeout`](crate::TaskError::Timeout). If the input may have
-        /// more, the last result is [`TaskError::MapTimeout`](crate::TaskError::MapTimeout), beyond those of the inputs.
+        /// more, the last result is [`TaskError::MapEnded`](crate::TaskError::MapEnded), beyond those of the inputs.
         /// Default: `None`, no limit.
         #[must_use]
         pub fn map_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {

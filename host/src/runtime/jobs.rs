@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::cell::future::FutureCell;
@@ -42,10 +42,42 @@ pub(super) enum Job {
     },
 }
 
+/// Whether a map has been ended from outside of its reader, and by what.
+#[derive(Debug, Default)]
+pub(crate) struct MapStop(AtomicU8);
+
+/// What has ended a map from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StoppedBy {
+    Canceller,
+    Pool,
+}
+
+impl MapStop {
+    /// Ends the map. Returns whether it had not been ended before.
+    pub(crate) fn stop(&self, by: StoppedBy) -> bool {
+        let value = match by {
+            StoppedBy::Canceller => 1,
+            StoppedBy::Pool => 2,
+        };
+        self.0.compare_exchange(0, value, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// What has ended the map; `None` if nothing has.
+    pub(crate) fn by(&self) -> Option<StoppedBy> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            1 => Some(StoppedBy::Canceller),
+            _ => Some(StoppedBy::Pool),
+        }
+    }
+}
+
 pub(super) struct MapJob {
     pub(super) cell: Arc<MapCell>,
     pub(super) pending: Arc<Mutex<PendingInputs>>,
     pub(super) call: TaskCall,
+    stop: Arc<MapStop>,
     /// When the map as a whole must have ended, and its limit.
     pub(super) end_by: Option<(Instant, Duration)>,
     /// The batches with tasks that have not ended, each by the index of its first input.
@@ -133,11 +165,12 @@ impl MapJob {
         call: TaskCall,
         cell: Arc<MapCell>,
         pending: Arc<Mutex<PendingInputs>>,
+        stop: Arc<MapStop>,
         now: Instant,
     ) -> Self {
         let end_by = call.options.map_timeout.and_then(|limit| Some((now.checked_add(limit)?, limit)));
         let batches = BTreeMap::new();
-        Self { cell, pending, call, end_by, batches, unfinished: 0, complete: false, dropped: false }
+        Self { cell, pending, call, stop, end_by, batches, unfinished: 0, complete: false, dropped: false }
     }
 
     /// Takes the inputs that were gathered; `None` if there are none.
@@ -248,6 +281,23 @@ impl Jobs {
 
     pub(super) fn any_map(&self) -> bool {
         self.open_maps > 0
+    }
+
+    /// Whether a map may get more inputs.
+    pub(super) fn any_incomplete_map(&self) -> bool {
+        self.any_map() && self.jobs.values().any(|job| matches!(job, Job::Map(map) if !map.complete))
+    }
+
+    /// No map gets more inputs: the pool has ended them.
+    pub(super) fn end_maps(&mut self) {
+        for job in self.jobs.values_mut() {
+            if let Job::Map(map) = job
+                && !map.complete
+            {
+                map.stop.stop(StoppedBy::Pool);
+                map.complete = true;
+            }
+        }
     }
 
     /// A map of one of these guests that has inputs which the dispatcher does not know. The flag goes up before the maps

@@ -17,6 +17,7 @@
 //! and keeps the time; it reads from the workers too, unless a thread that waits for a result does so in its place.
 
 pub(crate) mod cell;
+mod closing;
 mod completed;
 mod driver;
 mod effects;
@@ -47,7 +48,7 @@ use rustix::process::Signal;
 
 pub use self::completed::{Completed, Figures, TaskLog};
 pub(crate) use self::driver::{lead, run as drive};
-pub(crate) use self::jobs::{Arguments, PendingInputs};
+pub(crate) use self::jobs::{Arguments, MapStop, PendingInputs, StoppedBy};
 pub(crate) use self::pool_guest::{PoolGuest, TaskCall, TaskOptions};
 pub(crate) use self::state::State;
 pub use self::stats::Stats;
@@ -236,9 +237,17 @@ impl Runtime {
         call: &TaskCall,
         cell: &Arc<MapCell>,
         pending: &Arc<Mutex<PendingInputs>>,
+        stop: &Arc<MapStop>,
     ) -> JobId {
-        let map = MapJob::new(call.clone(), Arc::clone(cell), Arc::clone(pending), Instant::now());
-        self.with(|state| state.jobs.add(Job::Map(map)))
+        let (cell, pending) = (Arc::clone(cell), Arc::clone(pending));
+        let mut map = MapJob::new(call.clone(), cell, pending, Arc::clone(stop), Instant::now());
+        self.with(|state| {
+            if state.lifecycle != Lifecycle::Open {
+                map.complete = true;
+                stop.stop(StoppedBy::Pool);
+            }
+            state.jobs.add(Job::Map(map))
+        })
     }
 
     /// Submits what a map has gathered.
@@ -256,6 +265,7 @@ impl Runtime {
             if let Some(map) = state.jobs.map(job) {
                 map.complete = true;
             }
+            state.close_after_maps();
         });
     }
 
@@ -324,18 +334,24 @@ impl Runtime {
         self.state.lock().jobs.len()
     }
 
-    /// Takes no more tasks; those that are there end as they would. `by` names the call for error messages.
+    /// Takes no more tasks; those that are there end as they would, and maps that are open get all their inputs. `by` names
+    /// the call for error messages.
     pub(crate) fn close(&self, by: &'static str) {
+        self.with(|state| state.close(by));
+    }
+
+    /// Takes no more tasks and no more inputs of maps, and cancels what has not started.
+    pub(crate) fn close_and_cancel(&self, by: &'static str) {
         self.with(|state| {
-            state.close(by);
-            state.handle(Event::Close, Instant::now());
+            state.close_with_maps(by);
+            state.handle(Event::CancelPending, Instant::now());
         });
     }
 
-    /// Ends everything now.
-    pub(crate) fn terminate(&self) {
+    /// Ends everything now. `by` names the call for error messages.
+    pub(crate) fn terminate(&self, by: &'static str) {
         self.with(|state| {
-            state.close("`terminate`");
+            state.close_with_maps(by);
             state.handle(Event::Terminate, Instant::now());
         });
         self.objects.with(|objects| objects.close(Closed::Waits));
@@ -354,6 +370,18 @@ impl Runtime {
         self.room.notify_all();
         // A counter of one cannot be full.
         let _told = rustix::io::write(&self.sentinel, &1u64.to_ne_bytes());
+    }
+
+    /// Waits until everything has ended, or nothing is left but maps whose readers do not read. Returns whether everything has
+    /// ended.
+    pub(crate) fn wait_joined(&self) -> bool {
+        let mut state = self.state.lock();
+        state.waiting_for_room += 1;
+        let ended =
+            |state: &mut State| (state.is_finished() || state.rests_for_maps()).then(|| state.is_finished());
+        let finished = wait_until(&self.room, &mut state, None, ended);
+        state.waiting_for_room -= 1;
+        finished.unwrap_or_default()
     }
 
     /// Waits until everything has ended, at most for `time`. Returns whether it has.

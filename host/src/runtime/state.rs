@@ -104,10 +104,6 @@ impl State {
         }
     }
 
-    pub(super) fn is_finished(&self) -> bool {
-        matches!(self.lifecycle, Lifecycle::Finished(_))
-    }
-
     /// Adds a guest. Its tasks can be submitted from now on.
     pub(super) fn add_guest(&mut self, guest: impl FnOnce(GuestKey) -> PoolGuest) -> Arc<PoolGuest> {
         let key = GuestKey(self.next_guest);
@@ -117,37 +113,6 @@ impl State {
         let depth = guest.limits.sub_tasks.map_or(0, |quota| quota.depth);
         self.handle(Event::Load { guest: key, weight: guest.weight, depth }, Instant::now());
         guest
-    }
-
-    /// Takes no more tasks.
-    pub(super) fn close(&mut self, by: &'static str) {
-        if self.lifecycle == Lifecycle::Open {
-            self.lifecycle = Lifecycle::Closed(by);
-        }
-        self.effects.wake_driver = true;
-    }
-
-    /// Every task has ended, and every worker is gone.
-    pub(super) fn finish(&mut self) {
-        self.lifecycle = Lifecycle::Finished(self.lifecycle.closed_by().unwrap_or_default());
-    }
-
-    /// Fails every task that has not ended, and kills the workers: the pool cannot go on.
-    pub(super) fn abort(&mut self) {
-        self.close("a bug in wpool");
-        self.links.clear();
-        for cell in std::mem::take(&mut self.emits).into_values() {
-            self.effects.wake(cell.end());
-        }
-        for job in self.jobs.drain() {
-            match job {
-                Job::Single { future, .. } => {
-                    self.effects.deliver(Delivery::Future(future, Completed::failed(TaskError::PoolClosed)));
-                }
-                Job::Map(map) => self.effects.deliver(Delivery::AbortMap(map.cell)),
-                Job::SubTask { .. } => {}
-            }
-        }
     }
 
     /// Has the driver look at the clock at `deadline`.
@@ -214,8 +179,9 @@ impl State {
         let Some(map) = self.jobs.map(job) else { return };
         let Some(inputs) = map.take_pending() else { return };
         let (first, count, now) = (inputs.first, inputs.ends.len(), Instant::now());
-        if map.complete || self.lifecycle != Lifecycle::Open {
-            let error = if map.complete { TaskError::Cancelled } else { TaskError::PoolClosed };
+        if map.complete {
+            let error =
+                if self.lifecycle == Lifecycle::Open { TaskError::Cancelled } else { TaskError::PoolClosed };
             for index in first..first + count as u64 {
                 let late = Completed::failed(error.clone());
                 self.effects.deliveries.push(Delivery::Map(Arc::clone(&map.cell), index, late));

@@ -373,7 +373,7 @@ fn a_pool_that_is_terminated_fails_its_tasks_and_kills_its_workers() {
     let mut bench = Bench::ready();
     let (_, started) = bench.starts(Vec::new());
     let (_, waiting) = bench.submit(b"", Vec::new());
-    bench.runtime.terminate();
+    bench.runtime.terminate("`terminate`");
     for future in [started, waiting] {
         assert_eq!(result(&future), Some(Err(TaskError::PoolClosed)));
     }
