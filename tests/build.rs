@@ -86,7 +86,7 @@ fn write_constants(guests: &Path, target: &Path, out: &Path) {
             name.to_uppercase()
         );
     }
-    for name in ["mandelbrot", "primes", "thumbnail", "wordcount"] {
+    for name in ["mandelbrot", "pi", "primes", "thumbnail", "wordcount"] {
         let path = release(PLAIN).join(name).with_extension("wasm");
         text += &format!("/// An example's guest.\npub const {}: &str = {path:?};\n", name.to_uppercase());
     }

@@ -102,6 +102,26 @@ host_functions! {
         false
     }
 
+    /// Returns the time of a clock in nanoseconds; natively that of the system.
+    fn clock(id: u32) -> u64 {
+        native::time(id)
+    }
+
+    /// Suspends the task for that many nanoseconds, or until it is to end.
+    fn sleep(nanoseconds: u64) {
+        std::thread::sleep(std::time::Duration::from_nanos(nanoseconds));
+    }
+
+    /// Fills the bytes with random numbers.
+    fn random(bytes: &mut [u8]) {
+        native::fill(bytes);
+    }
+
+    /// Returns an `Option<WorkerInfo>` in postcard; natively none.
+    fn worker() -> Vec<u8> {
+        native::no_worker()
+    }
+
     /// Emits a value with the fingerprint of its type; natively nothing.
     fn emit(fingerprint: u64, value: &[u8]) {}
 
@@ -176,7 +196,7 @@ macro_rules! unchanged {
 }
 
 #[cfg(target_family = "wasm")]
-unchanged!((), u32, i64);
+unchanged!((), u32, u64, i64);
 
 #[cfg(target_family = "wasm")]
 impl FromHost for bool {
@@ -204,11 +224,29 @@ impl FromHost for Vec<u8> {
     }
 }
 
+/// The source of the crate `getrandom`, versions 0.3 and 0.4, in a guest that is built for it: see the feature
+/// `getrandom`.
+#[cfg(all(feature = "getrandom", target_family = "wasm", target_os = "unknown"))]
+#[unsafe(no_mangle)]
+unsafe extern "Rust" fn __getrandom_v03_custom(bytes: *mut u8, len: usize) -> Result<(), getrandom::Error> {
+    // SAFETY: `getrandom` lends `len` bytes at `bytes`, which need not be initialized, so they are first.
+    let bytes = unsafe {
+        std::ptr::write_bytes(bytes, 0, len);
+        std::slice::from_raw_parts_mut(bytes, len)
+    };
+    random(bytes);
+    Ok(())
+}
+
 /// The answers where there is no host.
 #[cfg(not(target_family = "wasm"))]
 mod native {
+    use std::hash::{BuildHasher as _, RandomState};
+    use std::sync::LazyLock;
+    use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
     use wpool_abi::object::{ObjectError, Reply};
-    use wpool_abi::{SubTaskFailure, SubTaskOutcome};
+    use wpool_abi::{SubTaskFailure, SubTaskOutcome, WorkerInfo, clock};
 
     use crate::level::Level;
 
@@ -223,6 +261,26 @@ mod native {
     #[expect(clippy::exit, reason = "natively the program of a test is what ends")]
     pub(super) fn exit(code: i32) {
         std::process::exit(code)
+    }
+
+    pub(super) fn time(clock: u32) -> u64 {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let time = match clock {
+            clock::SYSTEM => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            _ => START.elapsed(),
+        };
+        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Every `RandomState` has keys of its own, so each hash of nothing is another number.
+    pub(super) fn fill(bytes: &mut [u8]) {
+        for word in bytes.chunks_mut(8) {
+            word.copy_from_slice(&RandomState::new().hash_one(()).to_le_bytes()[..word.len()]);
+        }
+    }
+
+    pub(super) fn no_worker() -> Vec<u8> {
+        postcard::to_allocvec(&None::<WorkerInfo>).expect("none can be encoded")
     }
 
     pub(super) fn no_sub_task() -> Vec<u8> {

@@ -44,6 +44,20 @@
 //! into queues and other objects, and are valid until the task ends. Methods that need no reply, such as `put` and
 //! `set`, return at once; an error is then returned by the next call that waits for a reply, or by [`flush`].
 //!
+//! # Time and chance
+//!
+//! [`now`] and [`system_time`] read clocks, [`sleep`] lets other tasks run for a while, [`random`] and [`random_bytes`]
+//! draw random numbers, all by the host's policy; [`worker`] tells which process runs the task, if the host allows it.
+//! On `wasm32-unknown-unknown` the standard library has none of this: `std::time::Instant::now` panics there.
+//!
+//! The crates `getrandom` and `rand` draw from the same source in a guest with the feature `getrandom` of this crate,
+//! if its `.cargo/config.toml` selects the custom backend of `getrandom` 0.3 and later:
+//!
+//! ```toml
+//! [target.wasm32-unknown-unknown]
+//! rustflags = ['--cfg', 'getrandom_backend="custom"']
+//! ```
+//!
 //! # Output
 //!
 //! [`info!`], [`warn!`] and the other macros write to the task's log, and so do `println!` and `eprintln!` in a guest
@@ -52,7 +66,8 @@
 //! # Tests
 //!
 //! A task stays an ordinary function, so `cargo test` calls it natively. The exports exist only in a build for
-//! WebAssembly. Natively there is no pool: [`submit`] fails, [`emit`] does nothing, and the log is standard error.
+//! WebAssembly. Natively there is no pool: [`submit`] fails, [`emit`] does nothing, [`worker`] is `None`, and the log is
+//! standard error.
 #![warn(missing_docs)]
 
 mod alloc;
@@ -63,7 +78,9 @@ mod level;
 mod log;
 mod objects;
 mod output;
+mod random;
 mod requests;
+mod time;
 
 #[cfg(feature = "json")]
 pub use json::Json;
@@ -73,7 +90,10 @@ pub use objects::{
     LockGuard, Namespace, Queue, RLock, Receiver, Semaphore, Sender, SharedArray, SharedSlice, SimpleQueue,
     Value, flush,
 };
-pub use requests::{SubTask, SubTaskError, emit, submit};
+pub use random::{Random, random, random_bytes};
+pub use requests::{SubTask, SubTaskError, emit, submit, worker};
+pub use time::{Instant, now, sleep, system_time};
+pub use wpool_abi::WorkerInfo;
 pub use wpool_guest_macros::{Schema, init, task};
 pub use wpool_objects::{Delivery, ObjectError};
 pub use wpool_schema::{Schema, TypeTable};

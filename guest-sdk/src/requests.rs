@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wpool_abi::object::Item;
-use wpool_abi::{SubTaskFailure, SubTaskOutcome};
+use wpool_abi::{SubTaskFailure, SubTaskOutcome, WorkerInfo};
 use wpool_objects::Handle as _;
 use wpool_schema::Schema;
 
@@ -30,6 +30,23 @@ use crate::objects::Handle;
 pub fn emit<T: Serialize + Schema + ?Sized>(value: &T) {
     let bytes = encode(value, "an emitted value");
     host::emit(wpool_schema::fingerprint::<T>(), &bytes);
+}
+
+/// Returns the worker that runs this task: its name and process id, and the process id of the host's program. `None` if
+/// the host does not show them (`GuestSettings::worker_info`), in an initializer, and natively, in a test.
+///
+/// ```
+/// #[wpool_guest::task]
+/// fn greet() -> String {
+///     match wpool_guest::worker() {
+///         Some(worker) => format!("hello from {} of {}", worker.pid, worker.parent_pid),
+///         None => "hello from somewhere".to_owned(),
+///     }
+/// }
+/// # fn main() { assert_eq!(greet(), "hello from somewhere"); }
+/// ```
+pub fn worker() -> Option<WorkerInfo> {
+    postcard::from_bytes(&host::worker()).ok().flatten()
 }
 
 /// Submits a task of this guest as a sub-task, which runs concurrently in an instance of its own, on any free worker.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-pub(crate) use wpool_wire::ids::MemoryId;
 pub use wpool_wire::ids::TaskId;
+pub(crate) use wpool_wire::ids::{MemoryId, Place};
 
 /// The id of a guest within its pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -76,7 +76,9 @@ pub use process::Executable;
 pub use wpool_guest_macros::HostSchema as Schema;
 pub use wpool_objects::{Delivery, Number, ObjectError};
 pub use wpool_schema::{Schema, TypeTable};
-pub use wpool_wire::limits::{CompileLimits, Grow, Isolation, Limits, SubTasks};
+pub use wpool_wire::limits::{
+    Capability, ClockPolicy, CompileLimits, Grow, Isolation, Limits, RandomPolicy, SubTasks,
+};
 pub use wpool_wire::trap::Trap;
 
 /// The items that the derive macro's output names. Not for use by hand, and not covered by the version.

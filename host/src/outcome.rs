@@ -53,6 +53,7 @@ impl Ended {
             Outcome::TableLimit { asked } => TaskError::TableLimit { limit: u64::from(limits.table), asked },
             Outcome::OutputLimit { size } => TaskError::OutputLimit { limit: u64::from(limits.result), size },
             Outcome::EmitLimit { size } => TaskError::EmitLimit { limit: u64::from(MAX_EMITTED), size },
+            Outcome::Denied(capability) => TaskError::Denied { capability },
             Outcome::BadArguments(message) => TaskError::BadArguments { message: message.to_owned() },
             Outcome::BadResult(message) => TaskError::BadResult { message: message.to_owned() },
             Outcome::BadGuest(message) => TaskError::BadGuest { message: message.to_owned() },

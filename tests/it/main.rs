@@ -42,6 +42,8 @@ mod shared;
 mod subtasks;
 /// The code keeps its own rules: imports, opening sentences, no paths of one machine.
 mod tidy;
+/// Clocks, sleep and random numbers: by policy, the same through both doors, repeatable by a seed.
+mod time;
 /// Values of all types cross the border and come back.
 mod values;
 /// Worker processes: what they inherit, how they die, who runs again.

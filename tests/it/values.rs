@@ -139,10 +139,8 @@ fn a_sleeping_task_leaves_its_worker_to_others() {
         let futures: Vec<_> = (0..20).map(|_| sleep.submit(&300).unwrap()).collect();
         for future in futures {
             assert!(future.result().unwrap() >= 300);
-            assert!(
-                future.figures().unwrap().run < std::time::Duration::from_millis(200),
-                "sleeping is not running"
-            );
+            let run = future.figures().unwrap().run.as_millis();
+            assert!((300..2000).contains(&run), "sleeping counts, waiting for the worker does not: {run} ms");
         }
         assert!(began.elapsed() < std::time::Duration::from_secs(4), "twenty slept at the same time");
     });

@@ -73,6 +73,17 @@ pub mod import {
         EXIT = "exit";
         /// `() -> i32`: one if the task is to end soon, otherwise zero.
         CANCELLED = "cancelled";
+        /// `(clock: i32) -> nanoseconds: i64`: the time of a clock, see [`clock`](crate::clock), in steps of the
+        /// resolution that the host chooses. The task fails if its policy denies clocks.
+        CLOCK = "clock";
+        /// `(nanoseconds: i64)`: suspends the task. The time is unsigned, and rounded up to the resolution of the
+        /// clocks. Returns earlier if the task is to end. The task fails if its policy denies clocks.
+        SLEEP = "sleep";
+        /// `(ptr: i32, len: i32)`: fills the bytes with random numbers. The task fails if its policy denies them.
+        RANDOM = "random";
+        /// `() -> len: i32`: the answer is an `Option` of the task's [`WorkerInfo`](crate::WorkerInfo) in postcard, of
+        /// `len` bytes: none if the host does not show it.
+        WORKER = "worker";
         /// `(type: i64, ptr: i32, len: i32)`: emits a value in postcard, with the fingerprint of its type. The task
         /// waits while it has no credit for another value.
         EMIT = "emit";
@@ -154,6 +165,25 @@ pub mod level {
     pub const DEBUG: u32 = 4;
     /// The finest details.
     pub const TRACE: u32 = 5;
+}
+
+/// The clocks of a guest.
+pub mod clock {
+    /// It never goes back. Its zero is arbitrary, and another one in every worker.
+    pub const MONOTONIC: u32 = 0;
+    /// The time since the Unix epoch.
+    pub const SYSTEM: u32 = 1;
+}
+
+/// The worker that runs a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Its name, unique within its pool.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The process id of the program that the pool belongs to.
+    pub parent_pid: u32,
 }
 
 /// The error that a task returned.

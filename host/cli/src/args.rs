@@ -112,6 +112,18 @@ pub(crate) struct RunArgs {
           value_parser = clap::value_parser!(u8).range(0..=i64::from(wpool::SubTasks::MAX_DEPTH)))]
     pub(crate) sub_tasks: u8,
 
+    /// Draw the tasks' random numbers from this seed: the same in every run
+    #[arg(long, value_name = "N", conflicts_with = "resume")]
+    pub(crate) seed: Option<u64>,
+
+    /// Deny tasks the clocks with sleeping, or random numbers
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WHAT")]
+    pub(crate) deny: Vec<DenyArg>,
+
+    /// Let tasks read the name and the process id of their worker, and of this command
+    #[arg(long)]
+    pub(crate) worker_info: bool,
+
     /// Tasks of higher priority go first
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub(crate) priority: i32,
@@ -265,6 +277,12 @@ pub(crate) enum IsolationArg {
     Task,
     Batch,
     Worker,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DenyArg {
+    Clock,
+    Random,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

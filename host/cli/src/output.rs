@@ -190,6 +190,7 @@ pub(crate) fn error_object(error: &TaskError, signature: &Signature) -> Value {
         TaskError::MemoryLimit { limit, asked } | TaskError::TableLimit { limit, asked } => {
             Some(json!({"limit": limit, "asked": asked}))
         }
+        TaskError::Denied { capability } => Some(json!({"policy": capability.name()})),
         TaskError::OutputLimit { limit, size } | TaskError::EmitLimit { limit, size } => {
             Some(json!({"limit": limit, "size": size}))
         }

@@ -6,9 +6,9 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use wpool::{Isolation, ObjectSpec};
+use wpool::{ClockPolicy, Isolation, ObjectSpec, RandomPolicy};
 
-use crate::args::{self, GuestArgs, InputFormat, IsolationArg, ObjectArgs, OnError, RunArgs};
+use crate::args::{self, DenyArg, GuestArgs, InputFormat, IsolationArg, ObjectArgs, OnError, RunArgs};
 use crate::exit_code::Failure;
 use crate::guest::GuestSource;
 use crate::items::Layout;
@@ -145,6 +145,17 @@ impl From<&RunArgs> for PoolSettings {
             retries: args.retries,
             max_tasks_per_worker: args.max_tasks_per_worker,
             sub_task_depth: args.sub_tasks,
+            clock: if args.deny.contains(&DenyArg::Clock) {
+                ClockPolicy::Denied
+            } else {
+                ClockPolicy::Coarse
+            },
+            random: match args.seed {
+                _ if args.deny.contains(&DenyArg::Random) => RandomPolicy::Denied,
+                Some(seed) => RandomPolicy::Seeded(seed),
+                None => RandomPolicy::Os,
+            },
+            worker_info: args.worker_info,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wpool::{BuildError, Guest, Isolation, Pool, RawTask, SubTasks};
+use wpool::{BuildError, ClockPolicy, Guest, Isolation, Pool, RandomPolicy, RawTask, SubTasks};
 
 use crate::exit_code::Failure;
 
@@ -24,6 +24,10 @@ pub(crate) struct PoolSettings {
     pub(crate) max_tasks_per_worker: Option<u32>,
     /// How deep tasks may submit tasks; zero forbids it.
     pub(crate) sub_task_depth: u8,
+    pub(crate) clock: ClockPolicy,
+    pub(crate) random: RandomPolicy,
+    /// Whether tasks may know their worker.
+    pub(crate) worker_info: bool,
 }
 
 impl PoolSettings {
@@ -40,6 +44,9 @@ impl PoolSettings {
             .retries(self.retries)
             .max_tasks_per_worker(self.max_tasks_per_worker)
             .shared_memory(u64::MAX)
+            .clock(self.clock)
+            .random(self.random)
+            .worker_info(self.worker_info)
             .sub_tasks((self.sub_task_depth > 0).then_some(sub_tasks));
         if let Some(workers) = self.workers {
             builder = builder.workers(workers);
@@ -56,7 +63,12 @@ impl PoolSettings {
     pub(crate) fn journal_context(&self, guest: &str, task: &str) -> String {
         let Self { timeout, memory, fuel, max_result, isolation, sub_task_depth, .. } = self;
         let limits = format!("Limit({timeout:?}), Limit({memory:?}), {fuel:?}, {max_result}");
-        format!("{guest} {task} ({limits}, {isolation:?}, {sub_task_depth})")
+        // The defaults are not named, as versions without policies had no others.
+        let policy = match (self.clock, self.random, self.worker_info) {
+            (ClockPolicy::Coarse, RandomPolicy::Os, false) => String::new(),
+            policy => format!(", {policy:?}"),
+        };
+        format!("{guest} {task} ({limits}, {isolation:?}, {sub_task_depth}{policy})")
     }
 }
 
@@ -84,7 +96,7 @@ mod tests {
 
     #[test]
     fn journals_of_earlier_versions_stay_valid() {
-        let settings = PoolSettings {
+        let mut settings = PoolSettings {
             workers: Some(3),
             timeout: Some(Duration::from_secs(60)),
             memory: None,
@@ -95,10 +107,18 @@ mod tests {
             retries: 2,
             max_tasks_per_worker: None,
             sub_task_depth: 1,
+            clock: ClockPolicy::Coarse,
+            random: RandomPolicy::Os,
+            worker_info: false,
         };
         assert_eq!(
             settings.journal_context("0123", "square"),
             "0123 square (Limit(Some(60s)), Limit(None), Some(7), 1000, Task, 1)"
+        );
+        settings.random = RandomPolicy::Denied;
+        assert_eq!(
+            settings.journal_context("0123", "square"),
+            "0123 square (Limit(Some(60s)), Limit(None), Some(7), 1000, Task, 1, (Coarse, Denied, false))"
         );
     }
 }

@@ -281,6 +281,7 @@ impl<'a> ReportFile<'a> {
             "peak_memory": figures.peak_memory,
             "fuel": figures.fuel,
             "worker": figures.worker.map(|worker| worker.to_string()),
+            "pid": figures.pid,
             "attempts": figures.attempts,
             "log_dropped": completed.log.dropped(),
         });

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use wpool_wire::limits::Capability;
 use wpool_wire::trap::Trap;
 
 use super::guest::{Frame, GuestError};
@@ -95,6 +96,12 @@ pub enum TaskError {
         /// The size, in bytes.
         size: u64,
     },
+    /// The task used what a policy of its guest denies.
+    #[error("denied: {capability} are denied by the policy `{}` of the guest", capability.name())]
+    Denied {
+        /// What it used.
+        capability: Capability,
+    },
     /// The result does not have the type that the guest has described.
     #[error("bad result: {message}")]
     BadResult {
@@ -166,6 +173,7 @@ impl TaskError {
             TaskError::TableLimit { .. } => "table_limit",
             TaskError::OutputLimit { .. } => "output_limit",
             TaskError::EmitLimit { .. } => "emit_limit",
+            TaskError::Denied { .. } => "denied",
             TaskError::BadResult { .. } => "bad_result",
             TaskError::BadArguments { .. } => "bad_arguments",
             TaskError::BadGuest { .. } => "bad_guest",
@@ -193,6 +201,7 @@ impl TaskError {
             | TaskError::TableLimit { .. }
             | TaskError::OutputLimit { .. }
             | TaskError::EmitLimit { .. }
+            | TaskError::Denied { .. }
             | TaskError::BadResult { .. }
             | TaskError::BadArguments { .. }
             | TaskError::BadGuest { .. } => true,
@@ -226,7 +235,7 @@ impl TaskError {
 pub enum Clock {
     /// The time from submission to the start.
     Queue,
-    /// The time that the task ran. The time that it was suspended does not count.
+    /// The time that the task ran. Sleeping counts; waiting for objects, sub-tasks and readers does not.
     Run,
     /// The time from submission to the end.
     Total,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use wpool_schema::Schema;
-use wpool_wire::limits::Limits;
+use wpool_wire::limits::{ClockPolicy, Limits, RandomPolicy};
 use wpool_wire::message::ModuleInfo;
 
 use super::describe;
@@ -55,9 +55,22 @@ pub(super) struct LoadedModule {
 /// The arguments of a guest's initializer, and the state that it has left, made for the first pool.
 pub(super) struct Initialization {
     pub(super) arguments: Vec<u8>,
-    pub(super) snapshot: Mutex<Option<Snapshot>>,
+    pub(super) snapshot: Mutex<Option<(SnapshotPolicy, Snapshot)>>,
     /// Images that contain the snapshot, without fuel and with fuel counted.
     pub(super) embedded: Mutex<[Embedding; 2]>,
+}
+
+/// The policies on which a snapshot depends: an initializer under others may leave another state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SnapshotPolicy {
+    clock: ClockPolicy,
+    random: RandomPolicy,
+}
+
+impl SnapshotPolicy {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self { clock: limits.clock, random: limits.random }
+    }
 }
 
 /// The state of an image that contains the snapshot.

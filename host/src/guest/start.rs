@@ -2,7 +2,7 @@
 
 use wpool_wire::limits::Limits;
 
-use super::guest::{Embedding, Guest, Initialization, LoadedModule, check_memory};
+use super::guest::{Embedding, Guest, Initialization, LoadedModule, SnapshotPolicy, check_memory};
 use super::image::{Image, Snapshot};
 use super::image_store::{EmbeddedSnapshot, Variant};
 use super::initialize;
@@ -24,8 +24,10 @@ pub(crate) struct Start {
 impl Guest {
     /// Returns the files for instances under these limits. The initializer is run if it has not run yet.
     pub(crate) fn start(&self, limits: &Limits) -> Result<Start, BuildError> {
-        // The snapshot of an initializer without parameters is the same in every program, so it is worth compiling.
-        let embeds = self.module.init.as_ref().is_some_and(|init| init.params().is_empty());
+        // The snapshot of an initializer without parameters is the same in every program, so it is worth compiling; but
+        // not if it depends on a seed, or may use less than others.
+        let embeds = self.module.init.as_ref().is_some_and(|init| init.params().is_empty())
+            && SnapshotPolicy::of(limits) == SnapshotPolicy::of(&Limits::default());
         if let Some(init) = self.init.as_ref().filter(|_| embeds)
             && let Some(EmbeddedSnapshot { image, memory }) = self.embedded(init, limits)?
         {
@@ -82,13 +84,15 @@ impl Guest {
         let Some(init) = &self.init else { return Err(needs_argument(signature)) };
         check_arguments(&init.arguments, limits)?;
         // A thread that builds another pool of this guest meanwhile waits here, and finds the snapshot made.
-        let mut snapshot = init.snapshot.lock();
-        if snapshot.is_none() {
-            let has_start = self.module.info.has_start;
-            let made = initialize::initialize(self.executable(), image, has_start, &init.arguments, limits)?;
-            *snapshot = Some(made);
+        let mut latest = init.snapshot.lock();
+        let policy = SnapshotPolicy::of(limits);
+        if let Some((_, snapshot)) = latest.as_ref().filter(|(of, _)| *of == policy) {
+            return Ok(Some(snapshot.clone()));
         }
-        Ok(snapshot.clone())
+        let has_start = self.module.info.has_start;
+        let made = initialize::initialize(self.executable(), image, has_start, &init.arguments, limits)?;
+        *latest = Some((policy, made.clone()));
+        Ok(Some(made))
     }
 }
 

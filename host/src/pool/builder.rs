@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wpool_wire::limits::{Grow, Isolation, Limits, SubTasks};
+use wpool_wire::limits::{ClockPolicy, Grow, Isolation, Limits, RandomPolicy, SubTasks};
 
 use super::objects::manager::DEFAULT_SHARED_MEMORY;
 use super::pool::Pool;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use wpool_wire::limits::{Grow, Isolation, Limits, SubTasks};
+use wpool_wire::limits::{ClockPolicy, Grow, Isolation, Limits, RandomPolicy, SubTasks};
 
 use crate::error::{BuildError, SettingError};
 use crate::guest::Guest;
@@ -22,8 +22,9 @@ macro_rules! for_each_guest_setting {
             /// Sets all limits of a task at once.
             limits: Limits => |settings| settings.limits = limits;
 
-            /// The run timeout: how long a task may run. While the task is suspended the clock stands still. Default:
-            /// 60 s; `None` is no limit. Zero ends every task at its first check.
+            /// The run timeout: how long a task may run. Sleeping counts; while the task waits for a shared object, a
+            /// sub-task or a reader the clock stands still. Default: 60 s; `None` is no limit. Zero ends every task at
+            /// its first check.
             timeout: impl Into<Option<Duration>> => |settings| settings.limits.timeout = timeout.into();
 
             /// How long a task may be queued before it starts. Default: `None`, no limit.
@@ -66,6 +67,17 @@ macro_rules! for_each_guest_setting {
             /// [`ObjectError::Quota`](crate::ObjectError::Quota). Accesses to [shared arrays](crate::SharedArray) do
             /// not count. Default: `None`, no limit. Zero allows none.
             object_calls: impl Into<Option<u32>> => |settings| settings.limits.calls = object_calls.into();
+
+            /// Whether tasks can read clocks and sleep. Default: [`ClockPolicy::Coarse`], in steps of 1 ms.
+            clock: ClockPolicy => |settings| settings.limits.clock = clock;
+
+            /// The source of the tasks' random numbers. Default: [`RandomPolicy::Os`]; a seed makes them the same in
+            /// every run.
+            random: RandomPolicy => |settings| settings.limits.random = random;
+
+            /// Whether tasks can read the name and process id of their worker, and the process id of this program, by
+            /// `wpool_guest::worker()`. Default: false.
+            worker_info: bool => |settings| settings.limits.worker_info = worker_info;
         }
     };
 }

@@ -13,7 +13,8 @@ use crate::server::ObjectServer;
 pub struct Figures {
     /// The time between submission and end in which the task did not run.
     pub queued: Duration,
-    /// The time that the task ran. While it is suspended the clock stands still.
+    /// The time that the task ran, asleep or not. While it waits for a shared object, a sub-task or a reader the clock
+    /// stands still.
     pub run: Duration,
     /// The time from submission to the end.
     pub total: Duration,
@@ -21,8 +22,10 @@ pub struct Figures {
     pub peak_memory: u64,
     /// The fuel that it used; zero if fuel is not counted.
     pub fuel: u64,
-    /// The worker that ran it; `None` if it never ran.
+    /// The worker that ran it, whose name is the `Display` of this; `None` if it never ran.
     pub worker: Option<WorkerId>,
+    /// The process id of that worker; `None` if the task has never run, or was lost with its worker.
+    pub pid: Option<u32>,
     /// How many times it was started.
     pub attempts: u32,
 }

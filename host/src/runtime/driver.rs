@@ -110,6 +110,7 @@ fn spawn(runtime: &Runtime, worker: WorkerId, guest: &PoolGuest) -> Result<(), S
     let hello = Hello {
         isolation: guest.isolation,
         from_snapshot: guest.start.snapshot.is_some(),
+        worker: worker.to_string(),
         ..Hello::new(guest.limits, guest.guest.task_exports(), guest.start.has_start)
     };
     let mut writer = FrameWriter::default();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::cell::future::FutureCell;
 use super::cell::map::MapCell;
 use super::pool_guest::TaskCall;
-use crate::ids::{GuestKey, JobId, TaskId};
+use crate::ids::{GuestKey, JobId, Place, TaskId};
 use crate::lock::Mutex;
 use crate::manager::Grant;
 
@@ -38,6 +38,7 @@ pub(super) enum Job {
         arguments: Arguments,
         parent: TaskId,
         index: u32,
+        place: Place,
         submitted: Instant,
     },
 }
@@ -151,6 +152,14 @@ impl Job {
         }
     }
 
+    /// The place of the task with this index, in the job with this id.
+    pub(super) fn place(&self, id: JobId, index: u64) -> Place {
+        match self {
+            Job::Single { .. } | Job::Map(_) => Place { job: id.0, index },
+            Job::SubTask { place, .. } => *place,
+        }
+    }
+
     /// When a task was submitted.
     pub(super) fn submitted(&self, index: u64) -> Option<Instant> {
         match self {
@@ -220,7 +229,11 @@ impl Batch {
 #[derive(Default)]
 pub(super) struct Jobs {
     jobs: HashMap<JobId, Job>,
-    next: u64,
+    /// The number of the host's jobs. Their ids do not depend on the sub-tasks in between, so that seeded random numbers
+    /// do not either.
+    hosts: u64,
+    /// The number of sub-tasks.
+    sub_tasks: u64,
     /// The number of jobs that are maps.
     open_maps: usize,
     /// A worker could take a task and there is none: maps look at it before they gather more inputs for one message.
@@ -238,11 +251,25 @@ impl Jobs {
     }
 
     pub(super) fn add(&mut self, job: Job) -> JobId {
-        self.next += 1;
-        let id = JobId(self.next);
+        let id = self.next_id(&job);
         self.open_maps += usize::from(matches!(job, Job::Map(_)));
         self.jobs.insert(id, job);
         id
+    }
+
+    fn next_id(&mut self, job: &Job) -> JobId {
+        /// Separates the ids of sub-tasks from those of the host's jobs.
+        const SUB_TASKS: u64 = 1 << 63;
+        match job {
+            Job::SubTask { .. } => {
+                self.sub_tasks += 1;
+                JobId(SUB_TASKS | self.sub_tasks)
+            }
+            Job::Single { .. } | Job::Map(_) => {
+                self.hosts += 1;
+                JobId(self.hosts)
+            }
+        }
     }
 
     pub(super) fn get(&self, job: JobId) -> Option<&Job> {
@@ -357,5 +384,26 @@ mod tests {
         assert_eq!(jobs.get(first).map(|job| job.arguments(0)), Some(&b"abc"[..]));
         jobs.remove(first);
         assert!(jobs.get(first).is_none() && jobs.len() == 1 && !jobs.any_map());
+    }
+
+    #[test]
+    fn the_places_of_the_hosts_jobs_do_not_depend_on_sub_tasks() {
+        let mut jobs = Jobs::default();
+        let single = || Job::Single {
+            arguments: Arguments::default(),
+            future: Arc::default(),
+            submitted: Instant::now(),
+        };
+        let place = Place { job: 9, index: 4 };
+        let sub_task = Job::SubTask {
+            arguments: Arguments::default(),
+            parent: TaskId(0),
+            index: 4,
+            place,
+            submitted: Instant::now(),
+        };
+        let ids = [single(), sub_task, single()].map(|job| jobs.add(job));
+        let places = ids.map(|id| jobs.get(id).unwrap().place(id, 0));
+        assert_eq!(places, [Place { job: 1, index: 0 }, place, Place { job: 2, index: 0 }]);
     }
 }

@@ -369,6 +369,11 @@ impl Links {
         self.cancelled_spawns.remove(&worker)
     }
 
+    /// The process id of a worker; `None` if it is gone.
+    pub(super) fn pid(&self, worker: WorkerId) -> Option<u32> {
+        self.links.get(&worker).map(Link::pid)
+    }
+
     pub(super) fn pids(&self) -> Vec<u32> {
         self.links.values().map(Link::pid).collect()
     }

@@ -18,7 +18,7 @@ use super::state::State;
 use crate::dispatch::subtasks::{ProtocolViolation, Quota, Refusal, SubTaskEnd, Wanted};
 use crate::dispatch::{Event, Range};
 use crate::error::TaskError;
-use crate::ids::{TaskId, WorkerId};
+use crate::ids::{Place, TaskId, WorkerId};
 use crate::manager::Stored;
 
 /// A worker with this many bytes of unread answers breaks the protocol if it asks for more.
@@ -114,7 +114,8 @@ impl State {
                 (options.priority, options.queue_timeout) = (range.policy.priority, None);
                 let call = TaskCall { guest, function, options };
                 let SubTaskRequest { index, arguments, .. } = request;
-                let job = Job::SubTask { arguments, parent, index, submitted: Instant::now() };
+                let place = self.place(parent, &range).of_sub_task(index);
+                let job = Job::SubTask { arguments, parent, index, place, submitted: Instant::now() };
                 // The dispatcher may send it at once, so it must be known before.
                 let task = next_tasks(1);
                 self.subtasks.started(parent, task, size);
@@ -123,6 +124,12 @@ impl State {
             Err(refusal) => self.subtasks.refused(parent, SubTaskEnd::refused(&refusal)),
         }
         Ok(())
+    }
+
+    /// The place of a task of a range.
+    fn place(&self, task: TaskId, range: &Range) -> Place {
+        let index = range.index + (task.0 - range.first.0);
+        self.jobs.get(range.job).map_or(Place::default(), |job| job.place(range.job, index))
     }
 
     /// A task waits for the outcome of a sub-task, or gets it if it is there.

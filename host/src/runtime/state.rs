@@ -307,7 +307,7 @@ impl State {
     fn complete(&mut self, ended: EndedTask, end: TaskEnd, now: Instant) {
         let EndedTask { task, ended, mut completed, .. } = ended;
         completed.result = ended.result(end.run_timeout, end.reason);
-        completed.figures.worker = Some(end.worker);
+        (completed.figures.worker, completed.figures.pid) = (Some(end.worker), self.links.pid(end.worker));
         completed.figures.attempts = end.attempts;
         let success = completed.result.is_ok();
         self.end_job(end.job, end.index, completed, now);
@@ -384,6 +384,7 @@ impl State {
                 run_timeout: range.policy.run_timeout,
                 emits: range.policy.emits,
                 handles: job.grants(range.index + u64::from(done)).is_some(),
+                place: job.place(range.job, range.index + u64::from(done)),
             };
             let (control, sessions) = (&link.control, &mut self.sessions);
             link.out.frame(to_worker::CALL, |out| {

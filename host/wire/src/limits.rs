@@ -1,5 +1,6 @@
 //! The limits of a task and of a compilation, with their defaults.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -15,12 +16,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The time that the task may run; the time that it is suspended does not count. Default: 60 s. Zero ends every task
-    /// at its first check.
+    /// The time that the task may run. Sleeping counts; waiting for a shared object, for a sub-task or for a reader of
+    /// emitted values does not. Default: 60 s. Zero ends every task at its first check.
     pub timeout: Option<Duration>,
     /// The time that the task may continue after its timeout has expired or it was killed, so that it can notice by
-    /// `wpool_guest::cancelled()` and end by itself. Default: zero, which ends it at once. A suspended task is always ended
-    /// at once.
+    /// `wpool_guest::cancelled()` and end by itself. Default: zero, which ends it at once. A task that sleeps is woken for
+    /// that; one that waits is always ended at once.
     pub grace: Duration,
     /// Bytes of linear memory. Default: 256 MiB. `None` is the 4 GiB that 32 bits can address.
     pub memory: Option<u64>,
@@ -44,6 +45,12 @@ pub struct Limits {
     pub sub_tasks: Option<SubTasks>,
     /// Calls of shared objects per second. Default: `None`, no limit. Zero allows none.
     pub calls: Option<u32>,
+    /// Whether the task can read clocks and sleep. Default: [`ClockPolicy::Coarse`].
+    pub clock: ClockPolicy,
+    /// The source of the task's random numbers. Default: [`RandomPolicy::Os`].
+    pub random: RandomPolicy,
+    /// Whether the task can read the name and the process ids of its worker. Default: false.
+    pub worker_info: bool,
 }
 
 impl Limits {
@@ -79,7 +86,67 @@ impl Default for Limits {
             fuel: None,
             sub_tasks: None,
             calls: None,
+            clock: ClockPolicy::Coarse,
+            random: RandomPolicy::Os,
+            worker_info: false,
         }
+    }
+}
+
+/// Whether a task can read clocks and sleep, by the functions of `wpool_guest` or by WASI.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum ClockPolicy {
+    /// It can, in steps of 1 ms.
+    #[default]
+    Coarse,
+    /// It cannot: a task that tries fails with `TaskError::Denied`.
+    Denied,
+}
+
+/// The source of a task's random numbers, drawn by the functions of `wpool_guest`, by `getrandom` or by WASI.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RandomPolicy {
+    /// The operating system.
+    #[default]
+    Os,
+    /// A generator that starts anew in every task, from this seed and the task's place: which `submit` or map of the
+    /// pool, and the index in the map, or its place below its parent. A program that submits the same tasks in the same
+    /// order draws the same numbers in each run, on every number of workers, and also in a task that is retried. The
+    /// numbers are no secrets.
+    Seeded(u64),
+    /// There is none: a task that draws a number fails with `TaskError::Denied`.
+    Denied,
+}
+
+/// The kinds of policy that can deny something to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Capability {
+    /// Clocks and sleeping, by [`ClockPolicy`].
+    Clock,
+    /// Random numbers, by [`RandomPolicy`].
+    Random,
+}
+
+impl Capability {
+    /// Returns the name of the policy in lower case, as it stands in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Capability::Clock => "clock",
+            Capability::Random => "random",
+        }
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Capability::Clock => "clocks and sleeping",
+            Capability::Random => "random numbers",
+        })
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use wpool_abi::object::{Kind, Number, Rights, Wait};
 
-use crate::ids::{MemoryId, TaskId};
-use crate::limits::{CompileLimits, Isolation, Limits};
+use crate::ids::{MemoryId, Place, TaskId};
+use crate::limits::{Capability, CompileLimits, Isolation, Limits};
 use crate::{BUILD, PROTOCOL_VERSION, is_this_build};
 
 /// The kinds of frames from the parent to a worker.
@@ -78,6 +78,8 @@ pub struct Hello {
     pub isolation: Isolation,
     /// Whether the third descriptor is a snapshot that instances start from.
     pub from_snapshot: bool,
+    /// The worker's name, which guests can read if the limits allow it; empty in a worker that runs no tasks.
+    pub worker: String,
 }
 
 impl Hello {
@@ -93,6 +95,7 @@ impl Hello {
             has_start,
             isolation,
             from_snapshot: false,
+            worker: String::new(),
         }
     }
 
@@ -142,6 +145,8 @@ pub struct CallHeader {
     pub emits: Option<u64>,
     /// Whether a list of handles, each a [`Granted`], precedes the arguments of each task.
     pub handles: bool,
+    /// The place of the first task in its pool: seeded random numbers depend on it.
+    pub place: Place,
 }
 
 /// A handle that is granted to a task. Its index is the number of handles that the task was granted before.
@@ -271,6 +276,8 @@ pub enum Outcome<'a> {
     BadArguments(&'a str),
     BadResult(&'a str),
     BadGuest(&'a str),
+    /// The guest asked for what its policy denies.
+    Denied(Capability),
 }
 
 /// One function of a backtrace.

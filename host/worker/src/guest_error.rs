@@ -1,5 +1,7 @@
 //! The ways in which a guest fails a task, each an error type of its own that the engine passes through.
 
+use wpool_wire::limits::Capability;
+
 /// A rule of the interface that the guest has broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -15,6 +17,11 @@ pub(crate) enum LimitExceeded {
     #[error("an emitted value of {size} bytes")]
     Emitted { size: u64 },
 }
+
+/// A use of what the task's policy denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} are denied")]
+pub(crate) struct PolicyDenied(pub(crate) Capability);
 
 /// A call of WASI's `proc_exit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

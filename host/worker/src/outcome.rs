@@ -5,7 +5,7 @@ use wpool_abi::{outcome, status};
 use wpool_wire::message::{Frame, Outcome};
 use wpool_wire::trap::Trap;
 
-use crate::guest_error::{BadGuest, EndRequested, Exited, LimitExceeded};
+use crate::guest_error::{BadGuest, EndRequested, Exited, LimitExceeded, PolicyDenied};
 use crate::guest_mem::{GuestSlice, read_u32};
 use crate::state::{TaskLog, TaskState};
 
@@ -91,6 +91,9 @@ pub(crate) fn report_failure<R>(
         };
         return report(outcome, figures);
     }
+    if let Some(PolicyDenied(capability)) = error.downcast_ref::<PolicyDenied>() {
+        return report(Outcome::Denied(*capability), figures);
+    }
     if let Some(Exited(code)) = error.downcast_ref::<Exited>() {
         return report(Outcome::Exited { code: *code }, figures);
     }
@@ -161,6 +164,7 @@ mod tests {
             yield_state: Arc::default(),
             budget: Arc::new(MemoryBudget::new(1 << 20)),
             mailbox: Arc::default(),
+            name: "0.1".into(),
         })
     }
 

@@ -72,6 +72,7 @@ fn run(socket: &UnixStream) -> wasmtime::Result<()> {
         yield_state: Arc::default(),
         budget: Arc::new(MemoryBudget::new(budget)),
         mailbox: Arc::default(),
+        name: hello.worker.as_str().into(),
     };
     let runner = Runner::new(guest, shared, hello.isolation);
     let functions = u32::try_from(hello.functions.len())?;

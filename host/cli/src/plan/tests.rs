@@ -103,10 +103,13 @@ fn pool_settings_are_the_limits_and_the_workers() {
         retries: 2,
         max_tasks_per_worker: None,
         sub_task_depth: 0,
+        clock: ClockPolicy::Coarse,
+        random: RandomPolicy::Os,
+        worker_info: false,
     };
     assert_eq!(defaults, expected);
     let flags = "--map - --workers 3 --timeout none --memory 1.5MiB --fuel 9 --max-result 1kB --max-log 0 \
-                 --isolation batch --retries 0 --max-tasks-per-worker 5 --sub-tasks 2";
+                 --isolation batch --retries 0 --max-tasks-per-worker 5 --sub-tasks 2 --seed 3 --deny clock --worker-info";
     let settings = PoolSettings::from(&typed(&flags.split_whitespace().collect::<Vec<_>>()));
     let expected = PoolSettings {
         workers: Some(3),
@@ -119,8 +122,15 @@ fn pool_settings_are_the_limits_and_the_workers() {
         retries: 0,
         max_tasks_per_worker: Some(5),
         sub_task_depth: 2,
+        clock: ClockPolicy::Denied,
+        random: RandomPolicy::Seeded(3),
+        worker_info: true,
     };
     assert_eq!(settings, expected);
+    let denied = PoolSettings::from(&typed(&["--map", "-", "--deny", "random,clock", "--seed", "3"]));
+    assert_eq!((denied.clock, denied.random), (ClockPolicy::Denied, RandomPolicy::Denied));
+    let resumed = ["wpool", "run", "guest.wasm", "--map", "-", "--seed", "3", "--resume", "x"];
+    assert!(Args::try_parse_from(resumed).is_err(), "the places of the inputs that are left are others");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! The host functions: everything that a guest can import.
 
 mod host_function;
+mod random;
 mod requests;
 mod shared_memory;
 mod task;
+mod time;
 mod wasi;
 
 use wasmtime::{Linker, Module};
@@ -18,6 +20,10 @@ const FUNCTIONS: &[HostFunction] = host_functions!(import::MODULE, {
     sync import::PANIC => task::panic,
     sync import::EXIT => task::exit,
     sync import::CANCELLED => task::cancelled,
+    sync import::CLOCK => time::read_clock,
+    async import::SLEEP => time::sleep,
+    sync import::RANDOM => random::fill,
+    sync import::WORKER => requests::worker,
     async import::EMIT => requests::emit,
     sync import::SUBMIT => requests::submit,
     async import::OUTCOME => requests::outcome,

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use wasmtime::Caller;
 use wpool_abi::object::{MAX_POST_SIZE, ObjectError, Reply, Wait, shared};
-use wpool_abi::{SubTaskFailure, SubTaskOutcome};
+use wpool_abi::{SubTaskFailure, SubTaskOutcome, WorkerInfo};
 use wpool_wire::ids::TaskId;
 use wpool_wire::limits::MAX_EMITTED;
 use wpool_wire::message::{Ask, POSTS, Request, encode};
@@ -164,6 +164,19 @@ pub(super) async fn flush(mut caller: Caller<'_, TaskState>, (): ()) -> wasmtime
     let task = running_task(caller.data(), "used a shared object")?;
     let answer = request_answer(&mut caller, task, Ask::Flush).await?;
     keep_answer(&mut caller, answer)
+}
+
+/// Describes the worker if the task may know it, and returns the size of the answer. `answer` copies it.
+pub(super) fn worker(mut caller: Caller<'_, TaskState>) -> wasmtime::Result<u32> {
+    let state = caller.data();
+    // The snapshot of an initializer is for other workers.
+    let shown = state.limits.worker_info && state.cancel.task().is_some();
+    let info = shown.then(|| WorkerInfo {
+        name: state.name.to_string(),
+        pid: std::process::id(),
+        parent_pid: std::os::unix::process::parent_id(),
+    });
+    keep_answer(&mut caller, encoded(&info))
 }
 
 /// Copies the latest answer to `ptr`.

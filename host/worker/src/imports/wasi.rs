@@ -1,22 +1,20 @@
 //! The host functions of WASI's first preview, for guests that import it: no files, no network, no environment.
 //!
-//! Standard output and error go to the task's log, standard input is empty, `poll_oneoff` suspends the task, clocks
-//! tick in milliseconds, random numbers are random. Every other function returns `ENOSYS` or, if it takes a descriptor,
+//! Standard output and error go to the task's log, standard input is empty, `poll_oneoff` suspends the task. Clocks,
+//! sleeping and random numbers obey the same policies as those of the module `wpool`. Every other function returns `ENOSYS` or, if it takes a descriptor,
 //! `EBADF`. The functions and their numbers are those of the preview's own document, `wasi_snapshot_preview1.witx`.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use wasmtime::{Caller, ExternType, Linker, Module, Val};
 use wpool_abi::import::WASI;
 
 use super::host_function::{HostFunction, host_functions, memory_and_state};
-use crate::guest_error::{BadGuest, EndRequested, Exited};
+use super::time::Clock;
+use super::{random, time};
+use crate::guest_error::{BadGuest, Exited, PolicyDenied};
 use crate::guest_mem::{GuestSlice, read_array, write_u32, write_u64};
-use crate::state::{CancelToken, SuspendReason, TaskState, YieldState};
+use crate::state::TaskState;
 
 const SUCCESS: i32 = 0;
 const BADF: i32 = BADF_EVENT as i32;
@@ -30,8 +28,6 @@ const SPIPE: i32 = 70;
 const MAX_SUBSCRIPTIONS: u32 = 64;
 /// The maximum number of pieces in one call of `fd_write`.
 const MAX_PIECES: u32 = 1024;
-/// The resolution of a guest's clocks. A finer one would help to measure other processes by side channels.
-const CLOCK_RESOLUTION: Duration = Duration::from_millis(1);
 
 /// The functions that return `BADF`: no guest has a descriptor that they could work on.
 const WITHOUT_DESCRIPTORS: &[&str] = &[
@@ -137,38 +133,28 @@ fn empty_sizes(mut caller: Caller<'_, TaskState>, count: u32, size: u32) -> wasm
 }
 
 fn clock_resolution(mut caller: Caller<'_, TaskState>, clock: u32, out: u32) -> wasmtime::Result<i32> {
-    if now(clock).is_none() {
+    if clock_of(clock).is_none() {
         return Ok(INVAL);
     }
     let (memory, _) = memory_and_state(&mut caller)?;
-    write_u64(memory, out, nanos(CLOCK_RESOLUTION))?;
+    write_u64(memory, out, time::nanos(time::RESOLUTION))?;
     Ok(SUCCESS)
 }
 
 fn clock_time(mut caller: Caller<'_, TaskState>, clock: u32, _: u64, out: u32) -> wasmtime::Result<i32> {
-    let Some(now) = now(clock) else { return Ok(INVAL) };
-    let (memory, _) = memory_and_state(&mut caller)?;
+    let Some(clock) = clock_of(clock) else { return Ok(INVAL) };
+    let (memory, state) = memory_and_state(&mut caller)?;
+    let now = time::now(state, clock)?;
     write_u64(memory, out, now)?;
     Ok(SUCCESS)
 }
 
-/// Returns the time of a clock in nanoseconds, rounded down to its resolution; `None` if there is no such clock. The
-/// monotonic clock starts at zero in each worker, so it does not reveal the uptime of the machine.
-fn now(clock: u32) -> Option<u64> {
-    const REALTIME: u32 = 0;
-    const MONOTONIC: u32 = 1;
-    static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-    let time = match clock {
-        REALTIME => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-        MONOTONIC => START.elapsed(),
-        _ => return None,
-    };
-    let resolution = nanos(CLOCK_RESOLUTION);
-    Some(nanos(time) / resolution * resolution)
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+fn clock_of(number: u32) -> Option<Clock> {
+    match number {
+        0 => Some(Clock::System),
+        1 => Some(Clock::Monotonic),
+        _ => None,
+    }
 }
 
 /// Describes a standard stream as a character device that can be read or written and nothing else.
@@ -226,14 +212,8 @@ fn write(
     Ok(SUCCESS)
 }
 
-fn random(mut caller: Caller<'_, TaskState>, ptr: u32, len: u32) -> wasmtime::Result<i32> {
-    let (memory, _) = memory_and_state(&mut caller)?;
-    let bytes = GuestSlice::new(ptr, len).write(memory)?;
-    let mut filled = 0;
-    while filled < bytes.len() {
-        filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())?;
-    }
-    Ok(SUCCESS)
+fn random(caller: Caller<'_, TaskState>, ptr: u32, len: u32) -> wasmtime::Result<i32> {
+    random::fill(caller, ptr, len).map(|()| SUCCESS)
 }
 
 /// A subscription to a clock or to a descriptor.
@@ -254,18 +234,21 @@ async fn poll(
     if count == 0 || count > MAX_SUBSCRIPTIONS {
         return Ok(INVAL);
     }
-    let (memory, _) = memory_and_state(&mut caller)?;
-    let Some(wanted) = read_subscriptions(memory, subscriptions, count)? else { return Ok(INVAL) };
+    let (memory, state) = memory_and_state(&mut caller)?;
+    let Some(wanted) = read_subscriptions(memory, state, subscriptions, count)? else { return Ok(INVAL) };
     let deadlines = wanted.iter().map(|(_, subscription)| match subscription {
         Subscription::Until(time) => Some(*time),
         Subscription::Descriptor { .. } => None,
     });
     // A descriptor is ready at once: its `None` is less than every time.
-    if let Some(Some(first)) = deadlines.min() {
-        sleep_until(&mut caller, first).await?;
+    let first = deadlines.min().flatten();
+    if let Some(first) = first {
+        time::sleep_until(&mut caller, first).await?;
     }
     let (memory, _) = memory_and_state(&mut caller)?;
-    let happened = write_events(memory, events, &wanted)?;
+    // A task that was woken early, to end, sees the first event all the same: a libc does not expect none.
+    let now = Instant::now().max(first.unwrap_or_else(Instant::now));
+    let happened = write_events(memory, events, &wanted, now)?;
     write_u32(memory, out, happened)?;
     Ok(SUCCESS)
 }
@@ -273,22 +256,28 @@ async fn poll(
 /// Reads subscriptions with their user data; `None` if one is malformed.
 fn read_subscriptions(
     memory: &[u8],
+    state: &TaskState,
     ptr: u32,
     count: u32,
-) -> Result<Option<Vec<(u64, Subscription)>>, BadGuest> {
+) -> wasmtime::Result<Option<Vec<(u64, Subscription)>>> {
     let mut wanted = Vec::new();
     for n in 0..count {
         let at =
             ptr.checked_add(n * 48).ok_or_else(|| BadGuest("its subscriptions wrap around".to_owned()))?;
-        let Some(subscription) = parse_subscription(&read_array(memory, at)?) else { return Ok(None) };
+        let subscription = parse_subscription(state, &read_array(memory, at)?)?;
+        let Some(subscription) = subscription else { return Ok(None) };
         wanted.push(subscription);
     }
     Ok(Some(wanted))
 }
 
-/// Writes an event for each subscription that is ready, and returns their number.
-fn write_events(memory: &mut [u8], ptr: u32, wanted: &[(u64, Subscription)]) -> Result<u32, BadGuest> {
-    let now = Instant::now();
+/// Writes an event for each subscription that is ready at `now`, and returns their number.
+fn write_events(
+    memory: &mut [u8],
+    ptr: u32,
+    wanted: &[(u64, Subscription)],
+    now: Instant,
+) -> Result<u32, BadGuest> {
     let mut happened = 0;
     for (userdata, subscription) in wanted {
         let (errno, kind) = match subscription {
@@ -308,54 +297,32 @@ fn write_events(memory: &mut [u8], ptr: u32, wanted: &[(u64, Subscription)]) -> 
     Ok(happened)
 }
 
-fn parse_subscription(record: &[u8; 48]) -> Option<(u64, Subscription)> {
+/// Reads a subscription with its user data; `None` if it is malformed.
+fn parse_subscription(
+    state: &TaskState,
+    record: &[u8; 48],
+) -> Result<Option<(u64, Subscription)>, PolicyDenied> {
     const ABSOLUTE: u16 = 1;
     let u64_at = |at: usize| u64::from_le_bytes(record[at..at + 8].try_into().expect("eight bytes"));
     let u32_at = |at: usize| u32::from_le_bytes(record[at..at + 4].try_into().expect("four bytes"));
     let userdata = u64_at(0);
     let subscription = match record[8] {
         0 => {
+            time::check(state)?;
             let (clock, timeout) = (u32_at(16), u64_at(24));
             let flags = u16::from_le_bytes([record[40], record[41]]);
-            let wait = if flags & ABSOLUTE == 0 { timeout } else { timeout.saturating_sub(now(clock)?) };
-            // Longer than any task lives, and short enough that the sum below cannot overflow.
-            const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-            Subscription::Until(Instant::now() + Duration::from_nanos(wait).min(LONGEST))
+            let wait = match (flags & ABSOLUTE == 0, clock_of(clock)) {
+                (true, _) => timeout,
+                (false, Some(clock)) => timeout.saturating_sub(time::now(state, clock)?),
+                (false, None) => return Ok(None),
+            };
+            Subscription::Until(time::after(wait))
         }
         kind @ (1 | 2) => {
             let errno = if u32_at(16) <= 2 { 0 } else { BADF_EVENT };
             Subscription::Descriptor { errno, kind }
         }
-        _ => return None,
+        _ => return Ok(None),
     };
-    Some((userdata, subscription))
-}
-
-/// Suspends the task until `until`. The time does not count as running.
-async fn sleep_until(caller: &mut Caller<'_, TaskState>, until: Instant) -> Result<(), EndRequested> {
-    let state = caller.data_mut();
-    state.pause_clock();
-    let (yield_state, cancel) = (Arc::clone(&state.yield_state), state.cancel.clone());
-    Sleep { until, yield_state: &yield_state, cancel: &cancel }.await;
-    caller.data_mut().clock.resume();
-    if cancel.end_requested() { Err(EndRequested) } else { Ok(()) }
-}
-
-/// Waits for a point in time, or for a request of the task's end. The worker's loop polls it again at that time.
-struct Sleep<'a> {
-    until: Instant,
-    yield_state: &'a YieldState,
-    cancel: &'a CancelToken,
-}
-
-impl Future for Sleep<'_> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= self.until || self.cancel.end_requested() {
-            return Poll::Ready(());
-        }
-        self.yield_state.set_reason(SuspendReason::Until(self.until));
-        Poll::Pending
-    }
+    Ok(Some((userdata, subscription)))
 }

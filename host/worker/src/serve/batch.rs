@@ -78,6 +78,7 @@ impl Batch {
             claim: self.header.claim.wrapping_add(self.taken),
             run_timeout: self.header.run_timeout,
             emits: self.header.emits,
+            place: self.header.place.plus(u64::from(self.taken)),
         };
         self.taken += 1;
         self.offset = end;

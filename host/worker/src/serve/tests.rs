@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use wpool_abi::object::{Kind, Rights};
 use wpool_wire::codec::FrameWriter;
 use wpool_wire::control::ControlPage;
-use wpool_wire::ids::MemoryId;
+use wpool_wire::ids::{MemoryId, Place};
 use wpool_wire::limits::Limits;
 use wpool_wire::message::{CallHeader, Done, Granted, Outcome, encode, from_worker};
 
@@ -57,6 +57,7 @@ impl Served {
                 yield_state: Arc::default(),
                 budget: Arc::new(MemoryBudget::new(1 << 30)),
                 mailbox: Arc::default(),
+                name: "0.1".into(),
             };
             let ticker = Ticker::start(&engine).unwrap();
             let runner = Runner::new(guest, shared, isolation);
@@ -87,6 +88,7 @@ impl Served {
             run_timeout: None,
             emits: None,
             handles: !granted.is_empty(),
+            place: Place::default(),
         };
         writer.frame(to_worker::CALL, |out| {
             encode(&header, out);

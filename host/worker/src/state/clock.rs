@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The time that a task has run. The time of its suspensions does not count; until the clock has resumed, `elapsed` is
+/// The time that a task has run or slept. The time of its other suspensions does not count; until the clock has resumed, `elapsed` is
 /// not valid.
 #[derive(Debug)]
 pub(crate) struct RunClock {
@@ -30,6 +30,12 @@ impl RunClock {
 
     pub(crate) fn resume(&mut self) {
         self.since = Instant::now();
+    }
+
+    /// Restarts after a suspension of which `slept` counts.
+    pub(crate) fn resume_after_sleep(&mut self, slept: Duration) {
+        self.before += slept;
+        self.resume();
     }
 
     /// Stops before the task yields between two instructions of the guest, so that no host function calls `resume`.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use wasmtime::{Memory, ResourceLimiter, UpdateDeadline};
 use wpool_wire::control::ControlPage;
+use wpool_wire::ids::Place;
 use wpool_wire::limits::{Grow, Limits};
 
 use crate::guest_error::LimitExceeded;
@@ -39,6 +40,8 @@ pub(crate) struct WorkerState {
     pub(crate) yield_state: Arc<YieldState>,
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) mailbox: Arc<Mailbox>,
+    /// The worker's name.
+    pub(crate) name: Arc<str>,
 }
 
 /// The state of one instance and its task.
@@ -52,6 +55,11 @@ pub(crate) struct TaskState {
     pub(crate) cancel: CancelToken,
     pub(crate) requests: RequestState,
     pub(crate) handles: HandleTable,
+    /// The worker's name.
+    pub(crate) name: Arc<str>,
+    pub(crate) place: Place,
+    /// The state of the generator of seeded random numbers; `None` until the first is drawn.
+    pub(crate) generator: Option<u64>,
     run_timeout: Option<Duration>,
     pub(crate) clock: RunClock,
     pub(crate) log: TaskLog,
@@ -78,6 +86,9 @@ impl TaskState {
             cancel: CancelToken::new(Arc::clone(&worker.control)),
             requests: RequestState::new(&worker.mailbox),
             handles: HandleTable::default(),
+            name: Arc::clone(&worker.name),
+            place: Place::default(),
+            generator: None,
             run_timeout: worker.limits.timeout,
             clock: RunClock::start(),
             log: TaskLog::new(worker.limits.log as usize),
@@ -91,6 +102,7 @@ impl TaskState {
         self.cancel.start(spec);
         self.handles = handles;
         self.requests.start(spec.emits);
+        (self.place, self.generator) = (spec.place, None);
         self.run_timeout = spec.run_timeout;
         self.clock = RunClock::start();
         self.log.clear();
@@ -107,6 +119,13 @@ impl TaskState {
             self.end_noticeable_at.get_or_insert_with(Instant::now);
         }
         must_end
+    }
+
+    /// Returns the point in time at which the run timeout expires, if the task runs until then; `None` if there is no
+    /// timeout. The clock must run.
+    pub(crate) fn run_deadline(&self) -> Option<Instant> {
+        let left = self.run_timeout?.saturating_sub(self.clock.elapsed());
+        Instant::now().checked_add(left)
     }
 
     /// Called at each tick of the epoch while the task runs.

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wpool_wire::control::ControlPage;
-use wpool_wire::ids::TaskId;
+use wpool_wire::ids::{Place, TaskId};
 
-/// A task to start: its id, claim word, run timeout and credit.
+/// A task to start: its id, claim word, run timeout, credit and place.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TaskSpec {
     pub(crate) id: TaskId,
@@ -16,6 +16,7 @@ pub(crate) struct TaskSpec {
     pub(crate) run_timeout: Option<Duration>,
     /// The first credit for emitted values; `None` if they are discarded.
     pub(crate) emits: Option<u64>,
+    pub(crate) place: Place,
 }
 
 /// Tells whether the parent has requested the end of an instance's task.
