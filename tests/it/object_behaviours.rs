@@ -169,6 +169,10 @@ fn b88_the_end_of_a_pipe_is_seen_and_the_wrong_way_is_none() {
         assert_eq!(here.send(&String::new()), Err(ObjectError::Closed));
         let (receives, sends) = pool.manager().pipe::<u32>(false);
         assert_eq!(receives.send(&1), Err(ObjectError::NoRight));
+        assert_eq!(
+            (sends.recv(), sends.recv_timeout(SOON)),
+            (Err(ObjectError::NoRight), Err(ObjectError::NoRight))
+        );
         sends.send(&1).unwrap();
         assert_eq!(receives.recv(), Ok(1));
     });
