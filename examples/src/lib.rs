@@ -38,3 +38,8 @@ pub fn guest(name: &str) -> Result<PathBuf, Box<dyn Error>> {
 pub fn say(line: &str) {
     println!("{line}");
 }
+
+/// Prints the lines that a task has logged, without their level.
+pub fn say_log(log: &wpool::TaskLog) {
+    log.text().lines().for_each(|line| say(line.strip_prefix("info: ").unwrap_or(line)));
+}

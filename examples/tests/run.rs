@@ -106,58 +106,39 @@ fn shown(chapter: &str, program: &str) -> String {
 #[test]
 fn the_tour_says_what_it_is_to_say() {
     for (program, expected) in [
-        (env!("CARGO_BIN_EXE_t01_map"), "1\n4\n9\n16\n25\n"),
-        (
-            env!("CARGO_BIN_EXE_t02_submit"),
-            "submitted\n7 squared is 49\ndone: true, cancelled: false, running: false\n",
-        ),
-        (
-            env!("CARGO_BIN_EXE_t03_callback"),
-            "called back: done is true, the result Ok(27)\nthe callback has run\n",
-        ),
-        (
-            env!("CARGO_BIN_EXE_t04_processes"),
-            "square: 100, exit code Some(0)\ncube: 1000, exit code Some(0)\nalive: false and false\n",
-        ),
+        (env!("CARGO_BIN_EXE_t01_map"), "1\n2\n3\n4\n"),
+        (env!("CARGO_BIN_EXE_t02_submit"), "result: 1\n"),
+        (env!("CARGO_BIN_EXE_t03_callback"), "result: 1\nthe scope has ended\n"),
+        (env!("CARGO_BIN_EXE_t04_processes"), "Square: 100\nCube: 1000\nDone!\n"),
         (
             env!("CARGO_BIN_EXE_t05_no_shared_list"),
-            "the list of the process holds 3 messages\nthe list of this program holds 0\n",
+            "result (in the process): [1, 4, 9, 16]\nresult (in the main program): []\n",
         ),
-        (env!("CARGO_BIN_EXE_t07_apply_async"), "joined\n10 / 5 = 2\n10 / 0 failed: panic\n"),
+        (env!("CARGO_BIN_EXE_t06_shared_array"), "the array: [1, 4, 9, 16]\nthe sum: 30\n"),
+        (env!("CARGO_BIN_EXE_t07_records"), "Sam: 10\nAdam: 9\nKevin: 9\nJeff: 8\n"),
+        (env!("CARGO_BIN_EXE_t08_queue"), "1\n4\n9\n16\nempty: true\n"),
         (
-            env!("CARGO_BIN_EXE_t08_imap"),
-            "imap:           [9, 4, 1]\nimap_unordered: the slow one comes last: true\n",
-        ),
-        (env!("CARGO_BIN_EXE_t09_timeout"), "1: 1\n2: not within 1s\n3: not within 1s\n"),
-        (
-            env!("CARGO_BIN_EXE_t10_death"),
-            "value: 4\npanic: attempt to divide by zero\nvalue: 2\nworkers lost: 0\n",
-        ),
-        (
-            env!("CARGO_BIN_EXE_t11_progress"),
-            "1 of 4\n2 of 4\n3 of 4\n4 of 4\nit has counted to 4\n999 were not looked at\nthe newest of all: [1000]\n",
-        ),
-        (
-            env!("CARGO_BIN_EXE_t12_sub_tasks"),
-            "the twelfth: 144\ntasks for that: 465\nthe fourteenth: sub-tasks may lie 12 deep\n",
-        ),
-        (env!("CARGO_BIN_EXE_t13_shared_array"), "the array: [1, 4, 9, 16]\nthe sum: 30\n"),
-        (env!("CARGO_BIN_EXE_t14_records"), "Sam: 10\nAdam: 9\nKevin: 9\nJeff: 8\n"),
-        (env!("CARGO_BIN_EXE_t15_queue"), "1\n4\n9\n16\nempty: true\n"),
-        (
-            env!("CARGO_BIN_EXE_t16_pipe"),
+            env!("CARGO_BIN_EXE_t09_pipe"),
             "echoed: hello\nechoed: hey\nechoed: hru?\nmessages: 3\nnobody is left: true\n",
         ),
         (
-            env!("CARGO_BIN_EXE_t17_deposits"),
-            "with a lock the balance was right 10 times of 10\nwithout one it was wrong: true\n",
+            env!("CARGO_BIN_EXE_t10_one_way_pipe"),
+            "received: hello\n\
+             the first end: the handle is not good for that\n\
+             the second end: the handle is not good for that\n",
+        ),
+        (env!("CARGO_BIN_EXE_t11_deposits"), &"final balance: 100\n".repeat(10)),
+        (env!("CARGO_BIN_EXE_t15_apply_async"), "joined\nsub_progress success\nget: ok\n"),
+        (
+            env!("CARGO_BIN_EXE_t16_imap"),
+            "imap: 1\nimap: 5\nimap: 3\nimap_unordered: 1\nimap_unordered: 3\nimap_unordered: 5\n",
         ),
         (
-            env!("CARGO_BIN_EXE_t18_pool_queue"),
+            env!("CARGO_BIN_EXE_t19_pool_queue"),
             "read: [1, 4, 9, 16, 25, 36, 49, 64, 81, 100, 121, 144, 169, 196, 225, 256, 289, 324, 361, 400]\n",
         ),
         (
-            env!("CARGO_BIN_EXE_t19_every_object"),
+            env!("CARGO_BIN_EXE_t20_every_object"),
             "locked: false and false\n\
              semaphore: 2\n\
              dict: [(\"answer\", 42)], list: [1, 2, 3]\n\
@@ -167,10 +148,74 @@ fn the_tour_says_what_it_is_to_say() {
              queue: all done\n\
              all have come to the barrier\n",
         ),
+        (
+            env!("CARGO_BIN_EXE_t22_terminate"),
+            "----start----\nended within a second: true\nwithout a result: 10 of 10\n-----end-----\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t24_timeout"),
+            "1: 1\n2: not within 1s\n3: not within 1s\n4: not within 1s\n\
+             at the right moment: true\ncalls that succeeded: 2\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t25_not_serialisable"),
+            "here it can be called: 2\n\
+             the arguments cannot be encoded: Serde Serialization Error\n\
+             the guest has no task `lambda`\n\
+             the pool goes on: 25\n",
+        ),
+        (env!("CARGO_BIN_EXE_t27_two_callbacks"), "joined\n10 / 5 = 2\n10 / 0 failed: panic\n"),
+        (
+            env!("CARGO_BIN_EXE_t28_death"),
+            "value: 4\npanic: attempt to divide by zero\nvalue: 2\nworkers lost: 0\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t29_progress"),
+            "1 of 4\n2 of 4\n3 of 4\n4 of 4\nit has counted to 4\n999 were not looked at\nthe newest of all: [1000]\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t30_sub_tasks"),
+            "the twelfth: 144\ntasks for that: 465\nthe fourteenth: sub-tasks may lie 12 deep\n",
+        ),
     ] {
         assert_eq!(run(program, &[]), expected, "{program}");
     }
-    let said = run(env!("CARGO_BIN_EXE_t06_pool_of_three"), &[]);
-    let measured = said.lines().filter(|line| line.contains(": measured by worker ")).count();
-    assert!(measured == 10 && said.ends_with("3 at most: true\n"), "{said}");
+}
+
+#[test]
+fn without_a_lock_money_is_lost_or_made() {
+    let said = run(env!("CARGO_BIN_EXE_t12_no_lock"), &[]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.len() == 10 && lines[..9].iter().all(|line| line.starts_with("final balance: ")), "{said}");
+    let met = lines[9].strip_prefix("one of each, met between reading and writing: ");
+    assert!(matches!(met, Some("99" | "101")), "{said}");
+}
+
+#[test]
+fn a_pool_says_which_workers_ran_its_map() {
+    let said = run(env!("CARGO_BIN_EXE_t13_pool_map"), &[]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!((1..=5).all(|number| lines[number - 1].starts_with(&format!("{number}: worker "))), "{said}");
+    assert_eq!(lines[5..], ["[1, 4, 9, 16, 25]"]);
+}
+
+#[test]
+fn ten_tasks_begin_and_end_in_a_pool_of_three() {
+    let said = run(env!("CARGO_BIN_EXE_t21_pool_of_three"), &[]);
+    for number in 0..10 {
+        assert!(said.contains(&format!("Run task {number}\nTask {number} ends\n")), "{said}");
+    }
+    assert_eq!(said.lines().filter(|line| line.starts_with("Run task ")).count(), 10);
+    assert!(said.starts_with("----start----\n") && said.ends_with("workers: 3\n-----end-----\n"), "{said}");
+}
+
+#[test]
+fn the_ten_steps_of_a_map_happen_in_their_order() {
+    let said = run(env!("CARGO_BIN_EXE_t26_ten_steps"), &[]);
+    for item in ["2: ", "3: "] {
+        let steps: Vec<&str> =
+            said.lines().filter_map(|line| line.strip_prefix(item)?.split('.').next()).collect();
+        assert_eq!(steps, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10"], "{said}");
+    }
+    assert!(said.ends_with("3: 10. merged: [4, 9]\n"), "{said}");
 }

@@ -1,20 +1,20 @@
-//! A list of this program stays empty while a task fills the list of its own process.
+//! A global list: a process appends to its own, and the list of this program stays empty.
 
 use std::error::Error;
 use std::sync::Mutex;
 
 use wpool::{Guest, Process};
-use wpool_examples::{guest, say};
+use wpool_examples::{guest, say, say_log};
 
-static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static RESULT: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 
 fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
-    let words = ["one", "two", "three"].map(str::to_owned).to_vec();
-    let process =
-        Process::builder(Guest::from_file(guest("tour")?)?).start::<Vec<String>, u32>("fill", &words)?;
-    say(&format!("the list of the process holds {} messages", process.result()?));
-    let ours = MESSAGES.lock().map_err(|_| "no thread panics here")?.len();
-    say(&format!("the list of this program holds {ours}"));
+    let guest = Guest::from_file(guest("tour")?)?;
+    let process = Process::builder(guest).start::<Vec<i64>, ()>("append_squares", &vec![1, 2, 3, 4])?;
+    process.join(None);
+    say_log(&process.completed().log);
+    let ours = RESULT.lock().map_err(|_| "no thread panics here")?;
+    say(&format!("result (in the main program): {ours:?}"));
     Ok(())
 }

@@ -70,6 +70,46 @@ fn a_refused_request_for_memory_can_be_the_guests_own_business() {
     });
 }
 
+/// A guest in text form, whose task asks for `elements` more elements of a table, and returns the answer as a u8.
+fn table_guest(elements: u32) -> Vec<u8> {
+    // A task `t` that takes a u8 and returns one: name, docs, parameters, result, error, types.
+    let description = "\\01t\\00\\01\\01x\\00\\00\\00\\00\\01\\02";
+    let task = format!(
+        r#"(i32.store8 (i32.const 300) (i32.ne (table.grow (ref.null func) (i32.const {elements})) (i32.const -1)))
+           (i32.store (i32.const 516) (i32.const 300)) (i32.store (i32.const 520) (i32.const 1)) (i32.const 512)"#
+    );
+    format!(
+        r#"(module
+            (memory (export "memory") 1)
+            (table 1 funcref)
+            (data (i32.const 0) "\00\00\00\00\40\00\00\00\0c\00\00\00\00\00\00\00\00\00\00\00")
+            (data (i32.const 64) "{description}")
+            (func (export "wpool_abi_v1"))
+            (func (export "wpool_alloc") (param i32) (result i32) (i32.const 256))
+            (func (export "wpool_describe:t") (result i32) (i32.const 0))
+            (func (export "wpool_task:t") (param i32 i32 i32) (result i32) {task}))"#
+    )
+    .into_bytes()
+}
+
+#[test]
+fn a_table_has_a_limit() {
+    bounded(|| {
+        let grown = |elements, grow| {
+            let guest = wpool_tests::loader(WPOOL).bytes(table_guest(elements)).unwrap();
+            let mut limits = wpool::Limits::default();
+            (limits.table, limits.grow) = (1000, grow);
+            let pool = wpool::Pool::builder(guest).workers(1).limits(limits).build().unwrap();
+            let result = pool.task::<u8, u8>("t").unwrap().submit(&0).unwrap().result();
+            assert_eq!(pool.stats().workers_lost, 0);
+            result
+        };
+        assert_eq!(grown(999, Grow::Fail), Ok(1), "the limit itself is allowed");
+        assert_eq!(grown(1000, Grow::Fail), Err(TaskError::TableLimit { limit: 1000, asked: 1001 }));
+        assert_eq!(grown(1000, Grow::Deny), Ok(0), "it can be the guest's own business");
+    });
+}
+
 #[test]
 fn fuel_is_a_budget() {
     bounded(|| {
@@ -144,10 +184,10 @@ fn a_timeout_of_zero_and_none() {
     });
 }
 
-/// b71 to b74: whatever happens while arguments are read, a task runs or a result is written is that task's error, and
-/// nobody waits for ever.
+/// An error, a panic, a trap, an endless loop and too much memory, while arguments are decoded, while a task runs and
+/// while its result is encoded.
 #[test]
-fn every_way_to_fail_at_every_stage_is_an_error_of_one_task() {
+fn b71_b72_b73_b74_every_way_to_fail_at_every_stage_is_an_error_of_one_task() {
     bounded(|| {
         // A busy machine fills the memory within this time.
         let limit = Duration::from_secs(1);

@@ -18,7 +18,7 @@ fn guest(argument: &Words) -> Guest {
 }
 
 #[test]
-fn every_task_starts_from_what_the_initializer_left() {
+fn b65_every_task_starts_from_what_the_initializer_left() {
     bounded(|| {
         let pool = Pool::builder(guest(&words(&["a", "b", "c"]))).workers(2).build().unwrap();
         let look_up = pool.task::<String, Found>("look_up").unwrap();
@@ -71,7 +71,7 @@ fn with_less_isolation_it_runs_once_all_the_same() {
 }
 
 #[test]
-fn one_that_fails_is_one_error_for_all_and_starts_nobody() {
+fn b65_one_that_fails_is_one_error_for_all_and_starts_nobody() {
     bounded(|| {
         let build = |argument: &Words| Pool::builder(guest(argument)).build().unwrap_err();
         let refused = build(&words(&[]));

@@ -7,7 +7,7 @@ use wpool_tests::{bounded, load, pool};
 use crate::{WPOOL, until};
 
 #[test]
-fn workers_start_when_there_is_work_and_go_when_there_is_none() {
+fn b58_workers_start_when_there_is_work_and_go_when_there_is_none() {
     bounded(|| {
         let idle = Duration::from_millis(100);
         let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(3).idle_timeout(idle).build().unwrap();
@@ -56,7 +56,7 @@ fn arguments(task: &wpool::RawTask, n: i64) -> Vec<u8> {
 }
 
 #[test]
-fn a_worker_is_replaced_after_so_many_tasks() {
+fn b60_a_worker_is_replaced_after_a_number_of_tasks() {
     bounded(|| {
         let pool = pool(WPOOL, wpool_tests::OK_SQUARE).max_tasks_per_worker(7).build().unwrap();
         let square = pool.raw_task("square").unwrap();

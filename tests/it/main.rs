@@ -14,8 +14,12 @@ mod deadlines;
 mod docs;
 /// Values that a task emits while it runs: bounded, in order, for whoever reads.
 mod emits;
+/// The ways in which pools, workers and processes end, by the same numbers.
+mod ending;
 /// One task's failure is one task's: every kind of error, beside others that succeed.
 mod failures;
+/// The behaviours of Python's futures, by the same numbers.
+mod future_behaviours;
 /// Futures: waiting, awaiting, cancelling, calling back.
 mod futures;
 /// Guests that guess, flood and die where objects are shared.
@@ -28,6 +32,8 @@ mod lifecycle;
 mod loading;
 /// Managers that stand alone, for any pool and process.
 mod managers;
+/// The behaviours of Python's maps, by the same numbers.
+mod map_behaviours;
 /// Maps: order, laziness, bounds.
 mod maps;
 /// A program without the engine: what it links, and that it runs tasks.

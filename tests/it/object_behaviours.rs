@@ -169,6 +169,10 @@ fn b88_the_end_of_a_pipe_is_seen_and_the_wrong_way_is_none() {
         assert_eq!(here.send(&String::new()), Err(ObjectError::Closed));
         let (receives, sends) = pool.manager().pipe::<u32>(false);
         assert_eq!(receives.send(&1), Err(ObjectError::NoRight));
+        assert_eq!(
+            (sends.recv(), sends.recv_timeout(SOON)),
+            (Err(ObjectError::NoRight), Err(ObjectError::NoRight))
+        );
         sends.send(&1).unwrap();
         assert_eq!(receives.recv(), Ok(1));
     });
@@ -461,6 +465,83 @@ fn b104_containers_behave_as_local_ones_and_hold_each_other() {
             (namespace.remove("x"), namespace.get::<u32>("x")),
             (Ok(true), Err(ObjectError::NotFound))
         );
+    });
+}
+
+/// The place of an index that may count from the end, as in Python.
+fn place(at: i64, len: usize) -> Option<usize> {
+    let from_start = if at < 0 { at + i64::try_from(len).unwrap() } else { at };
+    usize::try_from(from_start).ok().filter(|place| *place < len)
+}
+
+/// Does one thing to a list and to a vector, and compares what both say.
+fn change_both(list: &List<u32>, local: &mut Vec<u32>, act: u64, at: i64, value: u32) {
+    let found = place(at, local.len());
+    match act % 6 {
+        0 => {
+            list.append(&value).unwrap();
+            local.push(value);
+        }
+        1 => {
+            list.insert(at, &value).unwrap();
+            let len = i64::try_from(local.len()).unwrap();
+            let before = if at < 0 { (at + len).max(0) } else { at.min(len) };
+            local.insert(usize::try_from(before).unwrap(), value);
+        }
+        2 => assert_eq!(list.get(at), found.map(|at| local[at]).ok_or(ObjectError::NotFound)),
+        3 => assert_eq!(list.pop(at), found.map(|at| local.remove(at)).ok_or(ObjectError::NotFound)),
+        4 => {
+            let replaced = found.map(|at| local[at] = value).ok_or(ObjectError::NotFound);
+            assert_eq!(list.set(at, &value), replaced);
+        }
+        _ => {
+            list.extend(&[value, value + 1]).unwrap();
+            local.extend([value, value + 1]);
+        }
+    }
+}
+
+#[test]
+fn b104_containers_change_as_local_ones_do() {
+    bounded(|| {
+        let pool = two();
+        let (list, dict): (List<u32>, Dict<u32, String>) = (pool.manager().list(), pool.manager().dict());
+        let (mut vec, mut map) = (Vec::new(), std::collections::BTreeMap::new());
+        let mut state: u64 = 104;
+        for value in 0..1500u32 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let random = state >> 33;
+            change_both(&list, &mut vec, random, i64::try_from(random / 6 % 21).unwrap() - 10, value);
+            assert_eq!((list.len(), list.is_empty()), (Ok(vec.len() as u64), Ok(vec.is_empty())));
+            let (key, text) = (u32::try_from(random % 9).unwrap(), value.to_string());
+            match random / 200 % 5 {
+                0 => assert_eq!(dict.insert(&key, &text), Ok(map.insert(key, text))),
+                1 => {
+                    assert_eq!(dict.set_default(&key, &text), Ok(map.get(&key).cloned()));
+                    map.entry(key).or_insert(text);
+                }
+                2 => assert_eq!(dict.remove(&key), Ok(map.remove(&key))),
+                3 => {
+                    dict.set(&key, &text).unwrap();
+                    map.insert(key, text);
+                }
+                _ => assert_eq!(dict.get(&key), Ok(map.get(&key).cloned())),
+            }
+            assert_eq!((dict.len(), dict.is_empty()), (Ok(map.len() as u64), Ok(map.is_empty())));
+            // Iteration goes over everything that is there, of one instant.
+            if value % 50 == 0 {
+                assert_eq!(list.to_vec().as_ref(), Ok(&vec));
+                let mut items = dict.items().unwrap();
+                items.sort();
+                assert!(items.iter().map(|(key, text)| (key, text)).eq(&map), "{items:?} {map:?}");
+                let mut keys = dict.keys().unwrap();
+                keys.sort_unstable();
+                assert!(keys.iter().eq(map.keys()));
+            }
+        }
+        assert!(vec.len() > 10 && map.len() > 2, "the changes did not cancel each other");
+        (list.clear().unwrap(), dict.clear().unwrap());
+        assert_eq!((list.to_vec(), dict.items()), (Ok(vec![]), Ok(vec![])));
     });
 }
 

@@ -31,7 +31,8 @@ impl<T: DeserializeOwned, H: Handle> Connection<T, H> {
     /// Receives a message, and waits for one.
     ///
     /// # Errors
-    /// [`ObjectError::Closed`] if the other end is gone and all its messages were received.
+    /// [`ObjectError::Closed`] if the other end is gone and all its messages were received, [`ObjectError::NoRight`] if
+    /// this end only sends.
     pub fn recv(&self) -> Result<T, ObjectError> {
         self.receive(Wait::Forever)
     }

@@ -7,7 +7,14 @@ use wpool_guest::{
     Receiver, Semaphore, Sender, SharedArray, SubTaskError, Value, submit,
 };
 
-static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// A global list: of this instance, as a process has its own.
+static RESULT: Mutex<Vec<i64>> = Mutex::new(Vec::new());
+
+/// Returns its argument.
+#[wpool_guest::task]
+fn echo(number: i64) -> i64 {
+    number
+}
 
 /// The square of a number.
 #[wpool_guest::task]
@@ -15,33 +22,96 @@ fn square(number: i64) -> i64 {
     number * number
 }
 
-/// The cube of a number.
-#[wpool_guest::task]
-fn cube(number: i64) -> i64 {
-    number * number * number
-}
-
 /// The square of a number, after `rounds` rounds of computation.
 #[wpool_guest::task]
 fn slow_square(number: i64, rounds: u64) -> i64 {
-    (0..rounds).for_each(|round| {
-        std::hint::black_box(round);
-    });
+    compute(rounds);
     number * number
 }
 
-/// Adds messages to this process's list, and returns the number of messages in it.
+/// Prints the square of a number.
 #[wpool_guest::task]
-fn fill(messages: Vec<String>) -> usize {
-    let mut list = MESSAGES.lock().expect("one task at a time");
-    list.extend(messages);
-    list.len()
+fn print_square(number: i64) {
+    wpool_guest::info!("Square: {}", number * number);
 }
 
-/// The number of characters of a message.
+/// Prints the cube of a number.
 #[wpool_guest::task]
-fn measure(message: &str) -> usize {
-    message.chars().count()
+fn print_cube(number: i64) {
+    wpool_guest::info!("Cube: {}", number * number * number);
+}
+
+/// Appends the squares of numbers to the global list, and prints it.
+#[wpool_guest::task]
+fn append_squares(numbers: Vec<i64>) {
+    let mut list = RESULT.lock().expect("one task at a time");
+    list.extend(numbers.iter().map(|number| number * number));
+    wpool_guest::info!("result (in the process): {list:?}");
+}
+
+/// Computes for `rounds` rounds.
+fn compute(rounds: u64) {
+    (0..rounds).for_each(|round| {
+        std::hint::black_box(round);
+    });
+}
+
+/// Works for a time, and returns its number.
+#[wpool_guest::task]
+fn work_for(number: u32, rounds: u64) -> u32 {
+    compute(rounds);
+    number
+}
+
+/// Works for a time, prints that it has succeeded, and returns.
+#[wpool_guest::task]
+fn sub_progress(rounds: u64) -> String {
+    compute(rounds);
+    wpool_guest::info!("sub_progress success");
+    "ok".to_owned()
+}
+
+/// Prints its number before and after its work.
+#[wpool_guest::task]
+fn long_task(number: u32, rounds: u64) {
+    wpool_guest::info!("Run task {number}");
+    compute(rounds);
+    wpool_guest::info!("Task {number} ends");
+}
+
+/// A number that logs when it is decoded and encoded.
+struct Traced(i64);
+
+impl wpool_guest::Schema for Traced {
+    fn describe(types: &mut wpool_guest::TypeTable) -> u32 {
+        i64::describe(types)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Traced {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        wpool_guest::info!("{number}: 4. decoded in a worker");
+        Ok(Traced(number))
+    }
+}
+
+impl serde::Serialize for Traced {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        wpool_guest::info!("{}: 7. the result is encoded", self.0);
+        (self.0 * self.0).serialize(serializer)
+    }
+}
+
+/// What a task's module makes when it is used first: each task has a new instance of it.
+static IMPORTED: std::sync::Once = std::sync::Once::new();
+
+/// The square of a number, with a line for each step in the worker.
+#[wpool_guest::task]
+fn ten_steps(item: Traced) -> Traced {
+    IMPORTED.call_once(|| wpool_guest::info!("{}: 5. imported: the function's module is new here", item.0));
+    wpool_guest::info!("{}: 6. run, beside others", item.0);
+    item
 }
 
 /// Divides, and traps if `by` is zero.
@@ -128,6 +198,14 @@ fn deposit(times: u32, amount: i64, balance: Value<i64>, lock: Option<Lock>) -> 
         balance.set(&(balance.get()? + amount))?;
     }
     Ok(())
+}
+
+/// Adds `amount` to a balance, and waits for another party between reading and writing.
+#[wpool_guest::task]
+fn deposit_together(amount: i64, balance: Value<i64>, meet: Barrier) -> Result<(), ObjectError> {
+    let before = balance.get()?;
+    meet.wait()?;
+    balance.set(&(before + amount))
 }
 
 /// One of each object.

@@ -109,6 +109,7 @@ impl<R> TaskFuture<R> {
     /// The task's status at this moment.
     pub fn status(&self) -> Status {
         let running = self.runtime.upgrade().is_some_and(|runtime| runtime.is_running(self.id));
+        let running = self.cell.has_begun(running);
         match self.cell.look(was_cancelled) {
             None if running => Status::Running,
             None => Status::Pending,
@@ -300,11 +301,13 @@ impl<R> Clone for TaskFuture<R> {
 
 impl<R> fmt::Debug for TaskFuture<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unfinished = self.status();
         let state = self.cell.look(|completed| match &completed.result {
             Ok(bytes) => format!("finished with {} bytes", bytes.len()),
-            Err(error) => format!("failed: {error}"),
+            Err(TaskError::Cancelled) => "cancelled".to_owned(),
+            Err(error) => format!("failed ({}): {error}", error.kind()),
         });
-        let state = state.unwrap_or_else(|| "pending".to_owned());
+        let state = state.unwrap_or_else(|| format!("{unfinished:?}").to_lowercase());
         f.debug_struct("TaskFuture").field("id", &self.id.0).field("state", &state).finish_non_exhaustive()
     }
 }

@@ -54,6 +54,12 @@ fn repeat(text: &str, times: u32, end: Option<char>) -> String {
     out
 }
 
+/// Parameters with names that mean something to a pool, or to Rust.
+#[wpool_guest::task]
+fn named(r#fn: u32, task: u32, timeout: u32, arguments: u32) -> Vec<u32> {
+    vec![r#fn, task, timeout, arguments]
+}
+
 /// No parameter at all.
 #[wpool_guest::task]
 fn nothing() {}

@@ -129,7 +129,7 @@ impl Object {
         match self {
             Object::Queue(queue) => queue.attempt(owner, call),
             Object::Pipe { queue, may_put, .. } => match call {
-                Call::Put(_) if !*may_put => Attempt::Never(ObjectError::NoRight),
+                Call::Put(_) | Call::Get(_) if !*may_put => Attempt::Never(ObjectError::NoRight),
                 Call::TaskDone(_) | Call::Join => Attempt::Never(ObjectError::WrongKind),
                 call => queue.attempt(owner, call),
             },

@@ -88,9 +88,11 @@ fn what_goes_into_one_end_of_a_pipe_comes_out_of_the_other() {
     assert_eq!(bench.now(task(1), b, put("anybody?")), Err(ObjectError::Closed));
     let [reader, writer] = bench.store.make_pipe(false);
     assert_eq!(bench.now(task(1), reader, put("back")), Err(ObjectError::NoRight));
+    assert_eq!(bench.now(task(1), writer, Call::Get(1)), Err(ObjectError::NoRight));
     bench.now(task(1), writer, put("on")).unwrap();
-    let waits = bench.waits(task(1), writer, Call::Get(1), None);
-    bench.now(task(2), reader, Call::Close).unwrap();
+    let [here, there] = bench.store.make_pipe(true);
+    let waits = bench.waits(task(1), there, Call::Get(1), None);
+    bench.now(task(2), here, Call::Close).unwrap();
     assert_eq!(bench.answer(waits), Some(Err(ObjectError::Closed)), "the other end hears of it");
 }
 

@@ -1,6 +1,7 @@
 //! The cell of one future: the end of its task, and the threads, wakers and callbacks that wait for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -15,6 +16,8 @@ use crate::lock::{Condvar, Mutex, wait_until};
 pub(crate) struct FutureCell {
     inner: Mutex<Inner>,
     ended: Condvar,
+    /// The task was seen running.
+    began: AtomicBool,
 }
 
 #[derive(Default)]
@@ -56,6 +59,15 @@ impl FutureCell {
         }
         wakers.into_iter().for_each(|(_, waker)| waker.wake());
         called_back.into_iter().for_each(|callback| callbacks.call(callback));
+    }
+
+    /// Whether the task is running, or was at an earlier look. The dispatcher lets go of a task before its result is
+    /// here: by this memory no look in between tells that the task waits again.
+    pub(crate) fn has_begun(&self, running: bool) -> bool {
+        if running {
+            self.began.store(true, Ordering::SeqCst);
+        }
+        running || self.began.load(Ordering::SeqCst)
     }
 
     /// Whether the task has ended.

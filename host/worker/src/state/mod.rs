@@ -175,10 +175,12 @@ impl ResourceLimiter for TaskState {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
-        if maximum.is_some_and(|maximum| desired > maximum) {
+        let limit = self.limits.table as usize;
+        // The engine's room for a table is the limit, and it says so as if it were the module's own maximum.
+        if maximum.is_some_and(|maximum| maximum < limit && desired > maximum) {
             return Ok(false);
         }
-        if desired <= self.limits.table as usize {
+        if desired <= limit {
             return Ok(true);
         }
         self.refuse_growth(LimitExceeded::Table { asked: desired as u64 })
