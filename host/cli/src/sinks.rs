@@ -1,7 +1,9 @@
 //! The open sinks of a map: everything that a result is written to.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use wpool::{Completed, Guest, Signature, TaskError};
 
@@ -9,6 +11,9 @@ use crate::exit_code::Failure;
 use crate::output::{Format, Output};
 use crate::report::{self, LogSink, Logs, Progress, ReportFile};
 use crate::resume::Resumed;
+
+/// The longest time that a result waits for others before a reader gets it.
+const MAX_DELAY: Duration = Duration::from_millis(50);
 
 /// Where the results of a map go.
 #[derive(Debug, PartialEq)]
@@ -40,13 +45,14 @@ pub(crate) struct Sinks<'a> {
     logs: Logs<'a>,
     report: Option<ReportFile<'a>>,
     progress: Progress,
-    /// Whether each result is flushed at once.
-    streaming: bool,
+    /// Whether another process may read the results as they come.
+    is_followed: bool,
+    /// When the first result was written that its reader may not have.
+    behind_since: Option<Instant>,
 }
 
 impl<'a> Sinks<'a> {
-    /// Opens everything. `total` is the number of inputs; if it is unknown, they come from a stream, and results in
-    /// lines are flushed one by one.
+    /// Opens everything. `total` is the number of inputs, if it is known.
     pub(crate) fn open(
         plan: &'a SinkPlan,
         logs: &'a LogSink,
@@ -55,11 +61,13 @@ impl<'a> Sinks<'a> {
         total: Option<u64>,
     ) -> Result<Self, Failure> {
         let name = plan.output.as_deref().unwrap_or_else(|| Path::new("standard output"));
-        let output = Output::open(plan.output.as_deref(), plan.format);
+        let output = Output::open(plan.output.as_deref(), plan.format)
+            .map_err(|error| Failure::cannot_write(name, error))?;
         Ok(Self {
             signature,
             name,
-            output: output.map_err(|error| Failure::cannot_write(name, error))?,
+            is_followed: output.is_followed(),
+            output,
             logs: Logs::open(logs)?,
             report: plan
                 .report
@@ -67,7 +75,7 @@ impl<'a> Sinks<'a> {
                 .map(|path| ReportFile::open(path, guest, signature.name()))
                 .transpose()?,
             progress: Progress::start(total),
-            streaming: total.is_none() && plan.format == Format::Jsonl,
+            behind_since: None,
         })
     }
 
@@ -100,15 +108,43 @@ impl<'a> Sinks<'a> {
                 self.progress.ended(&outcome);
                 Ok(outcome)
             }
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(WriteError::ReaderGone),
-            Err(error) => Err(Failure::cannot_write(self.name, error).into()),
+            Err(error) => Err(self.cannot_write(error)),
         }
+    }
+
+    fn cannot_write(&self, error: io::Error) -> WriteError {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => WriteError::ReaderGone,
+            _ => Failure::cannot_write(self.name, error).into(),
+        }
+    }
+
+    /// Whether a reader may not have everything that was written.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind_since.is_some()
+    }
+
+    /// Passes everything that was written on to its reader.
+    pub(crate) fn catch_up(&mut self) -> Result<(), WriteError> {
+        if self.behind_since.take().is_some() {
+            self.output.flush().map_err(|error| self.cannot_write(error))?;
+        }
+        Ok(())
+    }
+
+    /// The descriptor that a reader may be at the other end of.
+    pub(crate) fn reader(&self) -> Option<OwnedFd> {
+        self.output.descriptor()
     }
 
     fn write_and_flush(&mut self, index: u64, result: Result<&[u8], &TaskError>) -> io::Result<Outcome> {
         let outcome = self.output.write(index, result, self.signature)?;
-        if self.streaming {
-            self.output.flush()?;
+        if self.is_followed {
+            let now = Instant::now();
+            if now.duration_since(*self.behind_since.get_or_insert(now)) >= MAX_DELAY {
+                self.behind_since = None;
+                self.output.flush()?;
+            }
         }
         Ok(outcome)
     }

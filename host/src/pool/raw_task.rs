@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use super::emitted::{EmitBuffer, Emitted};
@@ -225,16 +226,43 @@ impl RawTask {
         self.map_bytes(inputs, false)
     }
 
+    /// As [`map`](Self::map), for inputs that may have to be waited for, such as those of a pipe: one that is
+    /// [`Poll::Pending`] is none. The map goes on with its results, and pulls again when the
+    /// [waker](RawMap::input_waker) is woken or the next result is asked for.
+    pub fn map_polled<I, A>(&self, inputs: I) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Poll<Result<A, String>>>,
+        A: Into<RawArguments>,
+    {
+        self.map_pollable(inputs.into_iter(), true)
+    }
+
+    /// As [`imap_unordered`](Self::imap_unordered), for inputs as those of [`map_polled`](Self::map_polled).
+    pub fn imap_unordered_polled<I, A>(&self, inputs: I) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Poll<Result<A, String>>>,
+        A: Into<RawArguments>,
+    {
+        self.map_pollable(inputs.into_iter(), false)
+    }
+
+    fn map_pollable<I, A>(&self, inputs: I, ordered: bool) -> RawMap<I>
+    where
+        I: Iterator<Item = Poll<Result<A, String>>>,
+        A: Into<RawArguments>,
+    {
+        let append = |input: Poll<Result<A, String>>, out: &mut Vec<u8>| match input {
+            Poll::Ready(arguments) => append(arguments, out),
+            Poll::Pending => Ok(()),
+        };
+        RawMap::new(&self.runtime, &self.call, inputs, append, Poll::is_pending, ordered)
+    }
+
     fn map_bytes<I, A>(&self, inputs: I, ordered: bool) -> RawMap<I::IntoIter>
     where
         I: IntoIterator<Item = Result<A, String>>,
         A: Into<RawArguments>,
     {
-        let append = |arguments: Result<A, String>, out: &mut Vec<u8>| {
-            let RawArguments { bytes, handles } = arguments?.into();
-            out.extend_from_slice(&bytes);
-            handles.iter().try_for_each(|handle| wpool_objects::Handle::attach(handle).map(drop))
-        };
         self.map_with(inputs.into_iter(), append, ordered)
     }
 
@@ -244,8 +272,15 @@ impl RawTask {
         encode: Encode<I::Item>,
         ordered: bool,
     ) -> RawMap<I> {
-        RawMap::new(&self.runtime, &self.call, inputs, encode, ordered)
+        RawMap::new(&self.runtime, &self.call, inputs, encode, |_| false, ordered)
     }
+}
+
+/// Appends arguments in postcard, and attaches their handles.
+fn append<A: Into<RawArguments>>(arguments: Result<A, String>, out: &mut Vec<u8>) -> Result<(), String> {
+    let RawArguments { bytes, handles } = arguments?.into();
+    out.extend_from_slice(&bytes);
+    handles.iter().try_for_each(|handle| wpool_objects::Handle::attach(handle).map(drop))
 }
 
 impl fmt::Debug for RawTask {
