@@ -172,3 +172,43 @@ fn a_journal_has_each_result_before_the_next_one_comes() {
         assert!(desk.read("report").contains("\"tasks\":[\n]"), "it was not run again");
     });
 }
+
+#[test]
+fn lines_of_a_log_are_shown_while_their_task_runs_and_once() {
+    bounded(|| {
+        let desk = Desk::new();
+        // The second one never ends.
+        desk.write("in.json", "[[0, 0], [2, 4000000000]]");
+        let arguments = ["run", wpool_tests::SLOW_LOG, "--map", "in.json", "--timeout", "none"];
+        let mut run = Piped::start(&desk, &arguments);
+        let mut err = BufReader::new(run.child.stderr.take().unwrap()).lines();
+        let mut lines: Vec<String> = (0..3).map(|_| err.next().unwrap().unwrap()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, ["[0] info: end", "[1] info: line 0", "[1] info: line 1"]);
+        run.child.kill().unwrap();
+        run.child.wait().unwrap();
+        let mut run =
+            Piped::start(&desk, &["run", wpool_tests::SLOW_LOG, "--call", "tell", "1", "4000000000"]);
+        let mut err = BufReader::new(run.child.stderr.take().unwrap()).lines();
+        assert_eq!(err.next().unwrap().unwrap(), "info: line 0");
+        run.child.kill().unwrap();
+        run.child.wait().unwrap();
+        // Those that end have each line once, whether it was shown before their end or not.
+        desk.write("in.json", "[[2, 100000], [1, 0], [0, 50000]]");
+        let said = desk.run(&["run", wpool_tests::SLOW_LOG, "--map", "in.json", "--logs", "log"]);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        let mut lines: Vec<String> = desk.read("log").lines().map(str::to_owned).collect();
+        lines.sort_unstable();
+        let expected =
+            ["[0] info: end", "[0] info: line 0", "[0] info: line 1", "[1] info: end", "[1] info: line 0"];
+        assert_eq!(lines[..5], expected);
+        assert_eq!(lines[5..], ["[2] info: end"]);
+        let said = desk.run(&["run", wpool_tests::SLOW_LOG, "--call", "tell", "1", "100000"]);
+        assert_eq!(said.err, "info: line 0\ninfo: end\n");
+        // A log that floods is cut as ever.
+        let flood = ["run", wpool_tests::SLOW_LOG, "--call", "tell", "1000000", "0", "--max-log", "1kB"];
+        let said = desk.run(&flood);
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        assert!(said.err.len() < 1200 && said.err.ends_with(" bytes of log were dropped\n"), "{}", said.err);
+    });
+}

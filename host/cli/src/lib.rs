@@ -11,6 +11,7 @@ mod inspect;
 mod interrupt;
 mod items;
 mod journal;
+mod logs;
 mod map;
 mod new;
 mod objects;

@@ -10,6 +10,7 @@ use wpool::{Canceller, Completed, Pool, RawMap, RawTask, TaskError};
 use crate::exit_code::{Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::feed::{Feed, Input};
 use crate::interrupt::Interrupt;
+use crate::logs::{LogNumbers, Logs};
 use crate::plan::{EarlyEnd, MapPlan};
 use crate::reader_watch::ReaderWatch;
 use crate::resume::Resume;
@@ -42,15 +43,17 @@ impl MapRun<'_> {
         let feed = RefCell::new(Feed::start(move || source.open(reading))?);
         let (resume, taken, stopped) = (RefCell::new(resume), Cell::new(0), Cell::new(false));
         let inputs = Pulled {
+            numbers: sinks.logs().numbers(),
             feed: &feed,
             resume: &resume,
             interrupt: self.interrupt,
             stopped: &stopped,
             taken: &taken,
         };
+        let task = self.follow_logs(sinks.logs())?;
         let mut results = match self.map.unordered {
-            true => self.task.imap_unordered_polled(inputs),
-            false => self.task.map_polled(inputs),
+            true => task.imap_unordered_polled(inputs),
+            false => task.map_polled(inputs),
         };
         feed.borrow().wake_with(results.input_waker());
         let stop = self.stop(results.canceller());
@@ -73,7 +76,7 @@ impl MapRun<'_> {
                 sinks.cancelled(!self.map.unordered);
                 continue;
             }
-            let outcome = sinks.write(index, &completed)?;
+            let outcome = sinks.write(nth, index, &completed)?;
             if outcome.is_err() && self.map.stop_on_error && !stopped.replace(true) {
                 stop();
             }
@@ -87,6 +90,17 @@ impl MapRun<'_> {
         let late = cut_off.filter(|_| self.total != Some(taken.get()));
         let late = late.map(|deadline| self.late(deadline, taken.get()));
         Ok(self.finish(sinks, Ended { defect, cut_short, stopped: stopped.get(), late })?)
+    }
+
+    /// Returns the task with its logs followed, if they are written at all.
+    fn follow_logs(&self, logs: &mut Logs) -> Result<RawTask, Failure> {
+        let task = self.task.clone();
+        if logs.is_off() {
+            return Ok(task);
+        }
+        let (task, reader) = task.follow_logs();
+        logs.follow(reader)?;
+        Ok(task)
     }
 
     /// Returns a function that ends the map early, from any thread.
@@ -158,6 +172,7 @@ fn next<I: Iterator>(
 struct Pulled<'a> {
     feed: &'a RefCell<Feed>,
     resume: &'a RefCell<Resume>,
+    numbers: LogNumbers,
     interrupt: &'a Interrupt,
     stopped: &'a Cell<bool>,
     /// The number of inputs that were taken from the source.
@@ -175,8 +190,12 @@ impl Iterator for Pulled<'_> {
             let input = self.feed.borrow_mut().poll()?;
             if let Poll::Ready(input) = &input {
                 self.taken.set(self.taken.get() + 1);
-                if !self.resume.borrow_mut().is_to_run(input) {
+                let mut resume = self.resume.borrow_mut();
+                if !resume.is_to_run(input) {
                     continue;
+                }
+                if let Some((nth, index)) = resume.last_started() {
+                    self.numbers.renumber(nth, index);
                 }
             }
             return Some(input);

@@ -51,6 +51,11 @@ impl Resume {
         true
     }
 
+    /// The index of the last task that is to run, and that of its input; `None` if they are the same.
+    pub(crate) fn last_started(&self) -> Option<(u64, u64)> {
+        (self.started < self.next).then(|| (self.started - 1, self.next - 1))
+    }
+
     /// Records the result of the map's task `nth`. Returns the index of its input, and the results to write before it.
     pub(crate) fn ended(&mut self, nth: u64, completed: &Completed) -> Result<(u64, Vec<Resumed>), Failure> {
         let Some((journal, path)) = &mut self.journal else { return Ok((nth, Vec::new())) };

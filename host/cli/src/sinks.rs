@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use wpool::{Completed, Guest, Signature, TaskError};
 
 use crate::exit_code::Failure;
+use crate::logs::{LogSink, Logs};
 use crate::output::{Format, Output};
-use crate::report::{self, LogSink, Logs, Progress, ReportFile};
+use crate::report::{self, Progress, ReportFile};
 use crate::resume::Resumed;
 
 /// The longest time that a result waits for others before a reader gets it.
@@ -42,7 +43,7 @@ pub(crate) struct Sinks<'a> {
     /// The output's name in messages.
     name: &'a Path,
     output: Output,
-    logs: Logs<'a>,
+    logs: Logs,
     report: Option<ReportFile<'a>>,
     progress: Progress,
     /// Whether another process may read the results as they come.
@@ -55,7 +56,7 @@ impl<'a> Sinks<'a> {
     /// Opens everything. `total` is the number of inputs, if it is known.
     pub(crate) fn open(
         plan: &'a SinkPlan,
-        logs: &'a LogSink,
+        logs: &LogSink,
         guest: &Guest,
         signature: &'a Signature,
         total: Option<u64>,
@@ -63,26 +64,37 @@ impl<'a> Sinks<'a> {
         let name = plan.output.as_deref().unwrap_or_else(|| Path::new("standard output"));
         let output = Output::open(plan.output.as_deref(), plan.format)
             .map_err(|error| Failure::cannot_write(name, error))?;
+        let progress = Progress::start(total);
         Ok(Self {
             signature,
             name,
             is_followed: output.is_followed(),
             output,
-            logs: Logs::open(logs)?,
+            logs: Logs::open(logs, true, progress.screen())?,
             report: plan
                 .report
                 .as_deref()
                 .map(|path| ReportFile::open(path, guest, signature.name()))
                 .transpose()?,
-            progress: Progress::start(total),
+            progress,
             behind_since: None,
         })
     }
 
-    /// Writes the result of the input `index`, its log and its figures.
-    pub(crate) fn write(&mut self, index: u64, completed: &Completed) -> Result<Outcome, WriteError> {
+    /// The logs, which can be followed.
+    pub(crate) fn logs(&mut self) -> &mut Logs {
+        &mut self.logs
+    }
+
+    /// Writes the result of the input `index`, of which the map's task is the `nth`, its log and its figures.
+    pub(crate) fn write(
+        &mut self,
+        nth: u64,
+        index: u64,
+        completed: &Completed,
+    ) -> Result<Outcome, WriteError> {
         let outcome = self.write_value(index, completed.result.as_deref())?;
-        self.logs.write(index, completed, &self.progress)?;
+        self.logs.end(nth, &completed.log)?;
         if let Some(report) = &mut self.report {
             report.write(index, completed, &outcome)?;
         }

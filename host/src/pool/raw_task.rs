@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::emitted::{EmitBuffer, Emitted};
 use super::future::{TaskFuture, Undecoded};
@@ -11,7 +11,8 @@ use super::objects::handle::Handle;
 use super::raw_map::{Encode, RawMap};
 use crate::error::{SettingError, SubmitError, TaskLookupError};
 use crate::guest::{Guest, Signature};
-use crate::runtime::{Arguments, PoolGuest, Runtime, TaskCall, TaskOptions};
+use crate::runtime::cell::log::LogCell;
+use crate::runtime::{Arguments, LogPart, PoolGuest, Runtime, TaskCall, TaskOptions};
 
 /// A task whose arguments and results are bytes in postcard.
 ///
@@ -145,7 +146,7 @@ impl RawTask {
         name: &str,
     ) -> Result<Self, TaskLookupError> {
         let function = guest.guest.function(name)?;
-        let call = TaskCall { guest: Arc::clone(guest), function, options: guest.options };
+        let call = TaskCall { guest: Arc::clone(guest), function, options: guest.options, logs: None };
         Ok(Self { runtime: Arc::clone(runtime), call })
     }
 
@@ -168,6 +169,15 @@ impl RawTask {
     }
 
     task_settings!(|task| task.call.options);
+
+    /// Returns this task with a reader of what the tasks of its maps log, while they run. The log of each result has it
+    /// all again. Of several maps the indices are not told apart.
+    #[must_use]
+    pub fn follow_logs(mut self) -> (Self, LogReader) {
+        let cell = self.call.logs.get_or_insert_default();
+        let reader = LogReader(Arc::clone(cell));
+        (self, reader)
+    }
 
     /// Submits one call. While the queue is full it waits for room.
     ///
@@ -273,6 +283,23 @@ impl RawTask {
         ordered: bool,
     ) -> RawMap<I> {
         RawMap::new(&self.runtime, &self.call, inputs, encode, |_| false, ordered)
+    }
+}
+
+/// Reads what the running tasks of a map log. Made by [`RawTask::follow_logs`].
+#[derive(Debug, Clone)]
+pub struct LogReader(Arc<LogCell>);
+
+impl LogReader {
+    /// Waits until something has come, at most for `timeout`. Returns whether it has.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.0.wait(Instant::now().checked_add(timeout))
+    }
+
+    /// Takes what has come, without waiting. Nothing comes twice; a reader that is too slow misses parts. The parts of a
+    /// task are there before its result is.
+    pub fn take(&self) -> Vec<LogPart> {
+        self.0.take()
     }
 }
 

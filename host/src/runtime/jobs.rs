@@ -112,6 +112,15 @@ impl Job {
         }
     }
 
+    /// Whether the logs of the tasks are read while the tasks run.
+    pub(super) fn follows_logs(&self) -> bool {
+        match self {
+            Job::Single { .. } => true,
+            Job::SubTask { .. } => false,
+            Job::Map(map) => map.call.logs.is_some(),
+        }
+    }
+
     /// When a task was submitted.
     pub(super) fn submitted(&self, index: u64) -> Option<Instant> {
         match self {

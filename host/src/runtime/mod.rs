@@ -47,6 +47,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use rustix::process::Signal;
 
+pub use self::cell::log::LogPart;
 pub use self::completed::{Completed, Figures, TaskLog};
 pub(crate) use self::driver::{lead, run as drive};
 pub(crate) use self::effects::BarrierAction;

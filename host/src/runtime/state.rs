@@ -416,6 +416,7 @@ impl State {
                 run_timeout: range.policy.run_timeout,
                 emits: range.policy.emits,
                 handles: job.grants(range.index + u64::from(done)).is_some(),
+                follow_log: job.follows_logs(),
             };
             let (control, sessions) = (&link.control, &mut self.sessions);
             link.out.frame(to_worker::CALL, |out| {

@@ -334,7 +334,7 @@ fn parse_subscription(record: &[u8; 48]) -> Option<(u64, Subscription)> {
 /// Suspends the task until `until`. The time does not count as running.
 async fn sleep_until(caller: &mut Caller<'_, TaskState>, until: Instant) -> Result<(), EndRequested> {
     let state = caller.data_mut();
-    state.pause_clock();
+    state.pause();
     let (yield_state, cancel) = (Arc::clone(&state.yield_state), state.cancel.clone());
     Sleep { until, yield_state: &yield_state, cancel: &cancel }.await;
     caller.data_mut().clock.resume();

@@ -78,6 +78,7 @@ impl Batch {
             claim: self.header.claim.wrapping_add(self.taken),
             run_timeout: self.header.run_timeout,
             emits: self.header.emits,
+            follow_log: self.header.follow_log,
         };
         self.taken += 1;
         self.offset = end;

@@ -87,6 +87,7 @@ impl Served {
             run_timeout: None,
             emits: None,
             handles: !granted.is_empty(),
+            follow_log: false,
         };
         writer.frame(to_worker::CALL, |out| {
             encode(&header, out);

@@ -16,6 +16,8 @@ pub(crate) struct TaskSpec {
     pub(crate) run_timeout: Option<Duration>,
     /// The first credit for emitted values; `None` if they are discarded.
     pub(crate) emits: Option<u64>,
+    /// Whether its log is sent while it runs.
+    pub(crate) follow_log: bool,
 }
 
 /// Tells whether the parent has requested the end of an instance's task.
