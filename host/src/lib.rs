@@ -66,11 +66,11 @@ pub use ids::{TaskId, WorkerId};
 pub use pool::{
     Array, AsCompleted, Barrier, BoundedSemaphore, CancelOnDrop, Canceller, Completed, Condition, Connection,
     Dict, EmitBuffer, EmitError, Emitted, EventObject as Event, Figures, GuestSettings, Handle,
-    JoinableQueue, List, LoadedGuest, Lock, LockGuard, Manager, Map, MapError, MapFuture, NamedError,
-    NamedObjects, Namespace, NotYet, ObjectSpec, Pool, PoolBuilder, Process, ProcessBuilder, Queue, RLock,
-    RawArguments, RawMap, RawTask, Readable, Receiver, ReturnWhen, Semaphore, Sender, SharedArray,
-    SharedSlice, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog, Undecoded,
-    Unfinished, Value, Waited, as_completed, wait, wait_ready,
+    JoinableQueue, List, LoadedGuest, Lock, LockGuard, LogPart, LogReader, Manager, Map, MapError, MapFuture,
+    NamedError, NamedObjects, Namespace, NotYet, ObjectSpec, Pool, PoolBuilder, Process, ProcessBuilder,
+    Queue, RLock, RawArguments, RawMap, RawTask, Readable, Receiver, ReturnWhen, Semaphore, Sender,
+    SharedArray, SharedSlice, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog,
+    Undecoded, Unfinished, Value, Waited, as_completed, wait, wait_ready,
 };
 pub use process::Executable;
 pub use wpool_guest_macros::HostSchema as Schema;

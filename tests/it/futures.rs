@@ -282,3 +282,30 @@ fn all_ways_of_waiting_work_side_by_side() {
         }
     });
 }
+
+#[test]
+fn the_log_of_a_running_task_can_be_read() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::SLOW_LOG).timeout(None).build().unwrap();
+        let tell = pool.task::<(u32, u32), u64>("tell").unwrap();
+        let endless = tell.submit(&(2, u32::MAX)).unwrap();
+        crate::until("it has logged", || endless.log().is_some());
+        assert_eq!(endless.log().unwrap().text(), "info: line 0\ninfo: line 1\n");
+        assert!(endless.running());
+        endless.kill();
+        endless.completed();
+        assert_eq!(endless.log().unwrap().text(), "info: line 0\ninfo: line 1\n");
+        // Of a map, with the index of its input.
+        let (tell, logs) = pool.raw_task("tell").unwrap().follow_logs();
+        let arguments = tell.signature().arguments_from_json(b"[1, 4000000000]").unwrap();
+        let map = tell.map([Ok(arguments)]);
+        assert!(logs.wait(Duration::from_secs(30)));
+        let parts = logs.take();
+        assert_eq!(
+            (parts[0].index, parts[0].offset, parts[0].bytes.as_slice()),
+            (0, 0, &b"info: line 0\n"[..])
+        );
+        pool.terminate();
+        drop(map);
+    });
+}

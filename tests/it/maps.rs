@@ -1,4 +1,6 @@
 use std::cell::Cell;
+use std::sync::mpsc::{self, TryRecvError};
+use std::task::Poll;
 use std::time::Duration;
 
 use wpool::{MapEnd, Pool, TaskError};
@@ -210,5 +212,74 @@ fn an_early_end_is_told_once_and_an_end_is_not() {
         assert_eq!((closed.next(), closed.ended()), (None, Some(MapEnd::Closed)));
         let late = square.map_timeout(Duration::ZERO).map_async(vec![1, 2, 3], |_| ()).get().unwrap_err();
         assert!(matches!(late.error, TaskError::MapEnded { .. } | TaskError::Timeout { .. }), "{late}");
+    });
+}
+
+/// A map over inputs of a channel, which the caller wakes.
+fn polled(
+    task: &wpool::RawTask,
+    inputs: std::sync::mpsc::Receiver<i64>,
+) -> wpool::RawMap<impl Iterator<Item = Poll<Result<Vec<u8>, String>>>> {
+    let signature = task.signature().clone();
+    task.map_polled(std::iter::from_fn(move || match inputs.try_recv() {
+        Ok(number) => {
+            let arguments = signature.arguments_from_json(number.to_string().as_bytes());
+            Some(Poll::Ready(Ok(arguments.unwrap())))
+        }
+        Err(TryRecvError::Empty) => Some(Poll::Pending),
+        Err(TryRecvError::Disconnected) => None,
+    }))
+}
+
+#[test]
+fn results_do_not_wait_for_an_input_that_does_not_come() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+        let square = pool.raw_task("square").unwrap();
+        let (sender, inputs) = mpsc::channel();
+        let mut map = polled(&square, inputs);
+        let waker = map.input_waker();
+        assert!(map.next_timeout(Duration::ZERO).is_err(), "there is no input");
+        for number in 0..3 {
+            sender.send(number).unwrap();
+            waker.wake_by_ref();
+            let (index, completed) = map.next().unwrap();
+            assert_eq!((index, completed.result.is_ok()), (u64::try_from(number).unwrap(), true));
+        }
+        // The wait for an input ends with that input, the end of them, and the end of the map.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| map.next().map(|(index, _)| index));
+            sender.send(3).unwrap();
+            waker.wake_by_ref();
+            assert_eq!(waiting.join().unwrap(), Some(3));
+        });
+        drop(sender);
+        waker.wake_by_ref();
+        assert!(map.next().is_none());
+    });
+}
+
+#[test]
+fn a_map_that_waits_for_an_input_can_be_cancelled_and_cut_off() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
+        let square = pool.raw_task("square").unwrap();
+        let (sender, inputs) = mpsc::channel();
+        let mut map = polled(&square, inputs);
+        let canceller = map.canceller();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| map.next().map(|(_, completed)| completed.result));
+            canceller.cancel();
+            let ended = Err(TaskError::MapEnded { end: MapEnd::Cancelled, pulled: 0 });
+            assert_eq!(waiting.join().unwrap(), Some(ended));
+        });
+        drop((map, sender));
+        let (sender, inputs) = mpsc::channel();
+        let square = square.map_timeout(Duration::from_millis(50));
+        let mut map = polled(&square, inputs);
+        let cut_off = map.next().unwrap().1.result.unwrap_err();
+        assert!(matches!(cut_off, TaskError::MapEnded { end: MapEnd::Timeout(_), pulled: 0 }), "{cut_off:?}");
+        assert!(map.next().is_none());
+        drop(sender);
     });
 }

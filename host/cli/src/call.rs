@@ -1,15 +1,21 @@
 //! `wpool run --call`: calls a task once, and prints its value.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
-use wpool::{Completed, JsonError, Signature, TaskError};
+use wpool::{Completed, JsonError, Signature, TaskError, TaskFuture, Undecoded};
 
 use crate::exit_code::{Done, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::guest::{choose_task, signature};
 use crate::interrupt::Interrupt;
+use crate::logs::Logs;
 use crate::plan::{CallPlan, RunPlan};
-use crate::report::{self, Logs};
+use crate::report::{self, Screen};
 use crate::source::DECLARE;
+
+/// How often the log of the task is looked at.
+const LOG_PERIOD: Duration = Duration::from_millis(25);
 
 /// Calls the task once, and prints its value.
 pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Done {
@@ -18,7 +24,7 @@ pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Do
     let text = arguments_as_json(&signature, &call.arguments)?;
     plan.objects.named.check(&signature, text.as_bytes()).map_err(misfit)?;
     let pool = plan.pool.start(guest)?;
-    let mut logs = Logs::open(&plan.logs)?;
+    let logs = Logs::open(&plan.logs, false, Screen::default())?;
     let objects = plan.objects.start(&pool.manager())?;
     let arguments = plan.objects.named.arguments(&signature, text.as_bytes()).map_err(misfit)?;
     // The one task is the whole run.
@@ -29,10 +35,11 @@ pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Do
         move || future.kill()
     });
     let watch = watch.map_err(Failure::start)?;
-    let completed = future.completed();
+    let completed = follow(&future, &logs);
     drop(watch);
     let written = objects.finish();
-    logs.write_plain(&completed)?;
+    logs.end(0, &completed.log)?;
+    logs.finish()?;
     if interrupt.requested() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
@@ -41,6 +48,18 @@ pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Do
     report::print(&text);
     written?;
     Ok(ExitCode::from(SUCCESS))
+}
+
+/// Waits for the end of the task. Meanwhile its log is written.
+fn follow(future: &TaskFuture<Undecoded>, logs: &Logs) -> Arc<Completed> {
+    loop {
+        if let Ok(completed) = future.completed_timeout(LOG_PERIOD) {
+            return completed;
+        }
+        if let Some(log) = future.log() {
+            logs.part(0, 0, log.bytes());
+        }
+    }
 }
 
 /// Returns the arguments as the JSON of one input. Each word is JSON, or a string as it stands.

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
 
 use crate::exit_code::INTERRUPTED;
+use crate::target::remove_unfinished;
 
 /// Tells whether a signal has come, and lets a watch call a function at the first.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl Drop for Watch {
 
 #[expect(clippy::exit, reason = "the second signal asks for the end of this process")]
 fn end_now() -> ! {
+    remove_unfinished();
     std::process::exit(i32::from(INTERRUPTED));
 }
 

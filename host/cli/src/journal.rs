@@ -16,7 +16,7 @@ const MAGIC: &[u8] = b"wpool journal 1\n";
 const HEADER: usize = 28;
 /// The size of the hash behind a record.
 const CHECK: usize = 8;
-/// The age at which a record is flushed, so that a kill of this process does not lose it.
+/// The age at which a record is flushed at the latest, so that a kill of this process does not lose it.
 const FLUSH: Duration = Duration::from_millis(50);
 
 /// A hash of everything that a result depends on: the arguments, the task, the guest and the limits.
@@ -38,7 +38,8 @@ pub(crate) struct Journal {
     context: [u8; 32],
     file: File,
     out: BufWriter<File>,
-    flushed: Instant,
+    /// When the first record was written that was not flushed.
+    behind_since: Option<Instant>,
 }
 
 impl Journal {
@@ -64,13 +65,7 @@ impl Journal {
         let mut out = file.try_clone()?;
         out.seek(SeekFrom::Start(end))?;
         let context = *blake3::hash(context).as_bytes();
-        Ok(Self {
-            entries,
-            context,
-            file,
-            out: BufWriter::with_capacity(1 << 16, out),
-            flushed: Instant::now(),
-        })
+        Ok(Self { entries, context, file, out: BufWriter::with_capacity(1 << 16, out), behind_since: None })
     }
 
     /// Returns the key of an input with these arguments.
@@ -100,15 +95,19 @@ impl Journal {
         self.out.write_all(&header)?;
         self.out.write_all(value)?;
         self.out.write_all(&check(&header, value))?;
-        if self.flushed.elapsed() >= FLUSH {
-            self.flush()?;
-        }
-        Ok(())
+        let now = Instant::now();
+        let is_old = now.duration_since(*self.behind_since.get_or_insert(now)) >= FLUSH;
+        if is_old { self.flush() } else { Ok(()) }
+    }
+
+    /// Whether a record was written that was not flushed. The caller flushes it before it waits for anything.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind_since.is_some()
     }
 
     /// Passes all records to the kernel, so that a kill of this process does not lose them.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.flushed = Instant::now();
+        self.behind_since = None;
         self.out.flush()
     }
 }

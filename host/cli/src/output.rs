@@ -1,6 +1,7 @@
 //! Writes results: as an array with errors at the indices of their inputs, or as a line per result.
 
 use std::io::{self, BufWriter, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize as _;
@@ -109,6 +110,25 @@ impl Output {
         match &mut self.sink {
             Sink::Stdout(out) => out,
             Sink::File(out) => out,
+        }
+    }
+
+    /// Whether another process may read the results as they come: not those of a file that appears when it is whole.
+    pub(crate) fn is_followed(&self) -> bool {
+        match &self.sink {
+            Sink::Stdout(_) => true,
+            Sink::File(out) => matches!(out.get_ref(), Target::Direct(_)),
+        }
+    }
+
+    /// A duplicate of the descriptor, if another process may read from it.
+    pub(crate) fn descriptor(&self) -> Option<OwnedFd> {
+        match &self.sink {
+            Sink::Stdout(out) => out.get_ref().as_fd().try_clone_to_owned().ok(),
+            Sink::File(out) => match out.get_ref() {
+                Target::Direct(file) => file.as_fd().try_clone_to_owned().ok(),
+                Target::Whole(..) => None,
+            },
         }
     }
 

@@ -12,10 +12,10 @@ use crate::args::{self, DenyArg, GuestArgs, InputFormat, IsolationArg, ObjectArg
 use crate::exit_code::Failure;
 use crate::guest::GuestSource;
 use crate::items::Layout;
+use crate::logs::LogSink;
 use crate::objects::{ObjectFile, Objects};
 use crate::output::Format;
 use crate::pool::{PoolSettings, TaskTerms};
-use crate::report::LogSink;
 use crate::sinks::SinkPlan;
 use crate::source::Source;
 use crate::values::{Assigned, Counted};

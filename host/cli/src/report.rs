@@ -1,9 +1,8 @@
 //! Messages, progress, logs and reports: the only file of the command that prints.
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "the other files print through this one")]
 
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -68,6 +67,20 @@ pub(crate) fn escaped(text: &str) -> String {
         .collect()
 }
 
+/// Standard error, where lines are printed above the progress bar if there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Screen(Option<ProgressBar>);
+
+impl Screen {
+    /// Prints a line.
+    pub(crate) fn above(&self, line: &str) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+}
+
 /// The progress bar of a run, and how many of its tasks have ended in which way.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -118,9 +131,9 @@ impl Progress {
         self.failed
     }
 
-    /// Prints a line above the bar.
-    pub(crate) fn above(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+    /// The place for lines above the bar.
+    pub(crate) fn screen(&self) -> Screen {
+        Screen(Some(self.bar.clone()))
     }
 
     /// Returns the totals for the report.
@@ -156,95 +169,6 @@ impl Progress {
 
 fn time(seconds: f64) -> String {
     if seconds < 1.0 { format!("{:.0} ms", seconds * 1e3) } else { format!("{seconds:.1} s") }
-}
-
-/// Where the logs of tasks go.
-#[derive(Debug, PartialEq)]
-pub(crate) enum LogSink {
-    Stderr,
-    File(PathBuf),
-    Off,
-}
-
-/// The open logs.
-pub(crate) enum Logs<'a> {
-    Stderr,
-    File(BufWriter<File>, &'a Path),
-    Off,
-}
-
-impl<'a> Logs<'a> {
-    pub(crate) fn open(sink: &'a LogSink) -> Result<Self, Failure> {
-        match sink {
-            LogSink::Stderr => Ok(Self::Stderr),
-            LogSink::Off => Ok(Self::Off),
-            LogSink::File(path) => match Target::open_direct(path) {
-                Ok(file) => Ok(Self::File(BufWriter::new(file), path)),
-                Err(error) => Err(Failure::cannot_write(path, error)),
-            },
-        }
-    }
-
-    /// Writes one task's log, each line with the index of the task's input.
-    pub(crate) fn write(
-        &mut self,
-        index: u64,
-        completed: &Completed,
-        progress: &Progress,
-    ) -> Result<(), Failure> {
-        if completed.log.is_empty() {
-            return Ok(());
-        }
-        match self {
-            Self::Off => Ok(()),
-            Self::Stderr => {
-                progress.above(&log_lines(index, completed).join("\n"));
-                Ok(())
-            }
-            Self::File(file, path) => log_lines(index, completed)
-                .iter()
-                .try_for_each(|line| writeln!(file, "{line}"))
-                .map_err(|error| Failure::cannot_write(path, error)),
-        }
-    }
-
-    /// Writes the log of the only task of a run.
-    pub(crate) fn write_plain(&mut self, completed: &Completed) -> Result<(), Failure> {
-        match self {
-            Self::Off => Ok(()),
-            Self::Stderr => {
-                plain_lines(completed).iter().for_each(|line| note(line));
-                Ok(())
-            }
-            Self::File(file, path) => plain_lines(completed)
-                .iter()
-                .try_for_each(|line| writeln!(file, "{line}"))
-                .and_then(|()| file.flush())
-                .map_err(|error| Failure::cannot_write(path, error)),
-        }
-    }
-
-    pub(crate) fn finish(self) -> Result<(), Failure> {
-        match self {
-            Self::File(mut file, path) => file.flush().map_err(|error| Failure::cannot_write(path, error)),
-            Self::Stderr | Self::Off => Ok(()),
-        }
-    }
-}
-
-/// Returns a log's lines with the index of the task's input.
-fn log_lines(index: u64, completed: &Completed) -> Vec<String> {
-    plain_lines(completed).iter().map(|line| format!("[{index}] {line}")).collect()
-}
-
-/// Returns a log's lines, and how much of it was dropped.
-fn plain_lines(completed: &Completed) -> Vec<String> {
-    let text = completed.log.text();
-    let mut lines: Vec<String> = text.lines().map(escaped).collect();
-    if completed.log.dropped() > 0 {
-        lines.push(format!("… {} bytes of log were dropped", completed.log.dropped()));
-    }
-    lines
 }
 
 /// The file with each task's figures.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use wpool::{Completed, RawArguments};
 
 use crate::exit_code::Failure;
+use crate::feed::Input;
 use crate::journal::{Journal, Key};
-use crate::source::Input;
 
 /// The index of an input, and its value in postcard.
 pub(crate) type Resumed = (u64, Vec<u8>);
@@ -51,6 +51,11 @@ impl Resume {
         true
     }
 
+    /// The index of the last task that is to run, and that of its input; `None` if they are the same.
+    pub(crate) fn last_started(&self) -> Option<(u64, u64)> {
+        (self.started < self.next).then(|| (self.started - 1, self.next - 1))
+    }
+
     /// Records the result of the map's task `nth`. Returns the index of its input, and the results to write before it.
     pub(crate) fn ended(&mut self, nth: u64, completed: &Completed) -> Result<(u64, Vec<Resumed>), Failure> {
         let Some((journal, path)) = &mut self.journal else { return Ok((nth, Vec::new())) };
@@ -64,6 +69,17 @@ impl Resume {
             before.map(|found| Ok((found, journal.read(found)?))).collect()
         };
         update().map(|before| (index, before)).map_err(|error| Failure::cannot_write(path, error))
+    }
+
+    /// Whether the journal's file lacks a result.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.journal.as_ref().is_some_and(|(journal, _)| journal.is_behind())
+    }
+
+    /// Writes the results that the journal's file lacks.
+    pub(crate) fn catch_up(&mut self) -> Result<(), Failure> {
+        let Some((journal, path)) = &mut self.journal else { return Ok(()) };
+        journal.flush().map_err(|error| Failure::cannot_write(path, error))
     }
 
     /// Flushes the journal. Returns the results that come after all others.

@@ -1,14 +1,20 @@
 //! The open sinks of a map: everything that a result is written to.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use wpool::{Completed, Guest, Signature, TaskError};
 
 use crate::exit_code::Failure;
+use crate::logs::{LogSink, Logs};
 use crate::output::{Format, Output};
-use crate::report::{self, LogSink, Logs, Progress, ReportFile};
+use crate::report::{self, Progress, ReportFile};
 use crate::resume::Resumed;
+
+/// The longest time that a result waits for others before a reader gets it.
+const MAX_DELAY: Duration = Duration::from_millis(50);
 
 /// Where the results of a map go.
 #[derive(Debug, PartialEq)]
@@ -37,44 +43,58 @@ pub(crate) struct Sinks<'a> {
     /// The output's name in messages.
     name: &'a Path,
     output: Output,
-    logs: Logs<'a>,
+    logs: Logs,
     report: Option<ReportFile<'a>>,
     progress: Progress,
-    /// Whether each result is flushed at once.
-    streaming: bool,
+    /// Whether another process may read the results as they come.
+    is_followed: bool,
+    /// When the first result was written that its reader may not have.
+    behind_since: Option<Instant>,
 }
 
 impl<'a> Sinks<'a> {
-    /// Opens everything. `total` is the number of inputs; if it is unknown, they come from a stream, and results in
-    /// lines are flushed one by one.
+    /// Opens everything. `total` is the number of inputs, if it is known.
     pub(crate) fn open(
         plan: &'a SinkPlan,
-        logs: &'a LogSink,
+        logs: &LogSink,
         guest: &Guest,
         signature: &'a Signature,
         total: Option<u64>,
     ) -> Result<Self, Failure> {
         let name = plan.output.as_deref().unwrap_or_else(|| Path::new("standard output"));
-        let output = Output::open(plan.output.as_deref(), plan.format);
+        let output = Output::open(plan.output.as_deref(), plan.format)
+            .map_err(|error| Failure::cannot_write(name, error))?;
+        let progress = Progress::start(total);
         Ok(Self {
             signature,
             name,
-            output: output.map_err(|error| Failure::cannot_write(name, error))?,
-            logs: Logs::open(logs)?,
+            is_followed: output.is_followed(),
+            output,
+            logs: Logs::open(logs, true, progress.screen())?,
             report: plan
                 .report
                 .as_deref()
                 .map(|path| ReportFile::open(path, guest, signature.name()))
                 .transpose()?,
-            progress: Progress::start(total),
-            streaming: total.is_none() && plan.format == Format::Jsonl,
+            progress,
+            behind_since: None,
         })
     }
 
-    /// Writes the result of the input `index`, its log and its figures.
-    pub(crate) fn write(&mut self, index: u64, completed: &Completed) -> Result<Outcome, WriteError> {
+    /// The logs, which can be followed.
+    pub(crate) fn logs(&mut self) -> &mut Logs {
+        &mut self.logs
+    }
+
+    /// Writes the result of the input `index`, of which the map's task is the `nth`, its log and its figures.
+    pub(crate) fn write(
+        &mut self,
+        nth: u64,
+        index: u64,
+        completed: &Completed,
+    ) -> Result<Outcome, WriteError> {
         let outcome = self.write_value(index, completed.result.as_deref())?;
-        self.logs.write(index, completed, &self.progress)?;
+        self.logs.end(nth, &completed.log)?;
         if let Some(report) = &mut self.report {
             report.write(index, completed, &outcome)?;
         }
@@ -100,15 +120,43 @@ impl<'a> Sinks<'a> {
                 self.progress.ended(&outcome);
                 Ok(outcome)
             }
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(WriteError::ReaderGone),
-            Err(error) => Err(Failure::cannot_write(self.name, error).into()),
+            Err(error) => Err(self.cannot_write(error)),
         }
+    }
+
+    fn cannot_write(&self, error: io::Error) -> WriteError {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => WriteError::ReaderGone,
+            _ => Failure::cannot_write(self.name, error).into(),
+        }
+    }
+
+    /// Whether a reader may not have everything that was written.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind_since.is_some()
+    }
+
+    /// Passes everything that was written on to its reader.
+    pub(crate) fn catch_up(&mut self) -> Result<(), WriteError> {
+        if self.behind_since.take().is_some() {
+            self.output.flush().map_err(|error| self.cannot_write(error))?;
+        }
+        Ok(())
+    }
+
+    /// The descriptor that a reader may be at the other end of.
+    pub(crate) fn reader(&self) -> Option<OwnedFd> {
+        self.output.descriptor()
     }
 
     fn write_and_flush(&mut self, index: u64, result: Result<&[u8], &TaskError>) -> io::Result<Outcome> {
         let outcome = self.output.write(index, result, self.signature)?;
-        if self.streaming {
-            self.output.flush()?;
+        if self.is_followed {
+            let now = Instant::now();
+            if now.duration_since(*self.behind_since.get_or_insert(now)) >= MAX_DELAY {
+                self.behind_since = None;
+                self.output.flush()?;
+            }
         }
         Ok(outcome)
     }

@@ -1,6 +1,5 @@
 //! The source of a map's inputs, and how each of them becomes the arguments of a call.
 
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt as _;
@@ -9,8 +8,9 @@ use std::path::{Path, PathBuf};
 use wpool::{JsonError, NamedObjects, RawArguments, Signature};
 
 use crate::exit_code::Failure;
+use crate::feed::{Input, Inputs};
 use crate::guest;
-use crate::items::{Item, ItemError, Items, Layout};
+use crate::items::{Item, Items, Layout};
 
 /// JSON text is longer than the value that it stands for: base64, escapes, spaces.
 const TEXT_PER_BYTE: usize = 8;
@@ -19,7 +19,7 @@ const TEXT_PER_BYTE: usize = 8;
 pub(crate) const DECLARE: &str = "declare shared objects with --queue NAME, --dict NAME and the like";
 
 /// Where inputs come from.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Source {
     /// A regular file. It is read twice, the first time to check it whole.
     File { path: PathBuf, layout: Layout, state: FileState },
@@ -30,28 +30,14 @@ pub(crate) enum Source {
 }
 
 /// Inode, length and time of change: a file that was changed has another state.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileState(u64, u64, i64, i64);
 
-/// An input for the pool: its arguments, or the reason why it has none.
-pub(crate) type Input = Result<RawArguments, String>;
-
 /// The terms under which inputs are read: the task's types, and the objects that inputs can name.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Reading<'a> {
-    pub(crate) signature: &'a Signature,
-    pub(crate) objects: &'a NamedObjects,
-}
-
-/// The reason why the inputs ended early.
-#[derive(Debug)]
-pub(crate) enum Defect {
-    /// The text that follows is malformed, or cannot be read.
-    Items(ItemError),
-    /// The item fitted when the file was checked, and does not any more, though the file is the same.
-    Misfit(String),
-    /// The file is not the one that was checked.
-    Changed,
+#[derive(Debug, Clone)]
+pub(crate) struct Reading {
+    pub(crate) signature: Signature,
+    pub(crate) objects: NamedObjects,
 }
 
 impl Source {
@@ -101,48 +87,34 @@ impl Source {
 
     /// Checks the inputs as far as that is possible before a task runs: a regular file whole, a stream not at all.
     /// Returns their number, `None` for a stream.
-    pub(crate) fn check(&self, reading: Reading<'_>) -> Result<Option<u64>, Failure> {
+    pub(crate) fn check(&self, reading: &Reading) -> Result<Option<u64>, Failure> {
         match self {
             Self::Stream { .. } => Ok(None),
-            Self::Contents(files) => takes_content(reading.signature).map(|()| Some(files.len() as u64)),
+            Self::Contents(files) => takes_content(&reading.signature).map(|()| Some(files.len() as u64)),
             Self::File { path, layout, .. } => check_file(path, *layout, reading).map(Some),
         }
     }
 
-    /// Returns the inputs one after the other. If they end early, `defect` gets the reason.
-    pub(crate) fn inputs<'a>(
-        &'a self,
-        reading: Reading<'a>,
-        defect: &'a RefCell<Option<Defect>>,
-    ) -> Result<Box<dyn Iterator<Item = Input> + 'a>, Failure> {
+    /// Opens the inputs. Only the thread that reads them calls this: it may have to wait.
+    pub(crate) fn open(self, reading: Reading) -> Result<Inputs, Failure> {
         Ok(match self {
-            Self::Contents(files) => Box::new(files.iter().map(|path| content(path, reading.signature))),
+            Self::Contents(files) => {
+                Box::new(files.into_iter().map(move |path| Ok(content(&path, &reading.signature))))
+            }
             Self::File { path, layout, state } => {
-                let file = File::open(path).map_err(|error| Failure::cannot_read(path, error))?;
-                if FileState::of(&file).ok().as_ref() != Some(state) {
-                    return Err(changed(path));
+                let file = File::open(&path).map_err(|error| Failure::cannot_read(&path, error))?;
+                if FileState::of(&file).ok() != Some(state) {
+                    return Err(changed(&path));
                 }
-                let inputs = json_inputs(items(BufReader::new(file), *layout), reading, defect);
-                Box::new(inputs.map_while(move |input| still_fits(input, path, state, defect)))
+                let inputs = json_inputs(items(BufReader::new(file), layout), reading, path.clone());
+                Box::new(inputs.map(move |input| still_fits(input?, &path, state)))
             }
             Self::Stream { path, layout } => {
-                let (reader, layout) = open_stream(path.as_deref(), *layout)?;
-                Box::new(json_inputs(items(reader, layout), reading, defect))
+                let (reader, layout) = open_stream(path.as_deref(), layout)?;
+                let name = path.unwrap_or_else(|| "standard input".into());
+                Box::new(json_inputs(items(reader, layout), reading, name))
             }
         })
-    }
-
-    /// Returns the failure of a run whose inputs have ended early.
-    pub(crate) fn failure(&self, defect: Defect) -> Failure {
-        let name = match self {
-            Self::File { path, .. } | Self::Stream { path: Some(path), .. } => path,
-            Self::Stream { path: None, .. } | Self::Contents(_) => Path::new("standard input"),
-        };
-        match defect {
-            Defect::Items(error) => error.in_file(name),
-            Defect::Misfit(message) => Failure::input(format!("{}:{message}", name.display())),
-            Defect::Changed => changed(name),
-        }
     }
 }
 
@@ -168,12 +140,12 @@ fn takes_content(signature: &Signature) -> Result<(), Failure> {
 }
 
 /// Checks every item of a file against the task's types. Returns the number of items.
-fn check_file(path: &Path, layout: Layout, reading: Reading<'_>) -> Result<u64, Failure> {
+fn check_file(path: &Path, layout: Layout, reading: &Reading) -> Result<u64, Failure> {
     let file = File::open(path).map_err(|error| Failure::cannot_read(path, error))?;
     let mut count = 0;
     for item in items(BufReader::new(file), layout) {
         let item = item.map_err(|error| error.in_file(path))?;
-        if let Err(error) = reading.objects.check(reading.signature, &item.text) {
+        if let Err(error) = reading.objects.check(&reading.signature, &item.text) {
             let unknown = error.unknown_object;
             let failure = Failure::input(format!("{}:{}", path.display(), misfit(&item, count, error)));
             return Err(if unknown { failure.hint(DECLARE) } else { failure });
@@ -213,38 +185,24 @@ fn items<R: BufRead>(reader: R, layout: Layout) -> Items<R> {
     Items::new(reader, layout, wpool::Limits::default().arguments as usize * TEXT_PER_BYTE)
 }
 
-fn json_inputs<'a, R: BufRead + 'a>(
+fn json_inputs<R: BufRead>(
     items: Items<R>,
-    reading: Reading<'a>,
-    defect: &'a RefCell<Option<Defect>>,
-) -> impl Iterator<Item = Input> + 'a {
-    let mut index = 0;
-    items.map_while(move |item| match item {
-        Ok(item) => {
-            let input = reading.objects.arguments(reading.signature, &item.text);
-            let input = input.map_err(|error| misfit(&item, index, error));
-            index += 1;
-            Some(input)
-        }
-        Err(error) => {
-            defect.replace(Some(Defect::Items(error)));
-            None
-        }
+    Reading { signature, objects }: Reading,
+    name: PathBuf,
+) -> impl Iterator<Item = Result<Input, Failure>> {
+    (0..).zip(items).map(move |(index, item)| {
+        let item = item.map_err(|error| error.in_file(&name))?;
+        let input = objects.arguments(&signature, &item.text);
+        Ok(input.map_err(|error| misfit(&item, index, error)))
     })
 }
 
 /// Every item was checked, so one that does not fit now ends the inputs: the file has changed, or an object that the
 /// item names cannot be made.
-fn still_fits(
-    input: Input,
-    path: &Path,
-    state: &FileState,
-    defect: &RefCell<Option<Defect>>,
-) -> Option<Input> {
-    let Err(message) = input else { return Some(input) };
-    let same = File::open(path).and_then(|file| FileState::of(&file)).is_ok_and(|now| now == *state);
-    defect.replace(Some(if same { Defect::Misfit(message) } else { Defect::Changed }));
-    None
+fn still_fits(input: Input, path: &Path, state: FileState) -> Result<Input, Failure> {
+    let Err(message) = input else { return Ok(input) };
+    let same = File::open(path).and_then(|file| FileState::of(&file)).is_ok_and(|now| now == state);
+    Err(if same { Failure::input(format!("{}:{message}", path.display())) } else { changed(path) })
 }
 
 fn content(path: &Path, signature: &Signature) -> Input {

@@ -5,13 +5,29 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::NamedTempFile;
+
+/// The temporary files of this process, which an exit without destructors has to remove.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all temporary files; what was written to them is lost. For an exit that runs no destructors.
+pub(crate) fn remove_unfinished() {
+    for path in unfinished().iter() {
+        // Another thread may have just published or removed it.
+        let _gone = std::fs::remove_file(path);
+    }
+}
 
 /// A file that is open for writing.
 pub(crate) enum Target {
     /// A temporary file in the folder of the path that it is renamed to at the end.
-    Whole(NamedTempFile, PathBuf),
+    Whole(Temporary, PathBuf),
     /// A file that is written as the bytes come.
     Direct(File),
 }
@@ -38,7 +54,7 @@ impl Target {
 
     fn beside(path: PathBuf) -> io::Result<Self> {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let file = NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
+        let file = Temporary::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
         Ok(Self::Whole(file, path))
     }
 
@@ -67,14 +83,14 @@ impl Target {
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Whole(file, _) => file.write(bytes),
+            Self::Whole(file, _) => file.as_file().write(bytes),
             Self::Direct(file) => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Whole(file, _) => file.flush(),
+            Self::Whole(file, _) => file.as_file().flush(),
             Self::Direct(file) => file.flush(),
         }
     }
@@ -97,14 +113,54 @@ fn own_stream(metadata: &Metadata) -> Option<File> {
     streams.into_iter().filter_map(Result::ok).flatten().next()
 }
 
+/// A file under a passing name, which is removed when it is dropped.
+pub(crate) struct Temporary(Option<NamedTempFile>);
+
+impl Temporary {
+    fn new_in(folder: &Path) -> io::Result<Self> {
+        // Under the lock, so that an exit sees a file that was made.
+        let mut unfinished = unfinished();
+        let file = NamedTempFile::new_in(folder)?;
+        unfinished.push(std::path::absolute(file.path())?);
+        Ok(Self(Some(file)))
+    }
+
+    fn file(&self) -> &NamedTempFile {
+        self.0.as_ref().expect("the file is taken when its owner is gone")
+    }
+
+    fn as_file(&self) -> &File {
+        self.file().as_file()
+    }
+
+    fn persist(mut self, path: &Path) -> io::Result<()> {
+        let file = self.take();
+        file.map_or(Ok(()), |file| file.persist(path).map(drop).map_err(|error| error.error))
+    }
+
+    fn take(&mut self) -> Option<NamedTempFile> {
+        let file = self.0.take()?;
+        if let Ok(path) = std::path::absolute(file.path()) {
+            unfinished().retain(|other| *other != path);
+        }
+        Some(file)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
 /// Renames a finished file to its path, with the permissions of any other file that this user makes.
-fn publish(file: NamedTempFile, path: &Path) -> io::Result<()> {
+fn publish(file: Temporary, path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     // A temporary file is private, and the umask cannot be read without changing it: so an ordinary file is made.
     let like_others = File::options().create(true).append(true).open(path).and_then(|file| file.metadata());
     let mode = like_others.map_or(0o644, |metadata| metadata.permissions().mode());
     file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-    file.persist(path).map(drop).map_err(|error| error.error)
+    file.persist(path)
 }
 
 #[cfg(test)]
@@ -132,6 +188,23 @@ mod tests {
             (read().as_deref(), std::fs::read_to_string(partial).unwrap()),
             (Some("first"), "second".into())
         );
+    }
+
+    #[test]
+    fn an_exit_without_destructors_leaves_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let count = || std::fs::read_dir(folder.path()).unwrap().count();
+        let (first, second) = (write(&folder.path().join("a"), "1"), write(&folder.path().join("b"), "2"));
+        second.finish().unwrap();
+        assert_eq!(count(), 2);
+        // As the exit does, but for this test's file alone: others run beside it.
+        let path = match &first {
+            Target::Whole(file, _) => std::path::absolute(file.file().path()).unwrap(),
+            Target::Direct(_) => panic!("a new file"),
+        };
+        assert!(unfinished().contains(&path));
+        drop(first);
+        assert!(!unfinished().contains(&path) && count() == 1);
     }
 
     #[test]

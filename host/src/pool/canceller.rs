@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use crate::ids::JobId;
+use crate::runtime::cell::map::MapCell;
 use crate::runtime::{MapStop, Runtime, StoppedBy};
 
 /// Ends a map early: no more inputs are pulled, and tasks that have not started are cancelled. Running tasks continue
@@ -13,11 +14,12 @@ pub struct Canceller {
     runtime: Weak<Runtime>,
     job: JobId,
     stop: Arc<MapStop>,
+    cell: Arc<MapCell>,
 }
 
 impl Canceller {
-    pub(super) fn new(runtime: &Arc<Runtime>, job: JobId, stop: &Arc<MapStop>) -> Self {
-        Self { runtime: Arc::downgrade(runtime), job, stop: Arc::clone(stop) }
+    pub(super) fn new(runtime: &Arc<Runtime>, job: JobId, stop: &Arc<MapStop>, cell: &Arc<MapCell>) -> Self {
+        Self { runtime: Arc::downgrade(runtime), job, stop: Arc::clone(stop), cell: Arc::clone(cell) }
     }
 
     /// Ends the map. A second call has no effect.
@@ -26,6 +28,8 @@ impl Canceller {
             && let Some(runtime) = self.runtime.upgrade()
         {
             runtime.finish_map(self.job, true);
+            // The map's reader may wait for an input, of which there are no more.
+            self.cell.nudge();
         }
     }
 }

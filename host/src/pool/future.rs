@@ -202,9 +202,13 @@ impl<R> TaskFuture<R> {
         self.cell.look(|completed| completed.figures)
     }
 
-    /// The log of the task; `None` while it has not ended.
+    /// The log of the task; while the task runs, what has come of it, which may lag by some milliseconds. `None` while
+    /// it has not ended and nothing has come.
     pub fn log(&self) -> Option<TaskLog> {
-        self.cell.look(|completed| completed.log.clone())
+        if !self.done() {
+            self.call_driver();
+        }
+        self.cell.log()
     }
 }
 

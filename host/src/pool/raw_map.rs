@@ -1,7 +1,8 @@
 //! [`RawMap`]: one task for each of many inputs, pulled lazily, in bounded memory; arguments and results are bytes.
 //!
 //! The caller's thread pulls the inputs while it asks for results: enough to keep the workers busy, and never more than
-//! the buffer allows. Results stay in the map's cell until the caller takes them.
+//! the buffer allows. Results stay in the map's cell until the caller takes them. An input may have nothing for now, such
+//! as a pipe: then the map waits for results and for the input's waker alike.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use std::panic::AssertUnwindSafe;
 #[cfg(feature = "stream")]
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Waker;
 #[cfg(feature = "stream")]
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -53,6 +55,10 @@ pub struct RawMap<I: Iterator> {
     pending: Arc<Mutex<PendingInputs>>,
     input: Option<I>,
     encode: Encode<I::Item>,
+    /// Whether an item stands for no input, because there is none for now.
+    is_pending: fn(&I::Item) -> bool,
+    /// The input had none for now. It is pulled again after a nudge, or when the next result is asked for.
+    dry: bool,
     /// The arguments may contain handles.
     carries_handles: bool,
     /// The buffer in which the next input is encoded.
@@ -94,6 +100,7 @@ impl<I: Iterator> RawMap<I> {
         call: &TaskCall,
         input: I,
         encode: Encode<I::Item>,
+        is_pending: fn(&I::Item) -> bool,
         ordered: bool,
     ) -> Self {
         let (cell, pending, stop) = (Arc::new(MapCell::new(ordered)), Arc::default(), Arc::default());
@@ -106,6 +113,8 @@ impl<I: Iterator> RawMap<I> {
             pending,
             input: Some(input),
             encode,
+            is_pending,
+            dry: false,
             carries_handles: call.guest.guest.tasks()[call.function as usize].carries_handles(),
             scratch: Vec::new(),
             buffer: call.options.buffer.unwrap_or(DEFAULT_BUFFER) as u64,
@@ -136,10 +145,21 @@ impl<I: Iterator> RawMap<I> {
 
     /// Returns a canceller, which ends this map early from any thread.
     pub fn canceller(&self) -> Canceller {
-        Canceller::new(&self.runtime, self.job, &self.stop)
+        Canceller::new(&self.runtime, self.job, &self.stop, &self.cell)
+    }
+
+    /// Returns the waker for an input that was [`Poll::Pending`](std::task::Poll::Pending) and has something again: it
+    /// ends the wait for the next result, and the map pulls.
+    pub fn input_waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.cell))
     }
 
     fn may_pull(&self) -> bool {
+        !self.dry && self.has_room()
+    }
+
+    /// Whether one more input may be outstanding, and there may be one.
+    fn has_room(&self) -> bool {
         let outstanding = self.pulled - self.given;
         self.input.is_some()
             && self.stop.by().is_none()
@@ -173,12 +193,16 @@ impl<I: Iterator> RawMap<I> {
         }
     }
 
-    /// The next input. `None` if there is none, or the input panicked: then the map gets no more.
+    /// The next input. `None` if there is none for now; or none at all, or the input panicked: then the map gets no more.
     fn next_input(&mut self) -> Option<I::Item> {
         let input = self.input.as_mut()?;
         // Reading the clock takes time: fast inputs are timed now and then, slow ones always.
         let began = (self.slow_input || self.pulled.is_multiple_of(16)).then(Instant::now);
         match std::panic::catch_unwind(AssertUnwindSafe(|| input.next())) {
+            Ok(Some(item)) if (self.is_pending)(&item) => {
+                self.dry = true;
+                None
+            }
             Ok(Some(item)) => {
                 if let Some(began) = began {
                     self.slow_input = began.elapsed() > SLOW_INPUT;
@@ -241,7 +265,9 @@ impl<I: Iterator> RawMap<I> {
     /// [`NotYet`] if no result has come by then. A later call returns it.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<(u64, Completed)>, NotYet> {
         let deadline = Instant::now().checked_add(timeout);
-        match self.advance(|cell, ready| cell.wait(ready, deadline)) {
+        match self
+            .advance(|cell, ready, wait| cell.wait(ready, wait.outstanding, earlier(wait.until, deadline)))
+        {
             Step::Item(index, completed) => Ok(Some((index, completed))),
             Step::End => Ok(None),
             Step::NotYet => Err(NotYet(timeout)),
@@ -282,8 +308,10 @@ impl<I: Iterator> RawMap<I> {
         self.runtime.call_driver();
     }
 
-    /// Returns the next result. `wait` moves results that have arrived to `ready`; if there are none, it may wait.
-    fn advance(&mut self, wait: impl Fn(&MapCell, &mut VecDeque<(u64, Completed)>)) -> Step {
+    /// Returns the next result. `wait` moves results that have arrived to `ready`; if there are none, it may wait. It
+    /// returns whether there was a nudge.
+    fn advance(&mut self, wait: impl Fn(&MapCell, &mut VecDeque<(u64, Completed)>, &Wait) -> bool) -> Step {
+        self.dry = false;
         while !self.closed {
             if self.ready.is_empty() {
                 self.cell.take(&mut self.ready);
@@ -300,7 +328,7 @@ impl<I: Iterator> RawMap<I> {
             }
             if self.may_pull() {
                 self.pull();
-            } else if self.given == self.pulled {
+            } else if self.given == self.pulled && !(self.dry && self.has_room()) {
                 if let Some(panic) = self.panicked.take() {
                     std::panic::resume_unwind(panic);
                 }
@@ -310,10 +338,15 @@ impl<I: Iterator> RawMap<I> {
             } else {
                 self.runtime.publish(self.job);
                 self.runtime.call_driver();
-                wait(&self.cell, &mut self.ready);
-                if self.ready.is_empty() {
+                // Of a dry input the end of the map's time is seen here; a task is ended by the pool.
+                let until = self.pull_until.filter(|_| self.dry);
+                let outstanding = self.pulled > self.given;
+                let nudged = wait(&self.cell, &mut self.ready, &Wait { outstanding, until });
+                let late = until.is_some_and(|until| until <= Instant::now());
+                if self.ready.is_empty() && !nudged && !late {
                     return Step::NotYet;
                 }
+                self.dry &= !nudged && !late;
             }
         }
         Step::End
@@ -366,7 +399,26 @@ impl<I: Iterator> RawMap<I> {
     }
 }
 
+/// What the map waits for.
+struct Wait {
+    /// There are results to come.
+    outstanding: bool,
+    /// The end of the map's time, if the input had nothing for now.
+    until: Option<Instant>,
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
+
 /// The outcome of one request for the next result.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart by the caller; a box would be an allocation for each result"
+)]
 enum Step {
     Item(u64, Completed),
     NotYet,
@@ -377,7 +429,7 @@ impl<I: Iterator> Iterator for RawMap<I> {
     type Item = (u64, Completed);
 
     fn next(&mut self) -> Option<Self::Item> {
-        match self.advance(|cell, ready| cell.wait(ready, None)) {
+        match self.advance(|cell, ready, wait| cell.wait(ready, wait.outstanding, wait.until)) {
             Step::Item(index, completed) => Some((index, completed)),
             Step::NotYet | Step::End => None,
         }
@@ -406,7 +458,7 @@ impl<I: Iterator + Unpin> futures_core::Stream for RawMap<I> {
     type Item = (u64, Completed);
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.advance(|cell, ready| cell.poll(ready, context.waker())) {
+        match self.advance(|cell, ready, wait| cell.poll(ready, wait.outstanding, context.waker())) {
             Step::Item(index, completed) => Poll::Ready(Some((index, completed))),
             Step::NotYet => Poll::Pending,
             Step::End => Poll::Ready(None),

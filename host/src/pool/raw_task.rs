@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use super::emitted::{EmitBuffer, Emitted};
 use super::future::{TaskFuture, Undecoded};
@@ -10,7 +11,8 @@ use super::objects::handle::Handle;
 use super::raw_map::{Encode, RawMap};
 use crate::error::{SettingError, SubmitError, TaskLookupError};
 use crate::guest::{Guest, Signature};
-use crate::runtime::{Arguments, PoolGuest, Runtime, TaskCall, TaskOptions};
+use crate::runtime::cell::log::LogCell;
+use crate::runtime::{Arguments, LogPart, PoolGuest, Runtime, TaskCall, TaskOptions};
 
 /// A task whose arguments and results are bytes in postcard.
 ///
@@ -144,7 +146,7 @@ impl RawTask {
         name: &str,
     ) -> Result<Self, TaskLookupError> {
         let function = guest.guest.function(name)?;
-        let call = TaskCall { guest: Arc::clone(guest), function, options: guest.options };
+        let call = TaskCall { guest: Arc::clone(guest), function, options: guest.options, logs: None };
         Ok(Self { runtime: Arc::clone(runtime), call })
     }
 
@@ -167,6 +169,15 @@ impl RawTask {
     }
 
     task_settings!(|task| task.call.options);
+
+    /// Returns this task with a reader of what the tasks of its maps log, while they run. The log of each result has it
+    /// all again. Of several maps the indices are not told apart.
+    #[must_use]
+    pub fn follow_logs(mut self) -> (Self, LogReader) {
+        let cell = self.call.logs.get_or_insert_default();
+        let reader = LogReader(Arc::clone(cell));
+        (self, reader)
+    }
 
     /// Submits one call. While the queue is full it waits for room.
     ///
@@ -225,16 +236,43 @@ impl RawTask {
         self.map_bytes(inputs, false)
     }
 
+    /// As [`map`](Self::map), for inputs that may have to be waited for, such as those of a pipe: one that is
+    /// [`Poll::Pending`] is none. The map goes on with its results, and pulls again when the
+    /// [waker](RawMap::input_waker) is woken or the next result is asked for.
+    pub fn map_polled<I, A>(&self, inputs: I) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Poll<Result<A, String>>>,
+        A: Into<RawArguments>,
+    {
+        self.map_pollable(inputs.into_iter(), true)
+    }
+
+    /// As [`imap_unordered`](Self::imap_unordered), for inputs as those of [`map_polled`](Self::map_polled).
+    pub fn imap_unordered_polled<I, A>(&self, inputs: I) -> RawMap<I::IntoIter>
+    where
+        I: IntoIterator<Item = Poll<Result<A, String>>>,
+        A: Into<RawArguments>,
+    {
+        self.map_pollable(inputs.into_iter(), false)
+    }
+
+    fn map_pollable<I, A>(&self, inputs: I, ordered: bool) -> RawMap<I>
+    where
+        I: Iterator<Item = Poll<Result<A, String>>>,
+        A: Into<RawArguments>,
+    {
+        let append = |input: Poll<Result<A, String>>, out: &mut Vec<u8>| match input {
+            Poll::Ready(arguments) => append(arguments, out),
+            Poll::Pending => Ok(()),
+        };
+        RawMap::new(&self.runtime, &self.call, inputs, append, Poll::is_pending, ordered)
+    }
+
     fn map_bytes<I, A>(&self, inputs: I, ordered: bool) -> RawMap<I::IntoIter>
     where
         I: IntoIterator<Item = Result<A, String>>,
         A: Into<RawArguments>,
     {
-        let append = |arguments: Result<A, String>, out: &mut Vec<u8>| {
-            let RawArguments { bytes, handles } = arguments?.into();
-            out.extend_from_slice(&bytes);
-            handles.iter().try_for_each(|handle| wpool_objects::Handle::attach(handle).map(drop))
-        };
         self.map_with(inputs.into_iter(), append, ordered)
     }
 
@@ -244,8 +282,32 @@ impl RawTask {
         encode: Encode<I::Item>,
         ordered: bool,
     ) -> RawMap<I> {
-        RawMap::new(&self.runtime, &self.call, inputs, encode, ordered)
+        RawMap::new(&self.runtime, &self.call, inputs, encode, |_| false, ordered)
     }
+}
+
+/// Reads what the running tasks of a map log. Made by [`RawTask::follow_logs`].
+#[derive(Debug, Clone)]
+pub struct LogReader(Arc<LogCell>);
+
+impl LogReader {
+    /// Waits until something has come, at most for `timeout`. Returns whether it has.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.0.wait(Instant::now().checked_add(timeout))
+    }
+
+    /// Takes what has come, without waiting. Nothing comes twice; a reader that is too slow misses parts. The parts of a
+    /// task are there before its result is.
+    pub fn take(&self) -> Vec<LogPart> {
+        self.0.take()
+    }
+}
+
+/// Appends arguments in postcard, and attaches their handles.
+fn append<A: Into<RawArguments>>(arguments: Result<A, String>, out: &mut Vec<u8>) -> Result<(), String> {
+    let RawArguments { bytes, handles } = arguments?.into();
+    out.extend_from_slice(&bytes);
+    handles.iter().try_for_each(|handle| wpool_objects::Handle::attach(handle).map(drop))
 }
 
 impl fmt::Debug for RawTask {

@@ -25,7 +25,8 @@ impl State {
 
     /// Takes no more tasks, and no more inputs of maps.
     pub(super) fn close_with_maps(&mut self, by: &'static str) {
-        self.jobs.end_maps();
+        let ended = self.jobs.end_maps();
+        self.effects.deliveries.extend(ended.into_iter().map(Delivery::EndMap));
         self.close(by);
     }
 

@@ -43,6 +43,11 @@ impl TaskLog {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
+    /// The log as the guest wrote it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The number of bytes beyond the limit, which are lost.
     pub fn dropped(&self) -> u64 {
         self.dropped

@@ -2,6 +2,7 @@
 //!
 //! A child's parent-death signal follows the thread that started it, so this thread lives as long as any worker.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::panic::AssertUnwindSafe;
@@ -120,7 +121,7 @@ fn spawn(runtime: &Runtime, worker: WorkerId, guest: &PoolGuest) -> Result<(), S
     socket.set_nonblocking(true).map_err(system("a connection"))?;
     send_with_descriptors(&socket, writer.bytes(), &descriptors).map_err(system("a connection"))?;
     let socket = Arc::new(socket);
-    let conversation = Conversation { limits: guest.limits, is_ready: false };
+    let conversation = Conversation { limits: guest.limits, is_ready: false, logged: HashMap::new() };
     let link = Link::new(Box::new(process), Arc::clone(&socket), control, Instant::now() + START_TIMEOUT);
     // In one turn: the news of a worker find its link, and its exit is news only after its frames can be read.
     runtime.with(|state| {

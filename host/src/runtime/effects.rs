@@ -16,6 +16,8 @@ use crate::server::Outbox;
 pub(super) enum Delivery {
     Future(Arc<FutureCell>, Completed),
     Map(Arc<MapCell>, u64, Completed),
+    /// A map gets no more inputs.
+    EndMap(Arc<MapCell>),
     /// No more results of a map will come.
     AbortMap(Arc<MapCell>),
     /// The `.await` of an emitted value.

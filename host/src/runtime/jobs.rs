@@ -160,6 +160,15 @@ impl Job {
         }
     }
 
+    /// Whether the logs of the tasks are read while the tasks run.
+    pub(super) fn follows_logs(&self) -> bool {
+        match self {
+            Job::Single { .. } => true,
+            Job::SubTask { .. } => false,
+            Job::Map(map) => map.call.logs.is_some(),
+        }
+    }
+
     /// When a task was submitted.
     pub(super) fn submitted(&self, index: u64) -> Option<Instant> {
         match self {
@@ -315,16 +324,20 @@ impl Jobs {
         self.any_map() && self.jobs.values().any(|job| matches!(job, Job::Map(map) if !map.complete))
     }
 
-    /// No map gets more inputs: the pool has ended them.
-    pub(super) fn end_maps(&mut self) {
+    /// No map gets more inputs: the pool has ended them. Returns the cells of those that might have got some, whose readers
+    /// have to look.
+    pub(super) fn end_maps(&mut self) -> Vec<Arc<MapCell>> {
+        let mut ended = Vec::new();
         for job in self.jobs.values_mut() {
             if let Job::Map(map) = job
                 && !map.complete
             {
                 map.stop.stop(StoppedBy::Pool);
                 map.complete = true;
+                ended.push(Arc::clone(&map.cell));
             }
         }
+        ended
     }
 
     /// A map of one of these guests that has inputs which the dispatcher does not know. The flag goes up before the maps

@@ -18,7 +18,7 @@ use wpool_wire::message::{Answer, Memory, encode, to_worker};
 
 use super::interest::Interest;
 use crate::error::WorkerExit;
-use crate::ids::{MemoryId, WorkerId};
+use crate::ids::{MemoryId, TaskId, WorkerId};
 use crate::manager::Grant;
 use crate::process::{ChildProcess, send_some_with_descriptors};
 
@@ -66,6 +66,8 @@ pub(super) struct Conversation {
     pub(super) limits: Limits,
     /// Whether the worker has answered the hello.
     pub(super) is_ready: bool,
+    /// How much of the logs of its running tasks the worker has sent, in bytes.
+    pub(super) logged: HashMap<TaskId, u64>,
 }
 
 /// The result of writing to a worker.

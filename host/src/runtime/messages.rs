@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use wpool_wire::codec::Frame;
 use wpool_wire::message::{
-    BadMessage, Done, Fatal, Outcome, Ready, Request, decode, from_worker, take_record,
+    BadMessage, Done, Fatal, LogPart, Outcome, Ready, Request, decode, from_worker, take_record,
 };
 use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
@@ -38,10 +38,11 @@ impl WorkerNews for News<'_> {
                 conversation.is_ready = true;
                 self.ready(worker, payload)
             }
-            (from_worker::DONE, true) => self.done(worker, payload, &conversation.limits),
+            (from_worker::DONE, true) => self.done(worker, payload, conversation),
             (from_worker::SUSPENDED, true) => self.tell(payload, |task| Event::Suspended { worker, task }),
             (from_worker::RESUMED, true) => self.tell(payload, |task| Event::Resumed { worker, task }),
             (from_worker::REQUEST, true) => self.requests(worker, payload),
+            (from_worker::LOG, true) => self.logs(worker, payload, conversation),
             (from_worker::FATAL, _) => self.fatal(worker, payload),
             (kind, _) => Err(BadMessage(format!("a frame of kind {kind} out of turn"))),
         }
@@ -122,8 +123,36 @@ impl News<'_> {
         })
     }
 
+    /// Handles all parts of logs in a frame in one turn. A worker cannot send more of a log than the log may have.
+    fn logs(
+        &self,
+        worker: WorkerId,
+        payload: &[u8],
+        conversation: &mut Conversation,
+    ) -> Result<(), BadMessage> {
+        self.0.with(|state| {
+            let mut rest = payload;
+            while !rest.is_empty() {
+                let part: LogPart<'_> = take_record(&mut rest)?;
+                let sent = conversation.logged.entry(part.task).or_default();
+                let follows = part.offset == *sent && !part.bytes.is_empty();
+                *sent = sent.saturating_add(part.bytes.len() as u64);
+                if !follows || *sent > u64::from(conversation.limits.log) {
+                    return Err(BadMessage(format!("task {} logged what it was not allowed to", part.task)));
+                }
+                state.logged(worker, &part)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Handles all records of a frame in one turn. They are read and copied before it, without the lock.
-    fn done(&self, worker: WorkerId, payload: &[u8], limits: &Limits) -> Result<(), BadMessage> {
+    fn done(
+        &self,
+        worker: WorkerId,
+        payload: &[u8],
+        conversation: &mut Conversation,
+    ) -> Result<(), BadMessage> {
         let mut rest = payload;
         let (mut tasks, mut with_handles) = (Vec::new(), Vec::new());
         while !rest.is_empty() {
@@ -131,7 +160,10 @@ impl News<'_> {
             if let Outcome::Value(_, handles @ [_, ..]) = record.outcome {
                 with_handles.push((tasks.len(), handles));
             }
-            tasks.push(ended(record, limits));
+            if !conversation.logged.is_empty() {
+                conversation.logged.remove(&record.id);
+            }
+            tasks.push(ended(record, &conversation.limits));
         }
         self.0.with(|state| {
             for (index, handles) in with_handles {

@@ -46,6 +46,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 use rustix::process::Signal;
 
+pub use self::cell::log::LogPart;
 pub use self::completed::{Completed, Figures, TaskLog};
 pub(crate) use self::driver::{lead, run as drive};
 pub(crate) use self::jobs::{Arguments, MapStop, PendingInputs, StoppedBy};
@@ -171,6 +172,7 @@ impl Runtime {
         while let Some(delivery) = deliveries.next() {
             match delivery {
                 Delivery::Future(cell, completed) => cell.complete(completed, &self.callbacks),
+                Delivery::EndMap(cell) => cell.nudge(),
                 Delivery::AbortMap(cell) => cell.abort(),
                 Delivery::Wake(waker) => waker.wake(),
                 // This thread may deliver for a turn of another pool's mail, so that one is left to its own threads.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use wpool_wire::limits::{Isolation, Limits};
 
+use super::cell::log::LogCell;
 use crate::dispatch::TaskPolicy;
 use crate::guest::{Guest, Start};
 use crate::ids::GuestKey;
@@ -42,6 +43,8 @@ pub(crate) struct TaskCall {
     /// The function's index in its guest.
     pub(crate) function: u32,
     pub(crate) options: TaskOptions,
+    /// The reader of the logs of a map's tasks, if there is one.
+    pub(crate) logs: Option<Arc<LogCell>>,
 }
 
 impl TaskCall {

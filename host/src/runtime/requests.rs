@@ -8,7 +8,9 @@ use std::time::Instant;
 use wpool_abi::object::{Item, MAX_POST_SIZE};
 use wpool_abi::{SubTaskFailure, SubTaskOutcome};
 use wpool_wire::limits::{Limits, MAX_EMITTED};
-use wpool_wire::message::{self, Answer, Ask, BadMessage, Credit, Flow, encode, handle_indices, to_worker};
+use wpool_wire::message::{
+    self, Answer, Ask, BadMessage, Credit, Flow, LogPart, encode, handle_indices, to_worker,
+};
 
 use super::completed::Completed;
 use super::jobs::{Arguments, Job, next_tasks};
@@ -82,6 +84,21 @@ impl State {
         }
     }
 
+    /// A running task has logged something, whose place in its log was checked.
+    pub(super) fn logged(&mut self, worker: WorkerId, part: &LogPart<'_>) -> Result<(), BadMessage> {
+        let range = self.asking(worker, part.task)?;
+        match self.jobs.get(range.job) {
+            Some(Job::Single { future, .. }) => future.logged(part.offset, part.bytes),
+            Some(Job::Map(map)) => {
+                if let Some(logs) = &map.call.logs {
+                    logs.push(range.index + (part.task.0 - range.first.0), part.offset, part.bytes);
+                }
+            }
+            Some(Job::SubTask { .. }) | None => {}
+        }
+        Ok(())
+    }
+
     fn emitted(&mut self, task: TaskId, fingerprint: u64, value: &[u8]) -> Result<(), BadMessage> {
         let exceeded = || BadMessage(format!("task {task} emitted what it was not allowed to"));
         let cell = self.emits.get(&task).filter(|_| value.len() <= MAX_EMITTED as usize);
@@ -112,7 +129,7 @@ impl State {
                 let depth = range.policy.depth + 1;
                 let mut options = guest.options;
                 (options.priority, options.queue_timeout) = (range.policy.priority, None);
-                let call = TaskCall { guest, function, options };
+                let call = TaskCall { guest, function, options, logs: None };
                 let SubTaskRequest { index, arguments, .. } = request;
                 let place = self.place(parent, &range).of_sub_task(index);
                 let job = Job::SubTask { arguments, parent, index, place, submitted: Instant::now() };
@@ -129,7 +146,7 @@ impl State {
     /// The place of a task of a range.
     fn place(&self, task: TaskId, range: &Range) -> Place {
         let index = range.index + (task.0 - range.first.0);
-        self.jobs.get(range.job).map_or(Place::default(), |job| job.place(range.job, index))
+        self.jobs.get(range.job).map_or_else(Place::default, |job| job.place(range.job, index))
     }
 
     /// A task waits for the outcome of a sub-task, or gets it if it is there.

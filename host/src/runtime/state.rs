@@ -385,6 +385,7 @@ impl State {
                 emits: range.policy.emits,
                 handles: job.grants(range.index + u64::from(done)).is_some(),
                 place: job.place(range.job, range.index + u64::from(done)),
+                follow_log: job.follows_logs(),
             };
             let (control, sessions) = (&link.control, &mut self.sessions);
             link.out.frame(to_worker::CALL, |out| {

@@ -1,5 +1,6 @@
 //! A pool's inside without a process: the other end of a worker's socket pair is the test.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use wpool_abi::object::{Call, Item, Kind, ObjectError, Reply, Rights, Wait};
 use wpool_wire::codec::{Frame, FrameReader};
 use wpool_wire::limits::Limits;
 use wpool_wire::message::{
-    Answer, Ask, BadMessage, CallHeader, Done, Fatal, Flow, Outcome, Ready, Request, SandboxReport, decode,
-    encode, from_worker, to_worker,
+    Answer, Ask, BadMessage, CallHeader, Done, Fatal, Flow, LogPart, Outcome, Ready, Request, SandboxReport,
+    decode, encode, from_worker, to_worker,
 };
 use wpool_wire::{BUILD, PROTOCOL_VERSION};
 
@@ -49,7 +50,8 @@ impl Bench {
         });
         assert_eq!(runtime.to_spawn.try_recv(), Ok((WORKER, GUEST)), "the driver is to start it");
         peer.socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let conversation = Conversation { limits: Limits::default(), is_ready: false };
+        let conversation =
+            Conversation { limits: Limits::default(), is_ready: false, logged: HashMap::new() };
         Self { runtime, conversation, peer, reader: FrameReader::new(1 << 20), next: 0 }
     }
 
@@ -141,6 +143,28 @@ impl Bench {
     fn exit(&self) -> Option<WorkerExit> {
         self.runtime.with(|state| state.links.get_mut(WORKER).and_then(|link| link.exit()))
     }
+}
+
+#[test]
+fn a_log_is_read_while_its_task_runs_and_has_no_gap() {
+    let mut bench = Bench::ready();
+    let (task, future) = bench.starts(Vec::new());
+    let part = |offset, bytes| LogPart { task, offset, bytes };
+    bench.says(from_worker::LOG, &part(0, b"one ")).unwrap();
+    bench.says(from_worker::LOG, &part(4, b"two")).unwrap();
+    assert_eq!(future.log().unwrap().text(), "one two");
+    for bad in [part(0, b"again"), part(8, b"a gap"), part(7, b"")] {
+        let sent = bench.conversation.logged.clone();
+        assert!(bench.says(from_worker::LOG, &bad).is_err(), "{bad:?}");
+        bench.conversation.logged = sent;
+    }
+    let other = LogPart { task: task.plus(1), ..part(0, b"x") };
+    assert!(bench.says(from_worker::LOG, &other).is_err(), "it has no such task");
+    bench.conversation.limits.log = 8;
+    assert!(bench.says(from_worker::LOG, &part(7, b"too much")).is_err());
+    assert_eq!(future.log().unwrap().text(), "one two");
+    bench.ends(task, Outcome::Value(b"", b"")).unwrap();
+    assert!(bench.conversation.logged.keys().all(|known| *known != task), "it is forgotten");
 }
 
 fn this_build() -> Ready {

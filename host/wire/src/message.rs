@@ -54,6 +54,8 @@ pub mod from_worker {
     pub const REQUEST: u8 = 7;
     /// A suspended task was resumed: its [`TaskId`](super::TaskId).
     pub const RESUMED: u8 = 8;
+    /// What running tasks have logged, if their call asked for it: consecutive [`LogPart`](super::LogPart) records.
+    pub const LOG: u8 = 9;
 }
 
 /// The kinds of frames between the parent and a compiler.
@@ -147,6 +149,8 @@ pub struct CallHeader {
     pub handles: bool,
     /// The place of the first task in its pool: seeded random numbers depend on it.
     pub place: Place,
+    /// Whether the log of each task is sent while the task runs.
+    pub follow_log: bool,
 }
 
 /// A handle that is granted to a task. Its index is the number of handles that the task was granted before.
@@ -222,6 +226,15 @@ pub struct Credit {
     pub task: TaskId,
     pub flow: Flow,
     pub total: u64,
+}
+
+/// A part of the log of a running task. The parts follow one another without a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogPart<'a> {
+    pub task: TaskId,
+    /// The number of bytes that the task has logged before.
+    pub offset: u64,
+    pub bytes: &'a [u8],
 }
 
 /// One task that ended.

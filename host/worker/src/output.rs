@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use wpool_wire::codec::FrameWriter;
 use wpool_wire::ids::TaskId;
-use wpool_wire::message::{Done, Request, encode, from_worker};
+use wpool_wire::message::{Done, LogPart, Request, encode, from_worker};
 
 /// The size in bytes at which the frames are sent at the latest.
 const FULL: usize = 32 * 1024;
@@ -39,6 +39,11 @@ impl Output {
     /// Adds a request of a task.
     pub(crate) fn request(&self, request: &Request<'_>) -> io::Result<()> {
         self.add(from_worker::REQUEST, request)
+    }
+
+    /// Adds a part of a task's log.
+    pub(crate) fn log(&self, part: &LogPart<'_>) -> io::Result<()> {
+        self.add(from_worker::LOG, part)
     }
 
     /// Adds a record to the open frame, if that has the same kind.

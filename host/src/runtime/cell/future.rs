@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
-use super::super::completed::Completed;
+use super::super::completed::{Completed, TaskLog};
 use crate::callbacks::{Callback, Callbacks};
 use crate::lock::{Condvar, Mutex, wait_until};
 
@@ -23,6 +23,8 @@ pub(crate) struct FutureCell {
 #[derive(Default)]
 struct Inner {
     completed: Option<Arc<Completed>>,
+    /// What the running task has logged.
+    log: Vec<u8>,
     /// The waker of each future that was polled, by its poller.
     wakers: Vec<(u64, Waker)>,
     /// The number of pollers so far.
@@ -49,6 +51,7 @@ impl FutureCell {
         let mut inner = self.inner.lock();
         debug_assert!(inner.completed.is_none(), "a task ends once");
         inner.completed = Some(Arc::new(completed));
+        inner.log = Vec::new();
         let (wakers, watchers) = (std::mem::take(&mut inner.wakers), std::mem::take(&mut inner.watchers));
         let called_back = std::mem::take(&mut inner.callbacks);
         drop(inner);
@@ -73,6 +76,22 @@ impl FutureCell {
     /// Whether the task has ended.
     pub(crate) fn is_complete(&self) -> bool {
         self.inner.lock().completed.is_some()
+    }
+
+    /// The running task has logged `bytes` after `offset` others. A task that runs again begins anew.
+    pub(crate) fn logged(&self, offset: u64, bytes: &[u8]) {
+        let log = &mut self.inner.lock().log;
+        log.truncate(usize::try_from(offset).unwrap_or(usize::MAX));
+        log.extend_from_slice(bytes);
+    }
+
+    /// The log of the task; while it has not ended, what there is. `None` if that is nothing.
+    pub(crate) fn log(&self) -> Option<TaskLog> {
+        let inner = self.inner.lock();
+        match &inner.completed {
+            Some(completed) => Some(completed.log.clone()),
+            None => (!inner.log.is_empty()).then(|| TaskLog { bytes: inner.log.clone(), dropped: 0 }),
+        }
     }
 
     /// Applies `look` to how the task has ended; `None` while it has not.
@@ -162,6 +181,21 @@ mod tests {
         });
         assert_eq!(watched.try_recv(), Ok(3));
         calls.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+
+    #[test]
+    fn the_log_of_a_running_task_gives_way_to_the_whole() {
+        let (cell, callbacks) = (FutureCell::default(), Callbacks::default());
+        assert_eq!(cell.log(), None);
+        cell.logged(0, b"one ");
+        cell.logged(4, b"two");
+        assert_eq!(cell.log().unwrap().text(), "one two");
+        // Another worker runs it again.
+        cell.logged(0, b"one");
+        assert_eq!(cell.log().unwrap().text(), "one");
+        let log = TaskLog { bytes: b"one, two".to_vec(), dropped: 1 };
+        cell.complete(Completed { log: log.clone(), ..cancelled() }, &callbacks);
+        assert_eq!(cell.log(), Some(log));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The cell of one map: results that have arrived and were not taken yet.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -21,6 +22,8 @@ struct Inner {
     base: u64,
     /// No more results will come.
     aborted: bool,
+    /// The input has something again, or the map was cancelled: the reader is to look.
+    nudged: bool,
     /// The `.await` of the next result.
     waker: Option<Waker>,
     /// Takes all results together, and their number.
@@ -32,8 +35,15 @@ pub(crate) type Whole = Box<dyn FnOnce(Vec<Completed>) + Send>;
 
 impl MapCell {
     pub(crate) fn new(ordered: bool) -> Self {
-        let inner =
-            Inner { ordered, results: VecDeque::new(), base: 0, aborted: false, waker: None, whole: None };
+        let inner = Inner {
+            ordered,
+            results: VecDeque::new(),
+            base: 0,
+            aborted: false,
+            nudged: false,
+            waker: None,
+            whole: None,
+        };
         Self { inner: Mutex::new(inner), arrived: Condvar::new() }
     }
 
@@ -45,7 +55,7 @@ impl MapCell {
     /// Tells the reader that no more results will come: the missing ones are failures.
     pub(crate) fn abort(&self) {
         let mut arrivals = self.arrivals();
-        arrivals.inner.aborted = true;
+        (arrivals.inner.aborted, arrivals.inner.nudged) = (true, true);
         if let Some((total, _)) = arrivals.inner.whole {
             for index in arrivals.inner.missing(total) {
                 arrivals.push(index, Completed::failed(TaskError::PoolClosed));
@@ -53,6 +63,16 @@ impl MapCell {
         }
         let waker = arrivals.inner.waker.take();
         drop(arrivals);
+        self.arrived.notify_all();
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the reader's wait, or its next one, though no result has arrived.
+    pub(crate) fn nudge(&self) {
+        let mut inner = self.inner.lock();
+        inner.nudged = true;
+        let waker = inner.waker.take();
+        drop(inner);
         self.arrived.notify_all();
         waker.into_iter().for_each(Waker::wake);
     }
@@ -67,30 +87,59 @@ impl MapCell {
         self.inner.lock().move_ready(ready);
     }
 
-    /// Moves the results that are next to `ready`, and waits until there is one, at most until the deadline.
-    pub(crate) fn wait(&self, ready: &mut VecDeque<(u64, Completed)>, deadline: Option<Instant>) {
+    /// Moves the results that are next to `ready`, and waits until there is one, at most until the deadline; if none is
+    /// `outstanding`, only a nudge ends the wait early. Returns whether there was a nudge.
+    pub(crate) fn wait(
+        &self,
+        ready: &mut VecDeque<(u64, Completed)>,
+        outstanding: bool,
+        deadline: Option<Instant>,
+    ) -> bool {
         let mut inner = self.inner.lock();
         // A deadline that has passed leaves `ready` empty.
-        let _late = wait_until(&self.arrived, &mut inner, deadline, |inner| {
-            inner.move_ready_or_fail(ready);
-            (!ready.is_empty()).then_some(())
-        });
+        wait_until(&self.arrived, &mut inner, deadline, |inner| inner.look(ready, outstanding))
+            .unwrap_or(false)
     }
 
-    /// Moves the results that are next to `ready`; if there is none `waker` is woken when one arrives.
+    /// As [`wait`](Self::wait), but `waker` is woken in place of a wait.
     #[cfg_attr(not(feature = "stream"), expect(dead_code, reason = "only a stream waits like this"))]
-    pub(crate) fn poll(&self, ready: &mut VecDeque<(u64, Completed)>, waker: &Waker) {
+    pub(crate) fn poll(
+        &self,
+        ready: &mut VecDeque<(u64, Completed)>,
+        outstanding: bool,
+        waker: &Waker,
+    ) -> bool {
         // Declared before the guard, and so dropped after it: a waker's clone and drop run code of its executor.
         let mut waker = Some(waker.clone());
         let mut inner = self.inner.lock();
-        inner.move_ready_or_fail(ready);
-        if ready.is_empty() {
+        let seen = inner.look(ready, outstanding);
+        if seen.is_none() {
             std::mem::swap(&mut inner.waker, &mut waker);
         }
+        seen.unwrap_or(false)
+    }
+}
+
+impl std::task::Wake for MapCell {
+    fn wake(self: Arc<Self>) {
+        self.nudge();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.nudge();
     }
 }
 
 impl Inner {
+    /// Moves the results that are next to `ready`. Returns whether there was a nudge; `None` if there is nothing to see.
+    fn look(&mut self, ready: &mut VecDeque<(u64, Completed)>, outstanding: bool) -> Option<bool> {
+        if outstanding {
+            self.move_ready_or_fail(ready);
+        }
+        let nudged = std::mem::take(&mut self.nudged);
+        (nudged || !ready.is_empty()).then_some(nudged)
+    }
+
     /// The indices below `total` without a result.
     fn missing(&self, total: u64) -> Vec<u64> {
         let has = |index: u64| {
@@ -198,8 +247,18 @@ mod tests {
         for index in [2, 0, 1] {
             cell.arrivals().push(index, value(9));
         }
-        cell.wait(&mut ready, None);
+        cell.wait(&mut ready, true, None);
         assert_eq!(indices(&ready), [2, 0, 1]);
+    }
+
+    #[test]
+    fn a_nudge_ends_one_wait_and_is_no_result() {
+        let (cell, mut ready) = (Arc::new(MapCell::new(true)), VecDeque::new());
+        Waker::from(Arc::clone(&cell)).wake();
+        assert!(cell.wait(&mut ready, true, None) && ready.is_empty());
+        assert!(!cell.wait(&mut ready, true, Some(Instant::now())), "it is taken");
+        cell.abort();
+        assert!(cell.wait(&mut ready, false, None) && ready.is_empty(), "none is missing, so none fails");
     }
 
     #[test]
@@ -225,9 +284,9 @@ mod tests {
         let (cell, mut ready) = (MapCell::new(true), VecDeque::new());
         cell.arrivals().push(1, value(1));
         cell.abort();
-        cell.wait(&mut ready, None);
+        cell.wait(&mut ready, true, None);
         assert!(matches!(&ready[0], (0, Completed { result: Err(TaskError::PoolClosed), .. })));
-        cell.wait(&mut ready, None);
+        cell.wait(&mut ready, true, None);
         assert_eq!(indices(&ready), [0, 1]);
         let (cell, (sender, results)) = (MapCell::new(true), mpsc::channel());
         cell.arrivals().push(1, value(1));

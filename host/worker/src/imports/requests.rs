@@ -234,7 +234,7 @@ async fn wait_for_mail<T>(
     part: impl FnMut(&mut Mail) -> Option<T> + Unpin,
 ) -> Result<T, EndRequested> {
     let state = caller.data_mut();
-    state.pause_clock();
+    state.pause();
     let (mailbox, cancel) = (Arc::clone(&state.requests.mailbox), state.cancel.clone());
     let yield_state = Arc::clone(&state.yield_state);
     let (mailbox, yield_state, cancel) = (&*mailbox, &*yield_state, &cancel);

@@ -84,7 +84,7 @@ pub(super) async fn sleep_until(caller: &mut Caller<'_, TaskState>, until: Insta
     if !state.must_end() {
         let began = Instant::now();
         let until = state.run_deadline().map_or(until, |deadline| deadline.min(until));
-        state.pause_clock();
+        state.pause();
         let (yield_state, cancel) = (Arc::clone(&state.yield_state), state.cancel.clone());
         Sleep { until, yield_state: &yield_state, cancel: &cancel }.await;
         let slept = Instant::now().min(until).saturating_duration_since(began);

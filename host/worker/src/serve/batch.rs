@@ -79,6 +79,7 @@ impl Batch {
             run_timeout: self.header.run_timeout,
             emits: self.header.emits,
             place: self.header.place.plus(u64::from(self.taken)),
+            follow_log: self.header.follow_log,
         };
         self.taken += 1;
         self.offset = end;

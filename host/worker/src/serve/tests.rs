@@ -89,6 +89,7 @@ impl Served {
             emits: None,
             handles: !granted.is_empty(),
             place: Place::default(),
+            follow_log: false,
         };
         writer.frame(to_worker::CALL, |out| {
             encode(&header, out);

@@ -10,6 +10,7 @@ mod shared_memories;
 mod task_spec;
 mod yield_state;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use wasmtime::{Memory, ResourceLimiter, UpdateDeadline};
 use wpool_wire::control::ControlPage;
 use wpool_wire::ids::Place;
 use wpool_wire::limits::{Grow, Limits};
+use wpool_wire::message::LogPart;
 
 use crate::guest_error::LimitExceeded;
 use crate::output::Output;
@@ -30,6 +32,9 @@ pub(crate) use self::requests::RequestState;
 pub(crate) use self::shared_memories::SharedMemories;
 pub(crate) use self::task_spec::{CancelToken, TaskSpec};
 pub(crate) use self::yield_state::{SuspendReason, YieldState};
+
+/// The time between two parts of the log of a task that runs: one that logs in a loop sends no more.
+const LOG_PERIOD: Duration = Duration::from_millis(20);
 
 /// The state that all instances of a worker share.
 #[derive(Debug, Clone)]
@@ -63,6 +68,8 @@ pub(crate) struct TaskState {
     run_timeout: Option<Duration>,
     pub(crate) clock: RunClock,
     pub(crate) log: TaskLog,
+    /// When a part of the log was sent; `None` if the log is not sent before the task ends.
+    log_sent_at: Option<Instant>,
     pub(crate) panic: Option<Panic>,
     /// The first time at which the task could notice that it has to end. Its grace starts then.
     end_noticeable_at: Option<Instant>,
@@ -92,6 +99,7 @@ impl TaskState {
             run_timeout: worker.limits.timeout,
             clock: RunClock::start(),
             log: TaskLog::new(worker.limits.log as usize),
+            log_sent_at: None,
             panic: None,
             end_noticeable_at: None,
         }
@@ -106,6 +114,7 @@ impl TaskState {
         self.run_timeout = spec.run_timeout;
         self.clock = RunClock::start();
         self.log.clear();
+        self.log_sent_at = spec.follow_log.then(Instant::now);
         self.panic = None;
         self.end_noticeable_at = None;
     }
@@ -130,6 +139,9 @@ impl TaskState {
 
     /// Called at each tick of the epoch while the task runs.
     pub(crate) fn tick(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        if self.log_sent_at.is_some_and(|at| at.elapsed() >= LOG_PERIOD) {
+            self.send_log()?;
+        }
         // The records of earlier tasks do not wait until a long task ends.
         self.output.flush()?;
         if self.must_end() && self.end_noticeable_at.is_some_and(|at| at.elapsed() >= self.limits.grace) {
@@ -142,10 +154,24 @@ impl TaskState {
         Ok(UpdateDeadline::Continue(1))
     }
 
-    /// Stops the task's clock before a host function suspends the task.
-    pub(crate) fn pause_clock(&mut self) {
+    /// Stops the task's clock before a host function suspends the task, and sends what it has logged.
+    pub(crate) fn pause(&mut self) {
         self.resume_clock();
         self.clock.pause();
+        // The worker's loop notices that the parent is gone.
+        let _parent_gone = self.send_log();
+    }
+
+    /// Sends what the task has logged, if its caller asked for it. A task that ends at once has sent nothing: its record
+    /// has the log.
+    fn send_log(&mut self) -> io::Result<()> {
+        if let (Some(sent_at), Some(task)) = (&mut self.log_sent_at, self.cancel.task())
+            && let Some((offset, bytes)) = self.log.take_unsent()
+        {
+            *sent_at = Instant::now();
+            self.output.log(&LogPart { task, offset, bytes })?;
+        }
+        Ok(())
     }
 
     /// Restarts the task's clock after a yield, which ends without a call of the host.

@@ -17,6 +17,8 @@ pub(crate) struct TaskSpec {
     /// The first credit for emitted values; `None` if they are discarded.
     pub(crate) emits: Option<u64>,
     pub(crate) place: Place,
+    /// Whether its log is sent while it runs.
+    pub(crate) follow_log: bool,
 }
 
 /// Tells whether the parent has requested the end of an instance's task.
