@@ -2,13 +2,13 @@
 
 use std::error::Error;
 
-use wpool::{Connection, Guest, ObjectError, Pool};
+use wpool::{Connection, Guest, ObjectError, PipeMode, Pool};
 use wpool_examples::{guest, say};
 
 fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
     let pool = Pool::builder(Guest::from_file(guest("tour")?)?).build()?;
-    let (here, there) = pool.manager().pipe::<String>(true);
+    let (here, there) = pool.manager().pipe::<String>(PipeMode::Duplex);
     let echo = pool.task::<Connection<String>, u32>("echo_until_end")?.submit(&there)?;
     drop(there);
     for message in ["hello", "hey", "hru?"] {

@@ -4,8 +4,8 @@ use std::error::Error;
 
 use serde::Serialize;
 use wpool::{
-    Array, Barrier, Condition, Connection, Dict, Event, Guest, List, Lock, Namespace, Pool, Queue, RLock,
-    Schema, Semaphore, SharedArray, Value,
+    Array, Barrier, Condition, Connection, Dict, Event, Guest, List, Lock, Namespace, PipeMode, Pool, Queue,
+    RLock, Schema, Semaphore, SharedArray, Value,
 };
 use wpool_examples::{guest, say};
 
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
     let pool = Pool::builder(Guest::from_file(guest("tour")?)?).build()?;
     let manager = pool.manager();
-    let (here, there) = manager.pipe::<String>(true);
+    let (here, there) = manager.pipe::<String>(PipeMode::Duplex);
     let all = Everything {
         queue: manager.queue(1),
         pipe: there,

@@ -23,6 +23,13 @@ thread_local! {
     static RUNS: Cell<usize> = const { Cell::new(0) };
 }
 
+/// The thread for callbacks on futures whose pool is gone.
+pub(crate) fn after_pools() -> &'static Callbacks {
+    static CALLBACKS: Callbacks = Callbacks { thread: Mutex::new(None), finishing: Mutex::new(()) };
+    CALLBACKS.start();
+    &CALLBACKS
+}
+
 impl Callbacks {
     /// Starts the thread unless it runs.
     pub(crate) fn start(&self) {

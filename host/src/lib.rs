@@ -64,13 +64,14 @@ pub use error::{
 pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature, ValueError};
 pub use ids::{TaskId, WorkerId};
 pub use pool::{
-    Array, AsCompleted, Barrier, BoundedSemaphore, CancelOnDrop, Canceller, Completed, Condition, Connection,
-    Dict, EmitBuffer, EmitError, Emitted, EventObject as Event, Figures, GuestSettings, Handle,
-    JoinableQueue, List, LoadedGuest, Lock, LockGuard, LogPart, LogReader, Manager, Map, MapError, MapFuture,
-    NamedError, NamedObjects, Namespace, NotYet, ObjectSpec, Pool, PoolBuilder, Process, ProcessBuilder,
-    Queue, RLock, RawArguments, RawMap, RawTask, Readable, Receiver, ReturnWhen, Semaphore, Sender,
-    SharedArray, SharedSlice, SimpleQueue, Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog,
-    Undecoded, Unfinished, Value, Waited, as_completed, wait, wait_ready,
+    Array, AsCompleted, Barrier, BoundedSemaphore, CancelOnDrop, Canceller, Completed, Condition,
+    ConditionGuard, Connection, Dict, EmitBuffer, EmitError, Emitted, EventObject as Event, Figures,
+    GuestSettings, Handle, JoinableQueue, List, LoadedGuest, Lock, LockGuard, LogPart, LogReader, Manager,
+    Map, MapError, MapFuture, NamedError, NamedObjects, Namespace, NotYet, ObjectSpec, PendingTasks,
+    PipeMode, Pool, PoolBuilder, Process, ProcessBuilder, Queue, RLock, RawArguments, RawMap, RawTask,
+    Readable, Receiver, ReturnWhen, Semaphore, SemaphoreGuard, Sender, SharedArray, SharedSlice, SimpleQueue,
+    Stats, Status, StillOpen, StillRunning, Task, TaskFuture, TaskLog, Undecoded, Unfinished, Value, Wait,
+    Waited, as_completed, wait, wait_ready,
 };
 pub use process::Executable;
 pub use wpool_guest_macros::HostSchema as Schema;

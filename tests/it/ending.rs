@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, Timespec};
 use rustix::process::{Pid, Signal};
 use wpool::{
-    Cache, Executable, Loader, Phase, Pool, Process, SubmitError, Task, TaskError, TaskFuture, WorkerExit,
+    Cache, Executable, Loader, PendingTasks, Phase, Pool, Process, SubmitError, Task, TaskError, TaskFuture,
+    Wait, WorkerExit,
 };
 use wpool_tests::{bounded, load, pool};
 
@@ -40,13 +41,13 @@ fn b54_a_shutdown_waits_for_what_is_pending_or_leaves_it_to_itself() {
     bounded(|| {
         let (pool, work) = slow();
         let pending = submit_all(&work, 20_000, 10);
-        pool.shutdown(true, false);
+        pool.shutdown(Wait::Join, PendingTasks::Finish);
         assert!(pending.iter().all(TaskFuture::done), "it waits for all");
         assert!(pending.iter().all(|future| future.result().is_ok()));
         let (pool, work) = slow();
         let running = begun(&work, 3_000_000);
         let pending = submit_all(&work, 1, 10);
-        pool.shutdown(false, false);
+        pool.shutdown(Wait::Return, PendingTasks::Finish);
         assert!(!running.done(), "it does not wait");
         assert!(
             pending.iter().chain([&running]).all(|future| future.result().is_ok()),
@@ -62,7 +63,7 @@ fn b55_a_shutdown_that_cancels_takes_what_is_pending_and_nothing_that_runs() {
             let (pool, work) = slow();
             let running = begun(&work, 1_000_000);
             let pending = submit_all(&work, 1, 10);
-            pool.shutdown(waits, true);
+            pool.shutdown(if waits { Wait::Join } else { Wait::Return }, PendingTasks::Cancel);
             assert!(!waits || running.done());
             assert!(pending.iter().all(|future| future.result() == Err(TaskError::Cancelled)));
             assert!(running.result().is_ok(), "what runs comes to its end");
@@ -79,11 +80,11 @@ fn b56_nothing_that_was_cancelled_or_waits_for_room_holds_up_a_shutdown() {
             let square = pool.task::<i64, i64>("square").unwrap();
             let future = square.submit(&n).unwrap();
             let cancelled = future.cancel();
-            pool.shutdown(true, false);
+            pool.shutdown(Wait::Join, PendingTasks::Finish);
             let expected = if cancelled { Err(TaskError::Cancelled) } else { Ok(n * n) };
             assert_eq!(future.result(), expected);
         }
-        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).queue(1).build().unwrap();
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).max_queued(1).build().unwrap();
         let work = pool.task::<u32, u64>("work").unwrap();
         let running = begun(&work, ENDLESS);
         let mut accepted = Vec::new();
@@ -98,7 +99,7 @@ fn b56_nothing_that_was_cancelled_or_waits_for_room_holds_up_a_shutdown() {
                 work.submit(&1)
             });
             begun.recv().unwrap();
-            pool.shutdown(false, false);
+            pool.shutdown(Wait::Return, PendingTasks::Finish);
             let refused = waits_for_room.join().unwrap().unwrap_err();
             assert_eq!(refused, SubmitError::Closed { by: "`shutdown`" });
         });
@@ -164,9 +165,9 @@ fn b60_replacing_workers_strands_no_task() {
     bounded(|| {
         type End = fn(Pool);
         let ends: [(&str, End); 4] = [
-            ("waits for all", |pool| pool.shutdown(true, false)),
+            ("waits for all", |pool| pool.shutdown(Wait::Join, PendingTasks::Finish)),
             ("leaves the rest to itself", |pool| {
-                pool.shutdown(false, false);
+                pool.shutdown(Wait::Return, PendingTasks::Finish);
                 pool.join().unwrap();
             }),
             ("is dropped", drop),
@@ -287,7 +288,7 @@ fn b62_everything_is_ended_at_once_and_nobody_is_left() {
 #[test]
 fn b63_ten_thousand_that_wait_are_ended_as_quickly_as_one() {
     bounded(|| {
-        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).queue(20_000).build().unwrap();
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).max_queued(20_000).build().unwrap();
         let work = pool.task::<u32, u64>("work").unwrap();
         begun(&work, ENDLESS);
         let waiting = submit_all(&work, ENDLESS, 10_000);

@@ -147,7 +147,7 @@ fn joining_waits_for_callbacks() {
 #[test]
 fn a_full_queue_refuses_or_waits() {
     bounded(|| {
-        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).queue(3).build().unwrap();
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).max_queued(3).build().unwrap();
         let work = pool.task::<u32, u64>("work").unwrap();
         let mut accepted = Vec::new();
         let refused = loop {
@@ -180,7 +180,7 @@ fn dropping_a_pool_finishes_its_work() {
 #[test]
 fn terminating_is_quick_and_settles_everything() {
     bounded(|| {
-        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).queue(100_000).build().unwrap();
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).max_queued(100_000).build().unwrap();
         let work = pool.task::<u32, u64>("work").unwrap();
         let futures: Vec<_> = (0..20_000).map(|_| work.submit(&100_000).unwrap()).collect();
         pool.terminate();

@@ -3,8 +3,8 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use wpool::{
-    BoundedSemaphore, Event, Isolation, Lock, ObjectError, Pool, Queue, Receiver, Semaphore, Sender,
-    SharedArray, TaskError, TaskFuture,
+    BoundedSemaphore, Event, Isolation, Lock, ObjectError, PipeMode, Pool, Queue, Receiver, Semaphore,
+    Sender, SharedArray, TaskError, TaskFuture,
 };
 use wpool_tests::{BAD_OBJECTS, OK_OBJECTS, bounded, pool};
 
@@ -189,7 +189,7 @@ fn a_worker_that_dies_takes_no_waiter_and_no_lock_with_it() {
         let holder = call::<_, ()>(&pool, "hold_until", &(lock.clone(), held.clone(), go.clone()));
         held.wait().unwrap();
         let (event, barrier, condition) = (manager.event(), manager.barrier(2), manager.condition());
-        let (pipe, here) = manager.pipe::<String>(true);
+        let (pipe, here) = manager.pipe::<String>(PipeMode::Duplex);
         let arrived: Semaphore = manager.semaphore(0);
         let waiting: Vec<TaskFuture<()>> = WAYS
             .iter()

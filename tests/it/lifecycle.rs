@@ -1,7 +1,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use wpool::{GuestSettings, Isolation, Pool, TaskError};
+use wpool::{GuestSettings, Isolation, PendingTasks, Pool, TaskError, Wait};
 use wpool_tests::{bounded, load, pool};
 
 use crate::{WPOOL, until};
@@ -133,13 +133,13 @@ fn shutting_down_finishes_or_cancels_what_waits() {
         };
         let first = pool_of();
         let futures = submit(&first);
-        first.shutdown(true, false);
+        first.shutdown(Wait::Join, PendingTasks::Finish);
         assert!(futures.iter().all(|future| future.done() && future.result().is_ok()));
         let error = first.task::<u32, u64>("work").unwrap().submit(&1).unwrap_err();
         assert_eq!(error.to_string(), "the pool is closed: `shutdown` was called");
         let second = pool_of();
         let futures = submit(&second);
-        second.shutdown(false, true);
+        second.shutdown(Wait::Return, PendingTasks::Cancel);
         let cancelled = futures.iter().filter(|future| future.result() == Err(TaskError::Cancelled)).count();
         assert!((1..=20).contains(&cancelled), "{cancelled}");
         assert!(futures.iter().all(|future| matches!(future.result(), Ok(_) | Err(TaskError::Cancelled))));

@@ -3,7 +3,7 @@ use std::sync::mpsc::{self, TryRecvError};
 use std::task::Poll;
 use std::time::Duration;
 
-use wpool::{MapEnd, Pool, TaskError};
+use wpool::{MapEnd, PendingTasks, Pool, TaskError, Wait};
 use wpool_tests::{bounded, pool};
 
 use crate::WPOOL;
@@ -137,7 +137,8 @@ fn a_map_gets_all_its_inputs_though_its_pool_is_closed_or_dropped() {
     bounded(|| {
         // More inputs than a map pulls ahead, so that most are pulled after the end of the pool's handle.
         let all: Vec<i64> = (0..30_000).collect();
-        let ends: [fn(&Pool); 3] = [Pool::close, |pool| pool.shutdown(true, false), |_| ()];
+        let ends: [fn(&Pool); 3] =
+            [Pool::close, |pool| pool.shutdown(Wait::Join, PendingTasks::Finish), |_| ()];
         for end in ends {
             let pool = pool(WPOOL, wpool_tests::OK_SQUARE).build().unwrap();
             let mut map = pool.task::<i64, i64>("square").unwrap().imap(all.clone());
@@ -173,7 +174,7 @@ fn a_map_whose_pool_is_ended_says_so_after_what_it_has_pulled() {
         type End = fn(&Pool);
         let ends: [(End, &str); 3] = [
             (Pool::terminate, "`terminate`"),
-            (|pool| pool.shutdown(false, true), "`shutdown`"),
+            (|pool| pool.shutdown(Wait::Return, PendingTasks::Cancel), "`shutdown`"),
             (|pool| assert!(!pool.drain(Duration::ZERO)), "`drain`"),
         ];
         for (end, by) in ends {

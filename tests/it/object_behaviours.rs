@@ -4,8 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use wpool::{
-    Array, Barrier, Connection, Dict, Event, List, Lock, Manager, Namespace, ObjectError, Pool, Queue, RLock,
-    Receiver, Semaphore, Sender, SharedArray, Value, wait_ready,
+    Array, Barrier, Connection, Dict, Event, List, Lock, Manager, Namespace, ObjectError, PipeMode, Pool,
+    Queue, RLock, Receiver, Semaphore, Sender, SharedArray, Value, wait_ready,
 };
 use wpool_tests::{OK_OBJECTS, OK_SHARED, bounded, pool};
 
@@ -128,7 +128,7 @@ fn b84_a_closed_queue_takes_nothing_and_has_nothing() {
 fn b85_b87_messages_are_kept_apart_whatever_their_size() {
     bounded(|| {
         let pool = two();
-        let (here, there) = pool.manager().pipe::<String>(true);
+        let (here, there) = pool.manager().pipe::<String>(PipeMode::Duplex);
         let echo = call::<_, u32>(&pool, "echo", &there);
         let large = "x".repeat(16 << 20);
         for message in ["", "ab", "", "c", &large] {
@@ -146,7 +146,7 @@ fn b85_b87_messages_are_kept_apart_whatever_their_size() {
 fn b86_poll_tells_whether_a_message_waits() {
     bounded(|| {
         let pool = two();
-        let (here, there) = pool.manager().pipe::<u32>(true);
+        let (here, there) = pool.manager().pipe::<u32>(PipeMode::Duplex);
         assert_eq!(here.poll(Duration::ZERO), Ok(false));
         assert_eq!(late(|| here.poll(SOON)), Ok(false));
         there.send(&1).unwrap();
@@ -161,13 +161,13 @@ fn b86_poll_tells_whether_a_message_waits() {
 fn b88_the_end_of_a_pipe_is_seen_and_the_wrong_way_is_none() {
     bounded(|| {
         let pool = two();
-        let (here, there) = pool.manager().pipe::<String>(true);
+        let (here, there) = pool.manager().pipe::<String>(PipeMode::Duplex);
         // The task had the only handle on its end.
         call::<_, u32>(&pool, "send_and_go", &there).result().unwrap();
         drop(there);
         assert_eq!((here.recv().as_deref(), here.recv()), (Ok("bye"), Err(ObjectError::Closed)));
         assert_eq!(here.send(&String::new()), Err(ObjectError::Closed));
-        let (receives, sends) = pool.manager().pipe::<u32>(false);
+        let (receives, sends) = pool.manager().pipe::<u32>(PipeMode::OneWay);
         assert_eq!(receives.send(&1), Err(ObjectError::NoRight));
         assert_eq!(
             (sends.recv(), sends.recv_timeout(SOON)),
@@ -182,8 +182,8 @@ fn b88_the_end_of_a_pipe_is_seen_and_the_wrong_way_is_none() {
 fn b89_the_first_of_many_pipes_is_waited_for() {
     bounded(|| {
         let pool = two();
-        let (a, to_a) = pool.manager().pipe::<u32>(false);
-        let (b, to_b) = pool.manager().pipe::<String>(false);
+        let (a, to_a) = pool.manager().pipe::<u32>(PipeMode::OneWay);
+        let (b, to_b) = pool.manager().pipe::<String>(PipeMode::OneWay);
         let queue: Queue<u32> = pool.manager().queue(1);
         let all: [&dyn wpool::Readable; 3] = [&a, &b, &queue];
         assert_eq!(wait_ready(&all, Duration::ZERO), Ok(vec![]));
@@ -565,7 +565,7 @@ fn b105_errors_of_objects_keep_their_kind_in_a_guest() {
 fn b106_a_manager_ends_by_shutdown_and_its_waits_with_its_pool() {
     bounded(|| {
         let pool = two();
-        let (here, there): (Connection<u32>, Connection<u32>) = pool.manager().pipe(true);
+        let (here, there): (Connection<u32>, Connection<u32>) = pool.manager().pipe(PipeMode::Duplex);
         let queue: Queue<u32> = pool.manager().queue(1);
         queue.put(&1).unwrap();
         let waiting = thread::spawn(move || (here.recv(), here));
@@ -576,7 +576,7 @@ fn b106_a_manager_ends_by_shutdown_and_its_waits_with_its_pool() {
         assert_eq!((queue.get(), queue.get()), (Ok(1), Err(ObjectError::PoolClosed)));
 
         let manager = Manager::new();
-        let (queue, pipe): (Queue<u32>, _) = (manager.queue(2), manager.pipe::<u32>(true));
+        let (queue, pipe): (Queue<u32>, _) = (manager.queue(2), manager.pipe::<u32>(PipeMode::Duplex));
         queue.put(&1).unwrap();
         let waiting = thread::spawn(move || pipe.0.recv());
         manager.shutdown();

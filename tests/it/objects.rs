@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use wpool::{
-    Array, Barrier, Condition, Connection, Dict, Event, List, Lock, Namespace, ObjectError, Pool, Queue,
-    RLock, Receiver, Semaphore, Sender, TaskError, TaskFuture, Value,
+    Array, Barrier, Condition, Connection, Dict, Event, List, Lock, Namespace, ObjectError, PipeMode, Pool,
+    Queue, RLock, Receiver, Semaphore, Sender, TaskError, TaskFuture, Value,
 };
 use wpool_tests::{OK_OBJECTS, bounded, pool};
 
@@ -142,7 +142,7 @@ fn handles_travel_through_queues() {
 fn a_pipe_echoes_until_the_end() {
     bounded(|| {
         let pool = two();
-        let (here, there): (Connection<String>, Connection<String>) = pool.manager().pipe(true);
+        let (here, there): (Connection<String>, Connection<String>) = pool.manager().pipe(PipeMode::Duplex);
         let echo: TaskFuture<u32> = call(&pool, "echo", &there);
         drop(there);
         for message in ["hello", "", "world"] {
@@ -226,7 +226,7 @@ fn whoever_waits_can_be_killed_and_loses_nothing() {
         let (lock, event, barrier): (Lock, Event, Barrier) =
             (manager.lock(), manager.event(), manager.barrier(2));
         let condition: Condition = manager.condition();
-        let (_here, there): (Connection<String>, Connection<String>) = manager.pipe(true);
+        let (_here, there): (Connection<String>, Connection<String>) = manager.pipe(PipeMode::Duplex);
         let held = lock.acquire().unwrap();
         let arrived: Semaphore = manager.semaphore(0);
         for (nth, how) in

@@ -326,7 +326,7 @@ fn a_program_that_is_no_worker_is_a_clear_error() {
         // Zero workers, an empty queue, a stack of nothing.
         let zero = pool(WPOOL, wpool_tests::OK_SQUARE).workers(0).build().unwrap_err();
         assert_eq!(zero.to_string(), "workers cannot be 0: no worker would run the tasks");
-        let empty = pool(WPOOL, wpool_tests::OK_SQUARE).queue(0).build().unwrap_err();
+        let empty = pool(WPOOL, wpool_tests::OK_SQUARE).max_queued(0).build().unwrap_err();
         assert_eq!(empty.to_string(), "queue cannot be 0: no task could ever be submitted");
         let small = pool(WPOOL, wpool_tests::OK_SQUARE).memory(1000).build().unwrap_err();
         assert_eq!(small.to_string(), "cannot prepare the guest");

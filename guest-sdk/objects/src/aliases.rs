@@ -23,6 +23,10 @@ macro_rules! aliases {
         pub type RLock = $crate::RLock<$handle>;
         /// A held [`Lock`] or [`RLock`]. Dropping it releases the lock.
         pub type LockGuard = $crate::Guard<$handle>;
+        /// A permit of a [`Semaphore`]. Dropping it releases the permit.
+        pub type SemaphoreGuard = $crate::SemaphoreGuard<$handle>;
+        /// The held lock of a [`Condition`]. Dropping it releases the lock.
+        pub type ConditionGuard = $crate::ConditionGuard<$handle>;
         /// A semaphore: a number of permits.
         pub type Semaphore = $crate::Semaphore<$handle>;
         /// A semaphore that never has more permits than at the start, as Python names it.

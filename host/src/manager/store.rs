@@ -341,7 +341,8 @@ impl Store {
         let WaitingCall { object, queue, owner, .. } = *call;
         let Some(entry) = self.objects.get_mut(&object) else { return };
         if !entry.must_reacquire(queue, ticket) {
-            self.fail(ticket, ObjectError::TimedOut);
+            let error = entry.timeout_error(queue);
+            self.fail(ticket, error);
             return;
         }
         self.resume_waiters(object);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use wpool_abi::object::Call;
+use wpool_abi::object::{Call, ObjectError};
 
 use super::grant::{Answer, Owner, Stored, Ticket};
 use super::objects::{Attempt, Object, WaitState};
@@ -101,6 +101,16 @@ impl Entry {
         let mut waiters = self.queues.get_mut(&queue).into_iter().flatten();
         let waiter = waiters.find(|waiter| waiter.ticket == ticket);
         waiter.is_some_and(|waiter| self.object.must_reacquire(&mut waiter.state))
+    }
+
+    /// The error of a call whose time is over, as Python's objects have it.
+    pub(super) fn timeout_error(&self, queue: WaitQueue) -> ObjectError {
+        match queue {
+            WaitQueue::Put => ObjectError::Full,
+            WaitQueue::Get => ObjectError::Empty,
+            WaitQueue::Wait if self.object.is_barrier() => ObjectError::Broken,
+            _ => ObjectError::TimedOut,
+        }
     }
 
     /// Attempts the waiting calls again until none of them gets an answer. Returns those that did.

@@ -38,7 +38,7 @@ pub struct PoolBuilder {
     max_tasks: Option<u32>,
     max_age: Option<Duration>,
     max_memory: Option<u64>,
-    queue: usize,
+    max_queued: usize,
     shared_memory: u64,
 }
 
@@ -76,7 +76,7 @@ impl PoolBuilder {
             max_tasks: None,
             max_age: None,
             max_memory: None,
-            queue: DEFAULT_QUEUE,
+            max_queued: DEFAULT_QUEUE,
             shared_memory: DEFAULT_SHARED_MEMORY,
         }
     }
@@ -139,8 +139,8 @@ impl PoolBuilder {
     /// The number of submitted tasks that may be queued; beyond it `submit` waits and `try_submit` fails. Default:
     /// 10,000. Zero is an error. Maps have a buffer of their own.
     #[must_use]
-    pub fn queue(mut self, tasks: usize) -> Self {
-        self.queue = tasks;
+    pub fn max_queued(mut self, tasks: usize) -> Self {
+        self.max_queued = tasks;
         self
     }
 
@@ -161,7 +161,7 @@ impl PoolBuilder {
     pub fn build(self) -> Result<Pool, BuildError> {
         let settings = self.check()?;
         let guest = self.settings.prepare(self.guest)?;
-        let runtime = Runtime::new(settings, self.queue, self.shared_memory)
+        let runtime = Runtime::new(settings, self.max_queued, self.shared_memory)
             .map_err(|error| SpawnError::system("an epoll or event descriptor", error))?;
         let guest = runtime.add_guest(guest).map_err(|by| BuildError::Closed { by })?;
         let driven = Arc::clone(&runtime);
@@ -176,8 +176,8 @@ impl PoolBuilder {
         let default = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let max = self.workers.unwrap_or_else(default);
         let (min, max) = check_workers(self.min_workers, max)?;
-        if self.queue == 0 {
-            return Err(SettingError::new("queue", &self.queue, "no task could ever be submitted"));
+        if self.max_queued == 0 {
+            return Err(SettingError::new("max_queued", &self.max_queued, "no task could ever be submitted"));
         }
         if self.max_tasks == Some(0) {
             return Err(SettingError::new("max_tasks_per_worker", &0, "no worker could run anything"));

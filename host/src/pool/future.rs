@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 
 use super::decode::decode;
+use crate::callbacks;
 use crate::dispatch::Event;
 use crate::error::TaskError;
 use crate::ids::TaskId;
@@ -111,6 +112,7 @@ impl<R> TaskFuture<R> {
         let running = self.runtime.upgrade().is_some_and(|runtime| runtime.is_running(self.id));
         let running = self.cell.has_begun(running);
         match self.cell.look(was_cancelled) {
+            None if self.cancelled() => Status::Cancelled,
             None if running => Status::Running,
             None => Status::Pending,
             Some(true) => Status::Cancelled,
@@ -164,7 +166,7 @@ impl<R> TaskFuture<R> {
 
     /// Whether the task was cancelled before it started.
     pub fn cancelled(&self) -> bool {
-        self.cell.look(was_cancelled).unwrap_or(false)
+        self.cell.is_cancelled()
     }
 
     /// Waits for the end of the task, and returns its value's bytes or its error, its figures and its log.
@@ -236,13 +238,13 @@ impl<R: 'static> TaskFuture<R> {
     /// Callbacks run one after the other on the pool's callback thread, which does nothing else; those of one task run
     /// in the order in which they were added. The result is visible before a callback runs. The panic of a callback is
     /// logged. A callback that blocks delays the callbacks after it, but no task. If the pool and all
-    /// handles of its tasks are gone, `callback` runs on the calling thread.
+    /// handles of its tasks are gone, `callback` runs on a thread that the program has for that.
     pub fn add_done_callback(&self, callback: impl FnOnce(&TaskFuture<R>) + Send + 'static) {
         let future = self.clone();
         let callback: Box<dyn FnOnce() + Send> = Box::new(move || callback(&future));
         let Some(runtime) = self.runtime.upgrade() else {
-            // The pool is gone: the task has ended, and there is no callback thread.
-            return callback();
+            // The pool is gone: the task has ended.
+            return callbacks::after_pools().call(callback);
         };
         runtime.start_callbacks();
         match self.cell.add_callback(callback) {
@@ -252,16 +254,30 @@ impl<R: 'static> TaskFuture<R> {
     }
 }
 
+impl<R> TaskFuture<R> {
+    fn poll_completed(&mut self, context: &mut Context<'_>) -> Poll<Arc<Completed>> {
+        if let Some(completed) = self.cell.poll(&mut self.poller, context.waker()) {
+            return Poll::Ready(completed);
+        }
+        self.call_driver();
+        Poll::Pending
+    }
+}
+
 impl<R: DeserializeOwned> Future for TaskFuture<R> {
     type Output = Result<R, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        if let Some(completed) = this.cell.poll(&mut this.poller, context.waker()) {
-            return Poll::Ready(decode(&completed));
-        }
-        this.call_driver();
-        Poll::Pending
+        self.get_mut().poll_completed(context).map(|completed| decode(&completed))
+    }
+}
+
+/// A raw or an erased future resolves to the value's bytes or the error, with the figures and the log.
+impl Future for TaskFuture<Undecoded> {
+    type Output = Arc<Completed>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().poll_completed(context)
     }
 }
 

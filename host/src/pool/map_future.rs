@@ -1,7 +1,9 @@
 //! [`MapFuture`]: all values of a map as one list, or its first error, when every task has ended.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -35,6 +37,8 @@ type Outcome<R> = Option<Arc<Result<Vec<R>, MapError>>>;
 struct State<R> {
     result: Mutex<Outcome<R>>,
     ended: Condvar,
+    /// The `.await`s of the result.
+    wakers: Mutex<Vec<Waker>>,
 }
 
 /// Decodes all results into their values, or returns the first error.
@@ -65,13 +69,16 @@ impl<R: DeserializeOwned + Send + Sync + 'static> MapFuture<R> {
     pub(super) fn new(
         callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,
     ) -> (Self, impl FnOnce(Vec<Completed>) + Send + 'static) {
-        let state = Arc::new(State { result: Mutex::new(None), ended: Condvar::new() });
+        let state =
+            Arc::new(State { result: Mutex::new(None), ended: Condvar::new(), wakers: Mutex::default() });
         let completed = Arc::clone(&state);
         let complete = move |results| {
             let result = Arc::new(decode_all(results, decode_or_catch));
             // The callback may be slow, so threads that wait for the result are woken before it.
             *completed.result.lock() = Some(Arc::clone(&result));
             completed.ended.notify_all();
+            let wakers = std::mem::take(&mut *completed.wakers.lock());
+            wakers.into_iter().for_each(Waker::wake);
             callback(&result);
         };
         (Self { state }, complete)
@@ -116,6 +123,26 @@ impl<R: Clone> MapFuture<R> {
     pub fn get_timeout(&self, timeout: Duration) -> Result<Result<Vec<R>, MapError>, NotYet> {
         let result = self.wait_until(Instant::now().checked_add(timeout)).ok_or(NotYet(timeout))?;
         Ok(Result::clone(&result))
+    }
+}
+
+/// Resolves to what [`get`](MapFuture::get) returns.
+impl<R: Clone> Future for MapFuture<R> {
+    type Output = Result<Vec<R>, MapError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // The waker is there before the result is looked for: whichever comes first, one of the two sees the other.
+        let waker = context.waker().clone();
+        let mut wakers = self.state.wakers.lock();
+        let earlier =
+            wakers.iter().position(|known| known.will_wake(&waker)).map(|at| wakers.swap_remove(at));
+        wakers.push(waker);
+        drop(wakers);
+        drop(earlier);
+        match self.wait_until(Some(Instant::now())) {
+            Some(result) => Poll::Ready(Result::clone(&result)),
+            None => Poll::Pending,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod emitted;
 mod future;
 mod map;
 mod map_future;
+mod map_input;
 mod objects;
 #[expect(clippy::module_inception, reason = "among the types of the face is the pool itself")]
 mod pool;
@@ -25,14 +26,14 @@ pub use self::map::Map;
 pub use self::map_future::{MapError, MapFuture};
 pub use self::objects::handle::Handle;
 pub use self::objects::manager::{
-    Array, Barrier, BoundedSemaphore, Condition, Connection, Dict, Event as EventObject, JoinableQueue, List,
-    Lock, LockGuard, Manager, Namespace, Queue, RLock, Receiver, Semaphore, Sender, SharedArray, SharedSlice,
-    SimpleQueue, Value,
+    Array, Barrier, BoundedSemaphore, Condition, ConditionGuard, Connection, Dict, Event as EventObject,
+    JoinableQueue, List, Lock, LockGuard, Manager, Namespace, PipeMode, Queue, RLock, Receiver, Semaphore,
+    SemaphoreGuard, Sender, SharedArray, SharedSlice, SimpleQueue, Value,
 };
 pub use self::objects::named::NamedObjects;
 pub use self::objects::select::{Readable, wait_ready};
 pub use self::objects::spec::{NamedError, ObjectSpec};
-pub use self::pool::{LoadedGuest, Pool, StillOpen};
+pub use self::pool::{LoadedGuest, PendingTasks, Pool, StillOpen, Wait};
 pub use self::process::{Process, ProcessBuilder, StillRunning};
 pub use self::raw_map::RawMap;
 pub use self::raw_task::{LogReader, RawArguments, RawTask};

@@ -31,6 +31,24 @@ pub struct Pool {
     driver: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Whether a [`shutdown`](Pool::shutdown) waits for the pool's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// It returns when the pool has ended.
+    Join,
+    /// It returns at once.
+    Return,
+}
+
+/// The fate of tasks that have not started when a pool [shuts down](Pool::shutdown).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PendingTasks {
+    /// They run to their ends, and maps that are open get all their inputs.
+    Finish,
+    /// They are cancelled, and maps that are open end.
+    Cancel,
+}
+
 /// `join` was called on a pool that still takes tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the pool still takes tasks: call `close` or `terminate` before `join`")]
@@ -127,15 +145,21 @@ impl Pool {
         self.runtime.close("`close`");
     }
 
-    /// Closes the pool, and with `cancel_pending` cancels the tasks that have not started and ends the maps. With `wait` it returns as
-    /// [`join`](Self::join) does, otherwise at once.
-    pub fn shutdown(&self, wait: bool, cancel_pending: bool) {
-        if cancel_pending {
-            self.runtime.close_and_cancel("`shutdown`");
-        } else {
-            self.runtime.close("`shutdown`");
+    /// Closes the pool as Python's `Executor.shutdown` does. `pending` says what becomes of tasks that have not started and of
+    /// maps that are open; with [`Wait::Join`] it returns as [`join`](Self::join) does, with [`Wait::Return`] at once.
+    ///
+    /// ```no_run
+    /// use wpool::{PendingTasks, Wait};
+    /// # let pool = wpool::Pool::builder(wpool::Guest::from_file("guest.wasm")?).build()?;
+    /// pool.shutdown(Wait::Join, PendingTasks::Cancel);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown(&self, wait: Wait, pending: PendingTasks) {
+        match pending {
+            PendingTasks::Finish => self.runtime.close("`shutdown`"),
+            PendingTasks::Cancel => self.runtime.close_and_cancel("`shutdown`"),
         }
-        if wait {
+        if wait == Wait::Join {
             // The pool is closed, so this cannot fail.
             let _closed = self.join();
         }

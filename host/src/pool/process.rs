@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -229,6 +231,15 @@ impl<R: DeserializeOwned> Process<R> {
 impl<R> AsFd for Process<R> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.sentinel()
+    }
+}
+
+/// Resolves to what [`result`](Process::result) returns; `(&mut process).await` keeps the handle.
+impl<R: DeserializeOwned> Future for Process<R> {
+    type Output = Result<R, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.future).poll(context)
     }
 }
 

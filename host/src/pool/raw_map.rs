@@ -4,10 +4,8 @@
 //! the buffer allows. Results stay in the map's cell until the caller takes them. An input may have nothing for now, such
 //! as a pipe: then the map waits for results and for the input's waker alike.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 #[cfg(feature = "stream")]
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::canceller::Canceller;
 use super::decode::decode;
 use super::future::NotYet;
-use super::objects::handle::Handle;
+use super::map_input::{Encode, Encoded, MapInput, Pull};
 use crate::error::{MapEnd, TaskError};
 use crate::ids::JobId;
 use crate::lock::Mutex;
@@ -34,16 +32,11 @@ const DEFAULT_BUFFER: usize = 8192;
 /// The limit in bytes of the arguments that a map holds. When it is reached, an input is pulled only if no other is
 /// outstanding.
 const MAX_HELD: usize = 64 << 20;
-/// The capacity in bytes that the scratch buffer keeps after a larger input.
-const MAX_SCRATCH: usize = 64 << 10;
 /// Inputs are published together: a batch is full at this number of inputs, or at this number of bytes.
 const BATCH_INPUTS: usize = 64;
 const BATCH_BYTES: usize = 64 * 1024;
 /// Two inputs are pulled for each result while fewer than this number are outstanding.
 const PULL_AHEAD: u64 = 2048;
-/// An input that takes longer than this to produce is not pulled while results are ready.
-const SLOW_INPUT: Duration = Duration::from_micros(20);
-
 /// The results of a map over encoded arguments, each with the index of its input.
 ///
 /// Made by [`RawTask::map`](crate::RawTask::map) and [`RawTask::imap_unordered`](crate::RawTask::imap_unordered).
@@ -53,19 +46,9 @@ pub struct RawMap<I: Iterator> {
     job: JobId,
     cell: Arc<MapCell>,
     pending: Arc<Mutex<PendingInputs>>,
-    input: Option<I>,
-    encode: Encode<I::Item>,
-    /// Whether an item stands for no input, because there is none for now.
-    is_pending: fn(&I::Item) -> bool,
-    /// The input had none for now. It is pulled again after a nudge, or when the next result is asked for.
-    dry: bool,
-    /// The arguments may contain handles.
-    carries_handles: bool,
-    /// The buffer in which the next input is encoded.
-    scratch: Vec<u8>,
+    input: MapInput<I>,
     /// The maximum number of outstanding inputs: pulled, and their results not given.
     buffer: u64,
-    max_arguments: usize,
     /// The time that the map may take.
     timeout: Option<Duration>,
     /// No inputs are pulled after this time.
@@ -74,9 +57,6 @@ pub struct RawMap<I: Iterator> {
     given: u64,
     /// The arguments of outstanding inputs in bytes, by estimate.
     held: usize,
-    slow_input: bool,
-    /// The panic of the input. It continues in the caller after the results of the inputs before it.
-    panicked: Option<Box<dyn Any + Send>>,
     /// The first error ends the map.
     stops_on_error: bool,
     /// An error has ended the map.
@@ -90,9 +70,6 @@ pub struct RawMap<I: Iterator> {
     ended: Option<MapEnd>,
     ready: VecDeque<(u64, Completed)>,
 }
-
-/// Appends the encoded arguments of an input, or returns the text of an error.
-pub(super) type Encode<T> = fn(T, &mut Vec<u8>) -> Result<(), String>;
 
 impl<I: Iterator> RawMap<I> {
     pub(super) fn new(
@@ -111,21 +88,13 @@ impl<I: Iterator> RawMap<I> {
             job,
             cell,
             pending,
-            input: Some(input),
-            encode,
-            is_pending,
-            dry: false,
-            carries_handles: call.guest.guest.tasks()[call.function as usize].carries_handles(),
-            scratch: Vec::new(),
+            input: MapInput::new(call, input, encode, is_pending),
             buffer: call.options.buffer.unwrap_or(DEFAULT_BUFFER) as u64,
-            max_arguments: call.guest.limits.arguments as usize,
             timeout: call.options.map_timeout,
             pull_until,
             pulled: 0,
             given: 0,
             held: 0,
-            slow_input: false,
-            panicked: None,
             stops_on_error: false,
             has_failed: false,
             gathered: false,
@@ -136,7 +105,7 @@ impl<I: Iterator> RawMap<I> {
         };
         // Work starts with the call, not with the first result that is asked for.
         let first = call.options.buffer.unwrap_or(BATCH_INPUTS) as u64;
-        while map.pulled < first && map.may_pull() && (call.options.buffer.is_some() || !map.slow_input) {
+        while map.pulled < first && map.may_pull() && (call.options.buffer.is_some() || !map.input.is_slow) {
             map.pull();
         }
         map.runtime.publish(job);
@@ -155,13 +124,13 @@ impl<I: Iterator> RawMap<I> {
     }
 
     fn may_pull(&self) -> bool {
-        !self.dry && self.has_room()
+        !self.input.is_dry && self.has_room()
     }
 
     /// Whether one more input may be outstanding, and there may be one.
     fn has_room(&self) -> bool {
         let outstanding = self.pulled - self.given;
-        self.input.is_some()
+        self.input.is_open()
             && self.stop.by().is_none()
             && self.pull_until.is_none_or(|at| at > Instant::now())
             && outstanding < self.buffer
@@ -170,21 +139,17 @@ impl<I: Iterator> RawMap<I> {
 
     /// Pulls one more input. The inputs so far are published when they fill a batch, or when a worker wants a task.
     fn pull(&mut self) {
-        let Some(item) = self.next_input() else { return };
+        let item = match self.input.pull(self.pulled) {
+            Pull::Item(item) => item,
+            Pull::Dry => return,
+            Pull::End => return self.runtime.finish_map(self.job, false),
+        };
         let index = self.pulled;
         self.pulled += 1;
-        // Encoding may drop handles, and that takes the pool's lock: so `pending` is not locked yet.
-        let mut bytes = std::mem::take(&mut self.scratch);
-        bytes.clear();
-        let (encoded, handles) = if self.carries_handles {
-            <Handle as wpool_objects::Handle>::attaching(|| (self.encode)(item, &mut bytes))
-        } else {
-            ((self.encode)(item, &mut bytes), Vec::new())
-        };
-        let grants: Vec<Grant> = handles.iter().map(Handle::to_grant).collect();
-        drop(handles);
-        match encoded.and_then(|()| check_size(bytes.len(), self.max_arguments)) {
-            Ok(()) => self.add(index, bytes, grants),
+        // Encoding may drop handles, and that takes locks: so `pending` is not locked yet.
+        let Encoded { bytes, grants } = self.input.encode(item);
+        match bytes {
+            Ok(bytes) => self.add(index, bytes, grants),
             Err(message) => {
                 // Tasks that are published together have consecutive indices, and no task has this one.
                 self.runtime.publish(self.job);
@@ -193,34 +158,9 @@ impl<I: Iterator> RawMap<I> {
         }
     }
 
-    /// The next input. `None` if there is none for now; or none at all, or the input panicked: then the map gets no more.
-    fn next_input(&mut self) -> Option<I::Item> {
-        let input = self.input.as_mut()?;
-        // Reading the clock takes time: fast inputs are timed now and then, slow ones always.
-        let began = (self.slow_input || self.pulled.is_multiple_of(16)).then(Instant::now);
-        match std::panic::catch_unwind(AssertUnwindSafe(|| input.next())) {
-            Ok(Some(item)) if (self.is_pending)(&item) => {
-                self.dry = true;
-                None
-            }
-            Ok(Some(item)) => {
-                if let Some(began) = began {
-                    self.slow_input = began.elapsed() > SLOW_INPUT;
-                }
-                Some(item)
-            }
-            ended => {
-                self.input = None;
-                self.panicked = ended.err();
-                self.runtime.finish_map(self.job, false);
-                None
-            }
-        }
-    }
-
     /// Adds an input's arguments to those that are published together, and publishes them if that is worth a message or
     /// a worker wants tasks.
-    fn add(&mut self, index: u64, mut bytes: Vec<u8>, grants: Vec<Grant>) {
+    fn add(&mut self, index: u64, bytes: Vec<u8>, grants: Vec<Grant>) {
         let mut pending = self.pending.lock();
         if pending.is_empty() {
             pending.first = index;
@@ -228,14 +168,13 @@ impl<I: Iterator> RawMap<I> {
         pending.bytes.extend_from_slice(&bytes);
         let end = pending.bytes.len();
         pending.ends.push(end);
-        if self.carries_handles {
+        if self.input.carries_handles() {
             pending.grants.push(grants);
         }
         let full = pending.ends.len() >= BATCH_INPUTS || end >= BATCH_BYTES;
         drop(pending);
         self.held += bytes.len();
-        bytes.shrink_to(MAX_SCRATCH);
-        self.scratch = bytes;
+        self.input.recycle(bytes);
         if full || self.runtime.wants_tasks() {
             self.runtime.publish(self.job);
         }
@@ -245,7 +184,7 @@ impl<I: Iterator> RawMap<I> {
     pub fn close(&mut self) {
         self.closed = true;
         self.ended.get_or_insert(MapEnd::Closed);
-        self.input = None;
+        self.input.close();
         self.ready.clear();
         self.runtime.drop_map(self.job);
     }
@@ -276,7 +215,7 @@ impl<I: Iterator> RawMap<I> {
 
     /// Pulls all inputs, also beyond the buffer, unless the map ends before.
     pub(super) fn pull_all(&mut self) {
-        while self.input.is_some() && !self.is_cut_off() {
+        while self.input.is_open() && !self.is_cut_off() {
             self.pull();
         }
         self.runtime.publish(self.job);
@@ -290,7 +229,7 @@ impl<I: Iterator> RawMap<I> {
     /// Consumes a map whose input is exhausted, and passes all its results to `whole` in one call, on the callback
     /// thread. If the input has panicked, the panic continues in the caller.
     pub(super) fn gather(mut self, whole: Whole) {
-        if let Some(panic) = self.panicked.take() {
+        if let Some(panic) = self.input.panicked.take() {
             std::panic::resume_unwind(panic);
         }
         let cut_off = self.cut_off();
@@ -311,7 +250,7 @@ impl<I: Iterator> RawMap<I> {
     /// Returns the next result. `wait` moves results that have arrived to `ready`; if there are none, it may wait. It
     /// returns whether there was a nudge.
     fn advance(&mut self, wait: impl Fn(&MapCell, &mut VecDeque<(u64, Completed)>, &Wait) -> bool) -> Step {
-        self.dry = false;
+        self.input.is_dry = false;
         while !self.closed {
             if self.ready.is_empty() {
                 self.cell.take(&mut self.ready);
@@ -320,7 +259,7 @@ impl<I: Iterator> RawMap<I> {
                 // The caller need not wait for these results, so there is time to pull more inputs.
                 let pulls = if self.pulled - self.given < PULL_AHEAD { 2 } else { 1 };
                 for _ in 0..pulls {
-                    if self.may_pull() && !self.slow_input {
+                    if self.may_pull() && !self.input.is_slow {
                         self.pull();
                     }
                 }
@@ -328,8 +267,8 @@ impl<I: Iterator> RawMap<I> {
             }
             if self.may_pull() {
                 self.pull();
-            } else if self.given == self.pulled && !(self.dry && self.has_room()) {
-                if let Some(panic) = self.panicked.take() {
+            } else if self.given == self.pulled && !(self.input.is_dry && self.has_room()) {
+                if let Some(panic) = self.input.panicked.take() {
                     std::panic::resume_unwind(panic);
                 }
                 return self
@@ -339,14 +278,14 @@ impl<I: Iterator> RawMap<I> {
                 self.runtime.publish(self.job);
                 self.runtime.call_driver();
                 // Of a dry input the end of the map's time is seen here; a task is ended by the pool.
-                let until = self.pull_until.filter(|_| self.dry);
+                let until = self.pull_until.filter(|_| self.input.is_dry);
                 let outstanding = self.pulled > self.given;
                 let nudged = wait(&self.cell, &mut self.ready, &Wait { outstanding, until });
                 let late = until.is_some_and(|until| until <= Instant::now());
                 if self.ready.is_empty() && !nudged && !late {
                     return Step::NotYet;
                 }
-                self.dry &= !nudged && !late;
+                self.input.is_dry &= !nudged && !late;
             }
         }
         Step::End
@@ -354,9 +293,9 @@ impl<I: Iterator> RawMap<I> {
 
     /// Ends the map. Returns the error of an early end, once.
     fn cut_off(&mut self) -> Option<TaskError> {
-        let input = self.input.take();
-        let is_at_end = input.as_ref().is_none_or(|input| input.size_hint().1 == Some(0));
-        if input.is_some() {
+        let was_open = self.input.is_open();
+        let is_at_end = !self.input.close();
+        if was_open {
             self.runtime.finish_map(self.job, false);
         }
         if self.ended.is_some() {
@@ -464,8 +403,4 @@ impl<I: Iterator + Unpin> futures_core::Stream for RawMap<I> {
             Step::End => Poll::Ready(None),
         }
     }
-}
-
-fn check_size(size: usize, limit: usize) -> Result<(), String> {
-    if size <= limit { Ok(()) } else { Err(format!("the arguments have {size} bytes, {limit} are allowed")) }
 }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::emitted::{EmitBuffer, Emitted};
 use super::future::{TaskFuture, Undecoded};
+use super::map_input::Encode;
 use super::objects::handle::Handle;
-use super::raw_map::{Encode, RawMap};
+use super::raw_map::RawMap;
 use crate::error::{SettingError, SubmitError, TaskLookupError};
 use crate::guest::{Guest, Signature};
 use crate::runtime::cell::log::LogCell;
@@ -59,24 +60,24 @@ macro_rules! task_settings {
         /// The run timeout: how long a task may run. While it is suspended the clock stands still. Default: the
         /// guest's; `None` is no limit.
         #[must_use]
-        pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
-            let mut $task = self;
+        pub fn timeout(&self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self.clone();
             $options.run_timeout = timeout.into();
             $task
         }
 
         /// How long a task may be queued before it starts. Default: the guest's; `None` is no limit.
         #[must_use]
-        pub fn queue_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
-            let mut $task = self;
+        pub fn queue_timeout(&self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self.clone();
             $options.queue_timeout = timeout.into();
             $task
         }
 
         /// How long a task may take from its submission to its end. Default: the guest's; `None` is no limit.
         #[must_use]
-        pub fn total_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
-            let mut $task = self;
+        pub fn total_timeout(&self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self.clone();
             $options.total_timeout = timeout.into();
             $task
         }
@@ -86,24 +87,24 @@ macro_rules! task_settings {
         /// more, the last result is [`TaskError::MapEnded`](crate::TaskError::MapEnded), beyond those of the inputs.
         /// Default: `None`, no limit.
         #[must_use]
-        pub fn map_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
-            let mut $task = self;
+        pub fn map_timeout(&self, timeout: impl Into<Option<Duration>>) -> Self {
+            let mut $task = self.clone();
             $options.map_timeout = timeout.into();
             $task
         }
 
         /// The priority among the queued tasks of the guest: higher ones start first. Default: 0.
         #[must_use]
-        pub fn priority(self, priority: i32) -> Self {
-            let mut $task = self;
+        pub fn priority(&self, priority: i32) -> Self {
+            let mut $task = self.clone();
             $options.priority = priority;
             $task
         }
 
         /// How many times a task runs again whose worker was ended from outside. Default: the guest's.
         #[must_use]
-        pub fn retries(self, retries: u8) -> Self {
-            let mut $task = self;
+        pub fn retries(&self, retries: u8) -> Self {
+            let mut $task = self.clone();
             $options.max_retries = retries;
             $task
         }
@@ -113,8 +114,8 @@ macro_rules! task_settings {
         ///
         /// # Errors
         /// If it is zero.
-        pub fn chunk(self, tasks: impl Into<Option<u32>>) -> Result<Self, SettingError> {
-            let mut $task = self;
+        pub fn chunk(&self, tasks: impl Into<Option<u32>>) -> Result<Self, SettingError> {
+            let mut $task = self.clone();
             $options.chunk = tasks.into();
             if $options.chunk == Some(0) {
                 return Err(SettingError::new("chunk", &0, "no task would ever be sent"));
@@ -126,8 +127,8 @@ macro_rules! task_settings {
         ///
         /// # Errors
         /// If it is zero.
-        pub fn buffer(self, inputs: impl Into<Option<usize>>) -> Result<Self, SettingError> {
-            let mut $task = self;
+        pub fn buffer(&self, inputs: impl Into<Option<usize>>) -> Result<Self, SettingError> {
+            let mut $task = self.clone();
             $options.buffer = inputs.into();
             if $options.buffer == Some(0) {
                 return Err(SettingError::new("buffer", &0, "no input would ever be pulled"));
@@ -196,6 +197,30 @@ impl RawTask {
         arguments: impl Into<RawArguments>,
     ) -> Result<TaskFuture<Undecoded>, SubmitError> {
         self.submit_as(arguments.into(), false)
+    }
+
+    /// Submits one call; while the queue is full, the future that it returns is pending.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_async(
+        &self,
+        arguments: impl Into<RawArguments>,
+    ) -> Result<TaskFuture<Undecoded>, SubmitError> {
+        self.submit_when_room(Arguments::from(arguments.into())).await
+    }
+
+    pub(super) async fn submit_when_room<R>(
+        &self,
+        arguments: Arguments,
+    ) -> Result<TaskFuture<R>, SubmitError> {
+        let mut arguments = Some(arguments);
+        let submit = |context: &mut Context<'_>| {
+            let submitted = self.runtime.poll_submit(&self.call, &mut arguments, context.waker());
+            submitted.map_or(Poll::Pending, Poll::Ready)
+        };
+        let (id, cell) = std::future::poll_fn(submit).await?;
+        Ok(TaskFuture::new(id, cell, &self.runtime))
     }
 
     pub(super) fn submit_as<R>(

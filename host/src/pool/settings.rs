@@ -19,8 +19,12 @@ const MAX_WORKERS: usize = 4096;
 macro_rules! for_each_guest_setting {
     ($methods:ident) => {
         $methods! {
-            /// Sets all limits of a task at once.
-            limits: Limits => |settings| settings.limits = limits;
+            /// Sets all limits of a task at once. It is an error of [`build`](crate::PoolBuilder::build) if a limit was set
+            /// before, as this would overwrite it: call this first.
+            limits: Limits => |settings| {
+                settings.overwrites |= settings.limits != Limits::default();
+                settings.limits = limits;
+            };
 
             /// The run timeout: how long a task may run. Sleeping counts; while the task waits for a shared object, a
             /// sub-task or a reader the clock stands still. Default: 60 s; `None` is no limit. Zero ends every task at
@@ -50,6 +54,15 @@ macro_rules! for_each_guest_setting {
             /// The fuel that a task may use. Default: `None`, and no fuel is counted.
             fuel: impl Into<Option<u64>> => |settings| settings.limits.fuel = fuel.into();
 
+            /// The limit of a task's WebAssembly stack in bytes. Default: 512 KiB.
+            max_stack: u32 => |settings| settings.limits.stack = max_stack;
+
+            /// The limit of a task's table in elements. Default: 20,000.
+            max_table: u32 => |settings| settings.limits.table = max_table;
+
+            /// The limit of a task's encoded arguments in bytes. Default: 64 MiB; at most 1 GiB.
+            max_arguments: u32 => |settings| settings.limits.arguments = max_arguments;
+
             /// The limit of a task's encoded result in bytes. Default: 64 MiB; at most 1 GiB.
             max_result: u32 => |settings| settings.limits.result = max_result;
 
@@ -59,6 +72,10 @@ macro_rules! for_each_guest_setting {
 
             /// The unit that gets an instance of its own: a task, a batch or a worker. Default: [`Isolation::Task`].
             isolation: Isolation => |settings| settings.isolation = isolation;
+
+            /// The guest's weight in the pool: while several guests have work, a guest of twice the weight gets twice the time.
+            /// Default: 1. Zero counts as one.
+            weight: u32 => |settings| settings.weight = weight;
 
             /// The sub-tasks that a task may submit, to its own guest and pool. Default: `None`, no sub-tasks.
             sub_tasks: impl Into<Option<SubTasks>> => |settings| settings.limits.sub_tasks = sub_tasks.into();
@@ -98,6 +115,8 @@ pub struct GuestSettings {
     queue_timeout: Option<Duration>,
     total_timeout: Option<Duration>,
     max_retries: u8,
+    /// `limits` has overwritten what was set before.
+    overwrites: bool,
 }
 
 impl Default for GuestSettings {
@@ -109,6 +128,7 @@ impl Default for GuestSettings {
             queue_timeout: None,
             total_timeout: None,
             max_retries: DEFAULT_RETRIES,
+            overwrites: false,
         }
     }
 }
@@ -135,15 +155,11 @@ impl GuestSettings {
         Self::default()
     }
 
-    /// The guest's weight in the pool: while several guests have work, a guest of twice the weight gets twice the time.
-    /// Default: 1. Zero counts as one.
-    #[must_use]
-    pub fn weight(mut self, weight: u32) -> Self {
-        self.weight = weight;
-        self
-    }
-
     fn check(&self) -> Result<(), SettingError> {
+        if self.overwrites {
+            let reason = "it would overwrite a limit that was set before: call it first";
+            return Err(SettingError::new("limits", &"all", reason));
+        }
         let limits = &self.limits;
         if let Some(quota) = limits.sub_tasks {
             if quota.depth > SubTasks::MAX_DEPTH {

@@ -44,6 +44,25 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
         self.raw.submit_as(encode(arguments)?, true)
     }
 
+    /// Submits one call; while the queue is full, the future that this returns is pending. It resolves to the task's own
+    /// future.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = wpool::Pool::builder(wpool::Guest::from_file("guest.wasm")?).build()?;
+    /// let square = pool.task::<i64, i64>("square")?;
+    /// assert_eq!(square.submit_async(&7).await?.await?, 49);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    pub async fn submit_async(&self, arguments: &A) -> Result<TaskFuture<R>, SubmitError> {
+        let arguments = encode(arguments)?;
+        self.raw.submit_when_room(arguments).await
+    }
+
     /// Submits one call, and returns a reader of the values of type `E` that the task emits while it runs. While the
     /// queue is full it waits for room. A task that has emitted a value is not retried when its worker is ended from
     /// outside.
@@ -95,6 +114,26 @@ impl<A: Serialize + Schema, R: DeserializeOwned + Schema> Task<A, R> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn map<I: IntoIterator<Item = A>>(&self, inputs: I) -> Map<I::IntoIter, R> {
+        Map::new(self.raw.map_with(inputs.into_iter(), append, true))
+    }
+
+    /// As [`map`](Self::map), for inputs that can fail, such as the lines of a file: one that is an error runs no task, and
+    /// its result is [`TaskError::BadArguments`] with the text of that error, in its place.
+    ///
+    /// ```no_run
+    /// # let pool = wpool::Pool::builder(wpool::Guest::from_file("guest.wasm")?).build()?;
+    /// let square = pool.task::<i64, i64>("square")?;
+    /// let results: Vec<_> = square.try_map(["2", "two", "3"].map(str::parse::<i64>)).collect();
+    /// assert!(results[0].is_ok() && results[1].is_err() && results[2].is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_map<I, E>(&self, inputs: I) -> Map<I::IntoIter, R>
+    where
+        I: IntoIterator<Item = Result<A, E>>,
+        E: fmt::Display,
+    {
+        let append =
+            |input: Result<A, E>, out: &mut Vec<u8>| append(input.map_err(|error| error.to_string())?, out);
         Map::new(self.raw.map_with(inputs.into_iter(), append, true))
     }
 

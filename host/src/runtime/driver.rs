@@ -119,7 +119,11 @@ fn spawn(runtime: &Runtime, worker: WorkerId, guest: &PoolGuest) -> Result<(), S
     let mut descriptors = vec![control_file.as_fd(), guest.start.image.as_fd()];
     descriptors.extend(guest.start.snapshot.as_ref().map(|snapshot| snapshot.as_fd()));
     socket.set_nonblocking(true).map_err(system("a connection"))?;
-    send_with_descriptors(&socket, writer.bytes(), &descriptors).map_err(system("a connection"))?;
+    match send_with_descriptors(&socket, writer.bytes(), &descriptors) {
+        // It has exited already, and its exit says why.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        sent => sent.map_err(system("a connection"))?,
+    }
     let socket = Arc::new(socket);
     let conversation = Conversation { limits: guest.limits, is_ready: false, logged: HashMap::new() };
     let link = Link::new(Box::new(process), Arc::clone(&socket), control, Instant::now() + START_TIMEOUT);

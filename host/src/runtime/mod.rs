@@ -34,6 +34,7 @@ mod servers;
 mod sessions;
 mod state;
 mod stats;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod token_bucket;
@@ -41,6 +42,7 @@ mod token_bucket;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -54,8 +56,6 @@ pub(crate) use self::pool_guest::{PoolGuest, TaskCall, TaskOptions};
 pub(crate) use self::state::State;
 pub use self::stats::Stats;
 
-use self::cell::emitted::EmitCell;
-use self::cell::future::FutureCell;
 use self::cell::map::MapCell;
 use self::effects::{Delivery, Effects};
 use self::jobs::{Job, MapJob};
@@ -65,7 +65,6 @@ use self::servers::Servers;
 use self::state::Lifecycle;
 use crate::callbacks::{Callback, Callbacks};
 use crate::dispatch::{Event, Settings};
-use crate::error::SubmitError;
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 use crate::lock::{Condvar, Mutex, MutexGuard, wait_until};
 use crate::server::{Closed, MailReader, Mailbox, ObjectServer};
@@ -134,11 +133,14 @@ impl Runtime {
         state.read_mail();
         state.effects.wake_driver |= state.links.flush(self.reactor.interest());
         let effects = std::mem::take(&mut state.effects);
-        let room = state.waiting_for_room > 0
-            && (state.lifecycle != Lifecycle::Open || state.dispatcher.queued() < self.queue_limit);
+        let waits = state.waiting_for_room > 0 || !state.room_wakers.is_empty();
+        let room =
+            waits && (state.lifecycle != Lifecycle::Open || state.dispatcher.queued() < self.queue_limit);
+        let wakers = if room { std::mem::take(&mut state.room_wakers) } else { Vec::new() };
         drop(state);
         if room {
             self.room.notify_all();
+            wakers.into_iter().for_each(Waker::wake);
         }
         self.carry_out(effects);
         value
@@ -204,33 +206,6 @@ impl Runtime {
     /// Passes an event to the dispatcher, in a turn of its own.
     pub(crate) fn tell(&self, event: Event) {
         self.with(|state| state.handle(event, Instant::now()));
-    }
-
-    /// Submits one task. While the queue is full it waits for room, or fails if it may not `wait`.
-    pub(crate) fn submit(
-        &self,
-        call: &TaskCall,
-        arguments: Arguments,
-        wait: bool,
-        emits: Option<Arc<EmitCell>>,
-    ) -> Result<(TaskId, Arc<FutureCell>), SubmitError> {
-        let (size, limit) = (arguments.bytes.len(), call.guest.limits.arguments as usize);
-        if size > limit {
-            return Err(SubmitError::TooLarge { size, limit });
-        }
-        let mut state = self.state.lock();
-        while state.lifecycle == Lifecycle::Open && state.dispatcher.queued() >= self.queue_limit {
-            if !wait {
-                return Err(SubmitError::QueueFull { limit: self.queue_limit });
-            }
-            state.waiting_for_room += 1;
-            self.room.wait(&mut state);
-            state.waiting_for_room -= 1;
-        }
-        if let Some(by) = state.lifecycle.closed_by() {
-            return Err(SubmitError::Closed { by });
-        }
-        Ok(self.turn(state, |state| state.submit(call, arguments, emits)))
     }
 
     /// Makes a job for a map. Its tasks come by [`publish`](Self::publish).

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use wpool_wire::message::{BadMessage, CallHeader, encode, handle_indices, push_bytes, to_worker};
@@ -48,6 +49,8 @@ pub(crate) struct State {
     next_guest: u32,
     /// Threads that wait until the queue has room, or until the pool has started or ended.
     pub(super) waiting_for_room: usize,
+    /// The `.await`s that submit when the queue has room.
+    pub(super) room_wakers: Vec<Waker>,
     /// The process id of the first worker that was started.
     pub(super) first_pid: Option<u32>,
     /// The time at which the driver wakes at the latest; `None` is no limit.
@@ -99,6 +102,7 @@ impl State {
             stats: Stats::default(),
             next_guest: 0,
             waiting_for_room: 0,
+            room_wakers: Vec::new(),
             first_pid: None,
             driver_wakes_at: None,
         }
@@ -351,6 +355,10 @@ impl State {
         completed.figures.queued = total.saturating_sub(completed.figures.run);
         match job {
             Job::Single { future, .. } => {
+                if completed.result == Err(TaskError::Cancelled) {
+                    // Another thread that cancels it as well is told the truth, also before the delivery.
+                    future.set_cancelled();
+                }
                 self.effects.deliveries.push(Delivery::Future(Arc::clone(future), completed));
                 self.jobs.remove(id);
             }

@@ -152,6 +152,10 @@ impl Object {
         }
     }
 
+    pub(in crate::manager) fn is_barrier(&self) -> bool {
+        matches!(self, Object::Barrier(_))
+    }
+
     /// Ends the time of a waiting call. Returns whether it still waits, for the lock that it released to wait.
     pub(in crate::manager) fn must_reacquire(&mut self, state: &mut WaitState) -> bool {
         match self {

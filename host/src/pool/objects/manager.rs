@@ -45,6 +45,15 @@ pub struct Manager {
     server: Arc<ObjectServer>,
 }
 
+/// The directions in which a pipe carries values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PipeMode {
+    /// Both ends send and receive.
+    Duplex,
+    /// The first end only receives and the second only sends, as in Python.
+    OneWay,
+}
+
 impl Default for Manager {
     fn default() -> Self {
         Self::new()
@@ -109,16 +118,17 @@ impl Manager {
         Ok(Handle::new(self.server.add_memory(SharedRegion { memory, file })?))
     }
 
-    /// Makes a queue that holds at most `capacity` values, of 64 MiB together. Zero counts as one.
+    /// Makes a queue that holds at most `capacity` values, of 64 MiB together. Zero is no limit of their number, as in
+    /// Python.
     pub fn queue<T: Schema>(&self, capacity: u64) -> Queue<T> {
-        let init = ObjectInit::Queue { capacity: Some(capacity.max(1)), requeue: false };
+        let init = ObjectInit::Queue { capacity: Some(capacity).filter(|most| *most > 0), requeue: false };
         Queue::from_handle(self.make(init))
     }
 
     /// Makes a queue as [`queue`](Self::queue) does, which takes back the values that a failed task had taken and not
     /// reported with `task_done`. So every value is processed at least once by a task that succeeds.
     pub fn requeue<T: Schema>(&self, capacity: u64) -> Queue<T> {
-        let init = ObjectInit::Queue { capacity: Some(capacity.max(1)), requeue: true };
+        let init = ObjectInit::Queue { capacity: Some(capacity).filter(|most| *most > 0), requeue: true };
         Queue::from_handle(self.make(init))
     }
 
@@ -127,10 +137,9 @@ impl Manager {
         Queue::from_handle(self.make(ObjectInit::Queue { capacity: None, requeue: false }))
     }
 
-    /// Makes the two ends of a pipe. With `duplex` both ends send and receive; otherwise the first only receives and
-    /// the second only sends, as in Python.
-    pub fn pipe<T: Schema>(&self, duplex: bool) -> (Connection<T>, Connection<T>) {
-        let [a, b] = self.server.make_pipe(duplex).map(Handle::new);
+    /// Makes the two ends of a pipe.
+    pub fn pipe<T: Schema>(&self, mode: PipeMode) -> (Connection<T>, Connection<T>) {
+        let [a, b] = self.server.make_pipe(mode == PipeMode::Duplex).map(Handle::new);
         (Connection::from_handle(a), Connection::from_handle(b))
     }
 

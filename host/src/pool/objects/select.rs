@@ -53,8 +53,9 @@ impl Wake for Unpark {
 /// returns at once.
 ///
 /// ```no_run
-/// # let pool = wpool::Pool::builder(wpool::Guest::from_file("guest.wasm")?).build()?;
-/// let ((a, _to_a), (b, _to_b)) = (pool.manager().pipe::<String>(false), pool.manager().pipe::<u32>(false));
+/// use wpool::{Manager, PipeMode};
+/// let manager = Manager::new();
+/// let ((a, _to_a), (b, _to_b)) = (manager.pipe::<String>(PipeMode::OneWay), manager.pipe::<u32>(PipeMode::OneWay));
 /// for index in wpool::wait_ready(&[&a, &b], None)? {
 ///     match index {
 ///         0 => println!("{}", a.recv()?),

@@ -10,8 +10,7 @@ use crate::manager::ObjectInit;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ObjectSpec {
-    /// A queue that holds at most this number of values, of 64 MiB together. Zero counts as one; `None` is no limit of
-    /// the number.
+    /// A queue that holds at most this number of values, of 64 MiB together. Zero and `None` are no limit of the number.
     Queue(Option<u64>),
     /// An empty dictionary.
     Dict,
@@ -52,7 +51,7 @@ impl ObjectSpec {
     pub(super) fn init(&self) -> Option<ObjectInit> {
         match *self {
             ObjectSpec::Queue(capacity) => {
-                Some(ObjectInit::Queue { capacity: capacity.map(|capacity| capacity.max(1)), requeue: false })
+                Some(ObjectInit::Queue { capacity: capacity.filter(|most| *most > 0), requeue: false })
             }
             ObjectSpec::Dict => Some(ObjectInit::Dict),
             ObjectSpec::List => Some(ObjectInit::List),

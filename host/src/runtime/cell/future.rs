@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 
 use super::super::completed::{Completed, TaskLog};
 use crate::callbacks::{Callback, Callbacks};
+use crate::error::TaskError;
 use crate::lock::{Condvar, Mutex, wait_until};
 
 /// The state that the pool and all clones of one future share.
@@ -18,6 +19,8 @@ pub(crate) struct FutureCell {
     ended: Condvar,
     /// The task was seen running.
     began: AtomicBool,
+    /// The task was cancelled. This is known before `completed` is here, which the thread that has cancelled it delivers.
+    cancelled: AtomicBool,
 }
 
 #[derive(Default)]
@@ -48,6 +51,9 @@ pub(crate) struct Poller(Option<u64>);
 impl FutureCell {
     /// Stores how the task has ended, then tells threads, wakers, watchers and callbacks, so that each of them sees it.
     pub(crate) fn complete(&self, completed: Completed, callbacks: &Callbacks) {
+        if completed.result == Err(TaskError::Cancelled) {
+            self.set_cancelled();
+        }
         let mut inner = self.inner.lock();
         debug_assert!(inner.completed.is_none(), "a task ends once");
         inner.completed = Some(Arc::new(completed));
@@ -71,6 +77,16 @@ impl FutureCell {
             self.began.store(true, Ordering::SeqCst);
         }
         running || self.began.load(Ordering::SeqCst)
+    }
+
+    /// The task is cancelled, and its end is about to be delivered.
+    pub(crate) fn set_cancelled(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the task was cancelled.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
     }
 
     /// Whether the task has ended.

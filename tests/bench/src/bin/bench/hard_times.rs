@@ -108,7 +108,7 @@ fn ends(guest: &Guest, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
 fn terminate(guest: &Guest, rounds: usize, rows: &mut Vec<Row>) -> Result<()> {
     let mut times = Vec::new();
     for _ in 0..rounds {
-        let pool = Pool::builder(guest.clone()).workers(2).queue(200_000).build()?;
+        let pool = Pool::builder(guest.clone()).workers(2).max_queued(200_000).build()?;
         let work = pool.task::<u32, u64>("work")?;
         let queued =
             (0..100_000).map(|_| work.submit(&1_000_000)).collect::<std::result::Result<Vec<_>, _>>()?;
