@@ -73,7 +73,6 @@
 mod alloc;
 mod entry;
 mod host;
-mod json;
 mod level;
 mod log;
 mod objects;
@@ -82,8 +81,6 @@ mod random;
 mod requests;
 mod time;
 
-#[cfg(feature = "json")]
-pub use json::Json;
 pub use level::Level;
 pub use objects::{
     Array, Barrier, BoundedSemaphore, Condition, Connection, Dict, Event, Handle, JoinableQueue, List, Lock,
@@ -96,6 +93,8 @@ pub use time::{Instant, now, sleep, system_time};
 pub use wpool_abi::WorkerInfo;
 pub use wpool_guest_macros::{Schema, init, task};
 pub use wpool_objects::{Delivery, ObjectError};
+#[cfg(feature = "json")]
+pub use wpool_schema::Json;
 pub use wpool_schema::{Schema, TypeTable};
 
 /// Ends this task with an exit code instead of a value: the host gets `TaskError::Exited` with `code`, and a `Process`

@@ -61,7 +61,10 @@ pub use error::{
     ApplyError, BuildError, Clock, Frame, GuestError, InitError, LoadError, MapEnd, Phase, ProcessError,
     SettingError, SpawnError, SubmitError, TaskError, TaskLookupError, WorkerExit,
 };
-pub use guest::{Cache, CacheEntry, Guest, Identity, JsonError, Loader, Signature, ValueError};
+pub use guest::{
+    Cache, CacheEntry, FieldDefinition, Guest, Identity, JsonError, Loader, Signature, TypeBody,
+    TypeDefinition, ValueError, VariantBody, VariantDefinition,
+};
 pub use ids::{TaskId, WorkerId};
 pub use pool::{
     Array, AsCompleted, Barrier, BoundedSemaphore, CancelOnDrop, Canceller, Completed, Condition,
@@ -76,7 +79,7 @@ pub use pool::{
 pub use process::Executable;
 pub use wpool_guest_macros::HostSchema as Schema;
 pub use wpool_objects::{Delivery, Number, ObjectError};
-pub use wpool_schema::{Schema, TypeTable};
+pub use wpool_schema::{Json, Schema, TypeTable};
 pub use wpool_wire::limits::{
     Capability, ClockPolicy, CompileLimits, Grow, Isolation, Limits, RandomPolicy, SubTasks,
 };

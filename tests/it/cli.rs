@@ -443,7 +443,15 @@ fn inspect_and_cache_show_what_is_there() {
             seen["tasks"][4]["parameters"][2],
             serde_json::json!({"name": "end", "type": "option<char>"})
         );
+        assert_eq!(
+            seen["tasks"][4]["schema"]["input"]["anyOf"][1]["required"],
+            serde_json::json!(["text", "times"])
+        );
+        assert_eq!(seen["tasks"][4]["schema"]["result"]["type"], "string");
         assert_eq!(seen["imports"][0]["module"], "wpool");
+        let said = desk.run(&["inspect", wpool_tests::FAIL_ERROR]);
+        assert!(said.out.contains("-> result<"), "{}", said.out);
+        assert_eq!(desk.run(&["inspect", ECHO, "--rust", "--json"]).code, Some(2));
         assert!(
             desk.run(&["inspect", ECHO])
                 .out

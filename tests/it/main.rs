@@ -6,6 +6,8 @@ use wpool::{Pool, TaskFuture};
 
 /// The behaviours of Python's pools, by their numbers in docs/src/internals/behaviours.md.
 mod behaviours;
+/// Bindings that `wpool inspect --rust` prints: they compile, and carry every type; and the schemas of the same types.
+mod bindings;
 /// The command line, as snapshots that are its manual.
 mod cli;
 /// The command in pipes: results as they come, readers that leave, inputs that do not come.

@@ -4,8 +4,12 @@
 #![warn(missing_docs)]
 
 mod fingerprint;
+#[cfg(feature = "json")]
+mod json;
 
 pub use self::fingerprint::of as fingerprint_of;
+#[cfg(feature = "json")]
+pub use self::json::Json;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -54,13 +58,16 @@ pub trait Schema {
 pub struct TypeTable {
     types: Vec<Type>,
     by_name: BTreeMap<&'static str, TypeIndex>,
+    /// The entries whose types are being described. They hold a placeholder, which is no type to refer to.
+    unfinished: Vec<TypeIndex>,
 }
 
 impl TypeTable {
     /// Adds a type that does not contain itself, unless the table has it already, and returns its index.
     pub fn leaf(&mut self, ty: Type) -> TypeIndex {
-        match self.types.iter().position(|known| *known == ty) {
-            Some(known) => to_index(known),
+        let mut known = (0..).zip(&self.types);
+        match known.find(|(index, known)| **known == ty && !self.unfinished.contains(index)) {
+            Some((index, _)) => index,
             None => self.push(ty),
         }
     }
@@ -73,9 +80,9 @@ impl TypeTable {
             return known;
         }
         // The entry is added before the parts are described, so that a type may contain itself.
-        let index = self.push(Type::Unit);
-        self.by_name.insert(name, index);
+        let index = self.begin(name);
         self.types[index as usize] = build(self);
+        self.unfinished.pop();
         index
     }
 
@@ -86,9 +93,9 @@ impl TypeTable {
         if let Some(&known) = self.by_name.get(name) {
             return known;
         }
-        let own = self.push(Type::Unit);
-        self.by_name.insert(name, own);
+        let own = self.begin(name);
         let part = build(self);
+        self.unfinished.pop();
         if to_index(self.types.len() - 1) == own && part != own {
             // The table had the part already, perhaps unfinished, and nothing refers to the new entry.
             self.types.pop();
@@ -107,6 +114,14 @@ impl TypeTable {
     /// Returns all types in the order of their indices.
     pub fn into_types(self) -> Vec<Type> {
         self.types
+    }
+
+    /// Adds a placeholder for a type that is to be described.
+    fn begin(&mut self, name: &'static str) -> TypeIndex {
+        let index = self.push(Type::Unit);
+        self.by_name.insert(name, index);
+        self.unfinished.push(index);
+        index
     }
 
     fn push(&mut self, ty: Type) -> TypeIndex {
@@ -372,6 +387,17 @@ mod tests {
             check!(u8, u16, u32, u64, u128, i8, i16, i32, i64, i128, f32, f64, bool, char, String, ());
             check!(Vec<u8>, Vec<u16>, Vec<u32>, [u8; 1], [u8; 2], [u8; 3], Option<u8>, (u8,), (u8, u8));
         }
+    }
+
+    #[test]
+    fn nothing_is_not_the_type_that_it_is_in() {
+        let (root, types) = table_of::<Option<()>>();
+        assert_eq!(types, [Type::Option(1), Type::Unit]);
+        assert_eq!(root, 0);
+        let (root, types) = table_of::<Result<(), u8>>();
+        let Type::Enum { variants, .. } = &types[root as usize] else { panic!("{types:?}") };
+        assert_eq!(variants[0].data, VariantData::Newtype(1));
+        assert_eq!(types[1], Type::Unit);
     }
 
     #[test]

@@ -235,9 +235,13 @@ pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub(crate) guest: GuestArgs,
 
-    /// Print JSON
+    /// Print JSON, with a JSON Schema of each task's input, result and error
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Print typed bindings for an embedding program in Rust
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) rust: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -82,6 +82,9 @@ pub(crate) fn choose_task<'g>(guest: &'g Guest, wanted: Option<&str>) -> Result<
 /// Returns a task's signature in the notation of its author: `square(x: i64) -> i64`.
 pub(crate) fn signature(task: &Signature) -> String {
     let parameters: Vec<String> = task.parameters().map(|(name, ty)| format!("{name}: {ty}")).collect();
-    let error = task.error().map(|error| format!(" or {error}")).unwrap_or_default();
-    format!("{}({}) -> {}{error}", task.name(), parameters.join(", "), task.returns())
+    let returns = match task.error() {
+        Some(error) => format!("result<{}, {error}>", task.returns()),
+        None => task.returns(),
+    };
+    format!("{}({}) -> {returns}", task.name(), parameters.join(", "))
 }

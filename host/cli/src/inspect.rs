@@ -9,18 +9,36 @@ use wpool::{Cache, Guest, Signature};
 use crate::exit_code::{Done, Failure, SUCCESS};
 use crate::guest::{GuestSource, signature};
 use crate::report;
+use crate::types::{docs, types};
+
+/// The size in bytes from which on the schemas of further tasks are left out: a guest chooses its types.
+const MAX_SCHEMAS: usize = 16 << 20;
+
+/// The form in which a guest is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Text,
+    Json,
+    Rust,
+}
 
 /// Shows a guest's tasks, types, imports, memory and size.
-pub(crate) fn inspect(guest: &GuestSource, json: bool) -> Done {
+pub(crate) fn inspect(guest: &GuestSource, form: Form) -> Done {
     let guest = guest.load()?;
-    let text = if json { format!("{:#}\n", as_json(&guest)) } else { as_text(&guest) };
+    let text = match form {
+        Form::Text => as_text(&guest),
+        Form::Json => format!("{:#}\n", as_json(&guest)),
+        Form::Rust => guest.rust_bindings(),
+    };
     report::print(&text);
     Ok(ExitCode::from(SUCCESS))
 }
 
 fn as_json(guest: &Guest) -> Value {
     let (start, most) = guest.memory();
-    let tasks: Vec<Value> = guest.tasks().iter().map(function_as_json).collect();
+    let mut room = MAX_SCHEMAS;
+    let init = guest.initializer().map(|init| function_as_json(init, &mut room));
+    let tasks: Vec<Value> = guest.tasks().iter().map(|task| function_as_json(task, &mut room)).collect();
     let imports: Vec<Value> = guest
         .imports()
         .map(|(module, name, ty)| json!({"module": module, "name": name, "type": ty}))
@@ -30,13 +48,14 @@ fn as_json(guest: &Guest) -> Value {
         "size": guest.size(),
         "image_size": guest.image_size(),
         "memory": {"start": start, "max": most},
-        "init": guest.initializer().map(function_as_json),
+        "init": init,
         "tasks": tasks,
         "imports": imports,
     })
 }
 
-fn function_as_json(function: &Signature) -> Value {
+/// Describes a function. Its schemas are left out if they are larger than `room`, from which their size is taken.
+fn function_as_json(function: &Signature, room: &mut usize) -> Value {
     let parameters: Vec<Value> =
         function.parameters().map(|(name, ty)| json!({"name": name, "type": ty})).collect();
     json!({
@@ -45,7 +64,20 @@ fn function_as_json(function: &Signature) -> Value {
         "parameters": parameters,
         "returns": function.returns(),
         "error": function.error(),
+        "schema": schemas(function).filter(|schemas| fits(schemas, room)),
     })
+}
+
+/// Returns the JSON Schemas of a function; `None` if its types have too many parts.
+fn schemas(function: &Signature) -> Option<Value> {
+    let (input, result) = (function.input_schema()?, function.value_schema()?);
+    Some(json!({"input": input, "result": result, "error": function.error_schema()}))
+}
+
+fn fits(schemas: &Value, room: &mut usize) -> bool {
+    let left = room.checked_sub(schemas.to_string().len());
+    *room = left.unwrap_or(0);
+    left.is_some()
 }
 
 fn as_text(guest: &Guest) -> String {
@@ -53,10 +85,9 @@ fn as_text(guest: &Guest) -> String {
     let init = guest.initializer().map(|init| ("init ", init));
     for (kind, function) in init.into_iter().chain(guest.tasks().iter().map(|task| ("", task))) {
         text += &format!("{kind}{}\n", signature(function));
-        for line in function.docs().lines() {
-            text += &format!("    {line}\n");
-        }
+        text += &docs(function.docs(), 4);
     }
+    text += &types(guest);
     if guest.tasks().is_empty() {
         text += "no tasks\n";
     }

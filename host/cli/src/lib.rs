@@ -25,6 +25,7 @@ mod run;
 mod sinks;
 mod source;
 mod target;
+mod types;
 mod values;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ use clap::Parser as _;
 
 use crate::args::{CacheCommand, Command};
 use crate::guest::GuestSource;
+use crate::inspect::Form;
 
 /// Runs the command that the process was started with. Returns its exit code.
 pub fn main_impl() -> ExitCode {
@@ -45,7 +47,14 @@ pub fn main_impl() -> ExitCode {
     };
     let done = match args.command {
         Command::Run(args) => run::run(&args),
-        Command::Inspect(args) => inspect::inspect(&GuestSource::from(&args.guest), args.json),
+        Command::Inspect(args) => {
+            let form = match (args.json, args.rust) {
+                (_, true) => Form::Rust,
+                (true, false) => Form::Json,
+                (false, false) => Form::Text,
+            };
+            inspect::inspect(&GuestSource::from(&args.guest), form)
+        }
         Command::New(args) => new::new(&args.path),
         Command::Cache(args) => match args.command {
             None => inspect::cache(),

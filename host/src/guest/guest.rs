@@ -8,6 +8,7 @@ use wpool_schema::Schema;
 use wpool_wire::limits::{ClockPolicy, Limits, RandomPolicy};
 use wpool_wire::message::ModuleInfo;
 
+use super::bindings::bindings;
 use super::describe;
 use super::identity::Identity;
 use super::image::{Image, Snapshot};
@@ -104,6 +105,19 @@ impl Guest {
     /// Returns the signature of the guest's initializer. `None` if it has none.
     pub fn initializer(&self) -> Option<&Signature> {
         self.module.init.as_ref()
+    }
+
+    /// Returns typed bindings of the guest, as `wpool inspect --rust` prints them: its structs and enums with serde's
+    /// derives and `wpool::Schema`, and a struct with a [`Task`](crate::Task) for each task. A task whose types Rust
+    /// cannot write has a comment instead, which says why.
+    ///
+    /// ```no_run
+    /// let guest = wpool::Guest::from_file("guest.wasm")?;
+    /// std::fs::write("src/guest.rs", guest.rust_bindings())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rust_bindings(&self) -> String {
+        bindings(&self.module.tasks, self.initializer())
     }
 
     /// Returns the same guest with an argument for its initializer: a value of the type of its only parameter, or a

@@ -1,8 +1,10 @@
 //! A guest as the parent sees it: a module that it never runs, a description that it has checked, and images that only
 //! workers map.
 
+mod bindings;
 mod cache;
 mod compile;
+mod definitions;
 mod describe;
 mod description;
 #[expect(
@@ -15,15 +17,18 @@ mod image;
 mod image_store;
 mod initialize;
 pub(crate) mod json;
+mod json_schema;
 mod loader;
 mod nearest;
 mod one_shot;
+mod outline;
 mod signature;
 mod source;
 mod start;
 mod types;
 
 pub use self::cache::{Cache, CacheEntry};
+pub use self::definitions::{FieldDefinition, TypeBody, TypeDefinition, VariantBody, VariantDefinition};
 pub use self::guest::Guest;
 pub use self::identity::Identity;
 pub use self::json::{JsonError, ValueError};

@@ -3,8 +3,11 @@
 use wpool_abi::{Field, TaskDescription, Type, TypeIndex};
 use wpool_schema::{Schema, fingerprint_of};
 
+use super::definitions::{TypeDefinition, definitions};
 use super::description;
 use super::json::{self, JsonError, Objects, ValueError};
+use super::json_schema;
+use super::outline::Outline;
 use super::types::{Types, described, same_type};
 
 /// The signature of one task, from the guest's own description of it.
@@ -53,6 +56,59 @@ impl Signature {
     /// Returns the type of the task's error. `None` if the task returns no error, or one whose type has no schema.
     pub fn error(&self) -> Option<String> {
         self.error.map(|error| self.type_name(error))
+    }
+
+    /// Returns the structs and enums in the parameters, the value and the error: their fields and variants with their
+    /// docs, each type once, in the order in which they are met. `None` if the types have more than 10,000 parts.
+    ///
+    /// ```no_run
+    /// use wpool::{Guest, TypeBody};
+    /// let guest = Guest::from_file("guest.wasm")?;
+    /// for ty in guest.task("thumbnail")?.definitions().unwrap_or_default() {
+    ///     if let TypeBody::Struct(fields) = &ty.body {
+    ///         println!("{} has {} fields", ty.name, fields.len());
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn definitions(&self) -> Option<Vec<TypeDefinition>> {
+        definitions(&self.types, &self.roots())
+    }
+
+    /// Returns the JSON Schema (draft 2020-12) of one input: what [`arguments_from_json`](Self::arguments_from_json)
+    /// accepts. `None` if the types have more than 10,000 parts.
+    ///
+    /// ```no_run
+    /// let guest = wpool::Guest::from_file("guest.wasm")?;
+    /// let schema = guest.task("square")?.input_schema().ok_or("too large")?;
+    /// assert_eq!(schema["type"], "integer");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn input_schema(&self) -> Option<serde_json::Value> {
+        json_schema::of_input(&self.types, &self.params)
+    }
+
+    /// Returns the JSON Schema of the value, as [`value_to_json`](Self::value_to_json) writes it. `None` if its type has
+    /// more than 10,000 parts.
+    pub fn value_schema(&self) -> Option<serde_json::Value> {
+        json_schema::of_output(&self.types, self.returns)
+    }
+
+    /// Returns the JSON Schema of the error, as [`error_to_json`](Self::error_to_json) writes it. `None` if the task has
+    /// no such error, or its type has more than 10,000 parts.
+    pub fn error_schema(&self) -> Option<serde_json::Value> {
+        json_schema::of_output(&self.types, self.error?)
+    }
+
+    /// Returns the outline of all types; `None` if they have too many parts.
+    pub(super) fn outline(&self) -> Option<Outline> {
+        Outline::new(&self.types, &self.roots())
+    }
+
+    /// Returns the types of the parameters, the value and the error.
+    fn roots(&self) -> Vec<TypeIndex> {
+        let params = self.params.iter().map(|param| param.ty);
+        params.chain([self.returns]).chain(self.error).collect()
     }
 
     fn type_name(&self, index: TypeIndex) -> String {
@@ -147,6 +203,10 @@ impl Signature {
 
     pub(crate) fn returns_index(&self) -> TypeIndex {
         self.returns
+    }
+
+    pub(super) fn error_index(&self) -> Option<TypeIndex> {
+        self.error
     }
 }
 

@@ -21,6 +21,11 @@ impl Types {
         Self(table.into_types())
     }
 
+    /// Returns all types in the order of their indices.
+    pub(super) fn all(&self) -> &[Type] {
+        &self.0
+    }
+
     /// Returns the type at an index, which must be of this table.
     pub(crate) fn get(&self, index: TypeIndex) -> &Type {
         &self.0[index as usize]

@@ -7,7 +7,7 @@ use super::numbers::push_integer;
 use super::varint::push_varint;
 
 /// Returns whether a map with keys of this type is an object in JSON. Other maps are arrays of pairs.
-pub(super) fn is_object_key(ty: &Type) -> bool {
+pub(in crate::guest) fn is_object_key(ty: &Type) -> bool {
     matches!(
         ty,
         Type::String

@@ -28,5 +28,6 @@ mod varint;
 pub(crate) use self::context::{Objects, no_objects};
 pub use self::error::{JsonError, ValueError};
 pub(crate) use self::from_json::{arguments_from_json, value_from_json};
+pub(super) use self::map_keys::is_object_key;
 pub(crate) use self::to_json::value_to_json;
 pub(crate) use self::varint::{numbers_in_postcard, push_len};

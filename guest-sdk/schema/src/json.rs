@@ -1,22 +1,20 @@
 //! [`Json`]: any JSON value as a parameter or a result.
-#![cfg(feature = "json")]
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Error as _, Serialize, Serializer};
 use wpool_abi::{Type, TypeIndex};
 
-use wpool_schema::{Schema, TypeTable};
+use crate::{Schema, TypeTable};
 
 /// Any JSON value. It is passed as text, so its numbers keep the digits that [`serde_json::Value`] keeps.
 ///
 /// ```
-/// use wpool_guest::Json;
+/// use wpool_schema::Json;
 ///
-/// #[wpool_guest::task]
 /// fn keys(value: Json) -> Vec<String> {
 ///     value.0.as_object().map(|object| object.keys().cloned().collect()).unwrap_or_default()
 /// }
-/// # fn main() { assert_eq!(keys(Json(serde_json::json!({"a": 1}))), ["a"]); }
+/// assert_eq!(keys(Json(serde_json::json!({"a": 1}))), ["a"]);
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Json(pub serde_json::Value);
