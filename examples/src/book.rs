@@ -14,5 +14,6 @@ chapters! {
     first_guest: "../../docs/src/tutorial/first-guest.md";
     failures: "../../docs/src/tutorial/failures.md";
     embedding: "../../docs/src/guides/embedding.md";
+    migration: "../../docs/src/guides/migration.md";
     plug_ins: "../../docs/src/guides/plug-ins.md";
 }

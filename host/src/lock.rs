@@ -5,8 +5,13 @@
 //! with workers, this doubled the driver's sleeps and cost a map two percent of its speed.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{self, PoisonError, TryLockError};
+#[cfg(not(wpool_model))]
+use std::sync;
+use std::sync::{PoisonError, TryLockError};
 use std::time::Instant;
+
+#[cfg(wpool_model)]
+use shuttle::sync;
 
 /// A lock that ignores the panic of a thread that had it.
 #[derive(Debug, Default)]

@@ -167,7 +167,7 @@ fn decisions_use_no_clock_thread_or_file() {
 #[test]
 fn every_file_opens_with_a_sentence() {
     let root = root();
-    let more = ["guests/behaviours", "examples", "tests", "tests/bench", "tests/parent-only"];
+    let more = ["guests/behaviours", "examples", "tests", "tests/bench", "tests/model", "tests/parent-only"];
     let guests = fs::read_dir(root.join("guests")).unwrap().flatten().map(|entry| entry.path());
     let guests = guests.filter(|path| path.join("src").is_dir());
     let folders = CRATES.iter().chain(&more).map(|folder| root.join(folder)).chain(guests);

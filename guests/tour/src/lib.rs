@@ -16,11 +16,13 @@ fn echo(number: i64) -> i64 {
     number
 }
 
+// ANCHOR: square
 /// The square of a number.
 #[wpool_guest::task]
 fn square(number: i64) -> i64 {
     number * number
 }
+// ANCHOR_END: square
 
 /// The square of a number, after `rounds` rounds of computation.
 #[wpool_guest::task]
