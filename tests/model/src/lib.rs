@@ -4,6 +4,8 @@
 //! this crate's build script does. The reactor is not here: it waits in `epoll`, which no scheduler can step through.
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "the scenarios use a part of the host's files")]
 
+#[path = "../../../host/src/callbacks.rs"]
+mod callbacks;
 #[path = "../../../host/src/error/mod.rs"]
 mod error;
 #[path = "../../../host/src/ids.rs"]
@@ -14,6 +16,8 @@ mod lock;
 mod manager;
 mod runtime;
 pub mod scenarios;
+#[path = "../../../host/src/server/mod.rs"]
+mod server;
 
 pub use error::*;
 pub use ids::{TaskId, WorkerId};

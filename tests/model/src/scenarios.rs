@@ -8,14 +8,14 @@ use std::task::{Wake, Waker};
 use shuttle::thread;
 use wpool_abi::object::{Reply, Verb};
 
+use crate::callbacks::Callbacks;
 use crate::error::TaskError;
 use crate::manager::{ObjectInit, Owner, Store};
-use crate::runtime::callbacks::Callbacks;
 use crate::runtime::cell::emitted::{EmitCell, Next};
 use crate::runtime::cell::future::{FutureCell, Poller};
 use crate::runtime::cell::map::MapCell;
-use crate::runtime::cell::object_call::ObjectCall;
 use crate::runtime::completed::Completed;
+use crate::server::ObjectCall;
 
 /// Counts how often it is woken.
 #[derive(Default)]
@@ -97,7 +97,7 @@ pub fn a_map_gives_its_results_in_order() {
     let mut ready = VecDeque::new();
     let mut indices = Vec::new();
     while indices.len() < 2 {
-        cell.wait(&mut ready, None);
+        cell.wait(&mut ready, true, None);
         indices.extend(ready.drain(..).map(|(index, _)| index));
     }
     assert_eq!(indices, [0, 1]);
@@ -127,7 +127,7 @@ pub fn an_abort_ends_a_wait() {
         thread::spawn(move || cell.abort())
     };
     let mut ready = VecDeque::new();
-    cell.wait(&mut ready, None);
+    cell.wait(&mut ready, true, None);
     assert!(matches!(&ready[0], (0, Completed { result: Err(TaskError::PoolClosed), .. })));
     aborts.join().expect("it aborts");
 }

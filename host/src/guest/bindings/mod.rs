@@ -197,7 +197,7 @@ fn push_init(init: &Result<(&Signature, TaskTypes), &str>, out: &mut String) {
             out.push_str(&format!("pub type InitArgument = {};\n\n", types.takes));
         }
         Err(reason) => {
-            out.push_str(&format!("// The initializer's argument has no type here: {reason}.\n\n"))
+            out.push_str(&format!("// The initializer's argument has no type here: {reason}.\n\n"));
         }
     }
 }

@@ -1,7 +1,5 @@
 //! The part of the host's runtime that the cells need.
 
-#[path = "../../../../host/src/runtime/callbacks.rs"]
-pub(crate) mod callbacks;
 #[path = "../../../../host/src/runtime/cell/mod.rs"]
 pub(crate) mod cell;
 #[path = "../../../../host/src/runtime/completed.rs"]
