@@ -114,12 +114,24 @@ fn the_tour_says_what_it_is_to_say() {
             env!("CARGO_BIN_EXE_t05_no_shared_list"),
             "result (in the process): [1, 4, 9, 16]\nresult (in the main program): []\n",
         ),
-        (env!("CARGO_BIN_EXE_t06_shared_array"), "the array: [1, 4, 9, 16]\nthe sum: 30\n"),
-        (env!("CARGO_BIN_EXE_t07_records"), "Sam: 10\nAdam: 9\nKevin: 9\nJeff: 8\n"),
-        (env!("CARGO_BIN_EXE_t08_queue"), "1\n4\n9\n16\nempty: true\n"),
+        (
+            env!("CARGO_BIN_EXE_t06_shared_array"),
+            "the array (in the process): [1, 4, 9, 16]\n\
+             the sum (in the process): 30\n\
+             the array (in the main program): [1, 4, 9, 16]\n\
+             the sum (in the main program): 30\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t07_records"),
+            "New record added!\n\
+             Name: Sam, score: 10\nName: Adam, score: 9\nName: Kevin, score: 9\nName: Jeff, score: 8\n",
+        ),
+        (env!("CARGO_BIN_EXE_t08_queue"), "1\n4\n9\n16\nthe queue is empty\n"),
         (
             env!("CARGO_BIN_EXE_t09_pipe"),
-            "echoed: hello\nechoed: hey\nechoed: hru?\nmessages: 3\nnobody is left: true\n",
+            "sent: hello\nsent: hey\nsent: hru?\nsent: ECHO\nsent: END\n\
+             came back: ECHO from receiver!\n\
+             received: hello\nreceived: hey\nreceived: hru?\nreceived: ECHO\nreceived: END\n",
         ),
         (
             env!("CARGO_BIN_EXE_t10_one_way_pipe"),
@@ -128,6 +140,9 @@ fn the_tour_says_what_it_is_to_say() {
              the second end: the handle is not good for that\n",
         ),
         (env!("CARGO_BIN_EXE_t11_deposits"), &"final balance: 100\n".repeat(10)),
+        (env!("CARGO_BIN_EXE_t14_process_join"), "sub_progress success\nthe main program ends\n"),
+        (env!("CARGO_BIN_EXE_t17_producer"), "receive data: a\n"),
+        (env!("CARGO_BIN_EXE_t18_one_way"), "receive data: a\n"),
         (env!("CARGO_BIN_EXE_t15_apply_async"), "joined\nsub_progress success\nget: ok\n"),
         (
             env!("CARGO_BIN_EXE_t16_imap"),
@@ -192,21 +207,47 @@ fn without_a_lock_money_is_lost_or_made() {
 }
 
 #[test]
-fn a_pool_says_which_workers_ran_its_map() {
+fn a_pool_says_which_processes_ran_its_map() {
     let said = run(env!("CARGO_BIN_EXE_t13_pool_map"), &[]);
     let lines: Vec<&str> = said.lines().collect();
-    assert!((1..=5).all(|number| lines[number - 1].starts_with(&format!("{number}: worker "))), "{said}");
-    assert_eq!(lines[5..], ["[1, 4, 9, 16, 25]"]);
+    let living = lines[6].strip_prefix("living workers: ").expect("it says which live");
+    for number in 1..=5 {
+        let pid =
+            lines[number - 1].strip_prefix(&format!("{number} in process ")).expect("each says its process");
+        assert!(living.contains(pid), "{said}");
+    }
+    assert_eq!(lines[5], "[1, 4, 9, 16, 25]");
 }
 
 #[test]
 fn ten_tasks_begin_and_end_in_a_pool_of_three() {
     let said = run(env!("CARGO_BIN_EXE_t21_pool_of_three"), &[]);
+    let mut pids = std::collections::BTreeSet::new();
     for number in 0..10 {
-        assert!(said.contains(&format!("Run task {number}\nTask {number} ends\n")), "{said}");
+        let begun = format!("Run task {number} in process ");
+        let (_, after) = said.split_once(&begun).expect("each task begins");
+        let (pid, after) = after.split_once('\n').expect("a line ends");
+        assert!(after.starts_with(&format!("Task {number} runs 0.")), "{said}");
+        pids.insert(pid);
     }
-    assert_eq!(said.lines().filter(|line| line.starts_with("Run task ")).count(), 10);
-    assert!(said.starts_with("----start----\n") && said.ends_with("workers: 3\n-----end-----\n"), "{said}");
+    assert_eq!((said.lines().count(), pids.len()), (22, 3), "{said}");
+    assert!(said.starts_with("----start----\n") && said.ends_with("-----end-----\n"), "{said}");
+}
+
+#[test]
+fn letters_go_from_a_writer_to_a_reader_of_one_parent() {
+    let said = run(env!("CARGO_BIN_EXE_t23_letters"), &[]);
+    let mut lines = said.lines();
+    let program =
+        lines.next().and_then(|line| line.strip_prefix("the program: process ")).expect("its own id");
+    let writer = lines.next().expect("the writer's line");
+    assert!(writer.starts_with("writer: process ") && writer.ends_with(&format!(" of {program}")), "{said}");
+    for letter in "wpool".chars() {
+        let line = lines.next().expect("a line for each letter");
+        let expected = (format!("reader: {letter} in process "), format!(" of {program}"));
+        assert!(line.starts_with(&expected.0) && line.ends_with(&expected.1), "{said}");
+    }
+    assert_eq!(lines.next(), None);
 }
 
 #[test]

@@ -1,18 +1,21 @@
-//! Squares in an array that a task and this program share, and their sum in a shared value.
+//! Squares in an array that a process and this program share, and their sum in a shared value.
 
 use std::error::Error;
 
-use wpool::{Guest, Pool, SharedArray, Value};
-use wpool_examples::{guest, say};
+use wpool::{Guest, Manager, Process, SharedArray, Value};
+use wpool_examples::{guest, say, say_log};
 
 fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
-    let pool = Pool::builder(Guest::from_file(guest("tour")?)?).build()?;
-    let squares: SharedArray<i64> = pool.manager().shared_array(4)?;
-    let sum: Value<i64> = pool.manager().value(&0)?;
-    let task = pool.task::<(Vec<i64>, SharedArray<i64>, Value<i64>), ()>("squares_and_sum")?;
-    task.apply(&(vec![1, 2, 3, 4], squares.clone(), sum.clone()))?;
-    say(&format!("the array: {:?}", squares.to_vec()?));
-    say(&format!("the sum: {}", sum.get()?));
+    let guest = Guest::from_file(guest("tour")?)?;
+    let manager = Manager::new();
+    let squares: SharedArray<i64> = manager.shared_array(4)?;
+    let sum: Value<i64> = manager.value(&0)?;
+    let arguments = (vec![1, 2, 3, 4], squares.clone(), sum.clone());
+    let process = Process::builder(guest).start::<_, ()>("squares_and_sum", &arguments)?;
+    process.join(None);
+    say_log(&process.completed().log);
+    say(&format!("the array (in the main program): {:?}", squares.to_vec()?));
+    say(&format!("the sum (in the main program): {}", sum.get()?));
     Ok(())
 }

@@ -1,18 +1,21 @@
-//! A list of records that the pool's manager keeps: one task extends it, another shows it.
+//! A list of records that a manager keeps: one process extends it, another shows it.
 
 use std::error::Error;
 
-use wpool::{Guest, List, Pool};
-use wpool_examples::{guest, say};
+use wpool::{Guest, List, Manager, Process};
+use wpool_examples::{guest, say_log};
 
 fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
-    let pool = Pool::builder(Guest::from_file(guest("tour")?)?).build()?;
-    let records: List<(String, u32)> = pool.manager().list();
+    let guest = Guest::from_file(guest("tour")?)?;
+    let manager = Manager::new();
+    let records: List<(String, u32)> = manager.list();
     records.extend(&[("Sam".to_owned(), 10), ("Adam".to_owned(), 9), ("Kevin".to_owned(), 9)])?;
-    let add = pool.task::<((String, u32), List<(String, u32)>), ()>("add_record")?;
-    add.apply(&(("Jeff".to_owned(), 8), records.clone()))?;
-    let show = pool.task::<List<(String, u32)>, Vec<String>>("show_records")?;
-    show.apply(&records)?.iter().for_each(|line| say(line));
+    let new = (("Jeff".to_owned(), 8), records.clone());
+    let add = Process::builder(guest.clone()).start::<_, ()>("add_record", &new)?;
+    add.join(None);
+    let show = Process::builder(guest).start::<_, ()>("show_records", &records)?;
+    show.join(None);
+    [add, show].iter().for_each(|process| say_log(&process.completed().log));
     Ok(())
 }

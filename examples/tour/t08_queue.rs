@@ -1,20 +1,20 @@
-//! Squares that one task puts into a queue, and this program takes out of it.
+//! A queue between two processes: the first puts squares into it, and after its end the second takes them out.
 
 use std::error::Error;
 
-use wpool::{Guest, Pool, Queue, Sender};
-use wpool_examples::{guest, say};
+use wpool::{Guest, Manager, Process, Queue, Receiver, Sender};
+use wpool_examples::{guest, say_log};
 
 fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
-    let pool = Pool::builder(Guest::from_file(guest("tour")?)?).build()?;
-    let queue: Queue<i64> = pool.manager().queue(2);
-    let put = pool.task::<(Vec<i64>, Sender<i64>), ()>("put_squares")?;
-    let putting = put.submit(&(vec![1, 2, 3, 4], queue.sender()))?;
-    for _ in 0..4 {
-        say(&queue.get()?.to_string());
-    }
-    putting.result()?;
-    say(&format!("empty: {}", queue.empty()?));
+    let guest = Guest::from_file(guest("tour")?)?;
+    let queue: Queue<i64> = Manager::new().queue(0);
+    let numbers = (vec![1, 2, 3, 4], queue.sender());
+    let put =
+        Process::builder(guest.clone()).start::<(Vec<i64>, Sender<i64>), ()>("put_squares", &numbers)?;
+    put.join(None);
+    let print = Process::builder(guest).start::<Receiver<i64>, ()>("print_queue", &queue.receiver())?;
+    print.join(None);
+    say_log(&print.completed().log);
     Ok(())
 }

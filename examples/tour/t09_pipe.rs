@@ -1,22 +1,19 @@
-//! A pipe to a task that sends back what it receives, until END.
+//! A pipe between two processes that run at once: one sends messages, the other answers one of them and stops at END.
 
 use std::error::Error;
 
-use wpool::{Connection, Guest, ObjectError, PipeMode, Pool};
-use wpool_examples::{guest, say};
+use wpool::{Connection, Guest, Manager, PipeMode, Process};
+use wpool_examples::{guest, say_log};
 
 fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
-    let pool = Pool::builder(Guest::from_file(guest("tour")?)?).build()?;
-    let (here, there) = pool.manager().pipe::<String>(PipeMode::Duplex);
-    let echo = pool.task::<Connection<String>, u32>("echo_until_end")?.submit(&there)?;
-    drop(there);
-    for message in ["hello", "hey", "hru?"] {
-        here.send(&message.to_owned())?;
-        say(&format!("echoed: {}", here.recv()?));
+    let guest = Guest::from_file(guest("tour")?)?;
+    let (one, other): (Connection<String>, _) = Manager::new().pipe(PipeMode::Duplex);
+    let sender = Process::builder(guest.clone()).start::<_, ()>("send_messages", &one)?;
+    let receiver = Process::builder(guest).start::<_, ()>("receive_messages", &other)?;
+    for process in [sender, receiver] {
+        process.join(None);
+        say_log(&process.completed().log);
     }
-    here.send(&"END".to_owned())?;
-    say(&format!("messages: {}", echo.result()?));
-    say(&format!("nobody is left: {}", here.recv() == Err(ObjectError::Closed)));
     Ok(())
 }

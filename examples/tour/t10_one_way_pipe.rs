@@ -2,13 +2,11 @@
 
 use std::error::Error;
 
-use wpool::{Guest, PipeMode, Pool};
-use wpool_examples::{guest, say};
+use wpool::{Manager, PipeMode};
+use wpool_examples::say;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    wpool::init();
-    let pool = Pool::builder(Guest::from_file(guest("tour")?)?).build()?;
-    let (receives, sends) = pool.manager().pipe::<String>(PipeMode::OneWay);
+    let (receives, sends) = Manager::new().pipe::<String>(PipeMode::OneWay);
     sends.send(&"hello".to_owned())?;
     say(&format!("received: {}", receives.recv()?));
     for (end, outcome) in

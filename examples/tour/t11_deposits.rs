@@ -1,20 +1,22 @@
-//! Ten thousand withdrawals and ten thousand deposits at once, each under a lock, ten times.
+//! Two processes at once, ten thousand withdrawals and ten thousand deposits, each under a lock; ten times.
 
 use std::error::Error;
 
-use wpool::{Guest, Lock, Pool, Value};
+use wpool::{Guest, Lock, Manager, Process, Value};
 use wpool_examples::{guest, say};
 
 fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
-    let pool = Pool::builder(Guest::from_file(guest("tour")?)?).workers(2).build()?;
-    let deposit = pool.task::<(u32, i64, Value<i64>, Option<Lock>), ()>("deposit")?;
+    let guest = Guest::from_file(guest("tour")?)?;
+    let manager = Manager::new();
     for _ in 0..10 {
-        let (balance, lock) = (pool.manager().value(&100)?, pool.manager().lock());
-        let both =
-            [-1, 1].map(|amount| deposit.submit(&(10_000, amount, balance.clone(), Some(lock.clone()))));
-        for task in both {
-            task?.result()?;
+        let (balance, lock): (Value<i64>, Lock) = (manager.value(&100)?, manager.lock());
+        let start = |amount: i64| {
+            let arguments = (10_000u32, amount, balance.clone(), Some(lock.clone()));
+            Process::builder(guest.clone()).start::<_, ()>("deposit", &arguments)
+        };
+        for process in [start(-1)?, start(1)?] {
+            process.result()?;
         }
         say(&format!("final balance: {}", balance.get()?));
     }

@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let pool = Pool::builder(Guest::from_file(guest("tour")?)?).workers(workers).build()?;
     let sub_progress = pool.task::<u64, String>("sub_progress")?;
     let future =
-        sub_progress.apply_async(&50_000_000, |_value| {}, |error| say(&format!("failed: {error}")))?;
+        sub_progress.apply_async(&200, |_value| {}, |error| say(&format!("failed: {error}")))?;
     pool.close();
     pool.join()?;
     say("joined");

@@ -1,6 +1,7 @@
 //! The functions of the tour, which follows the common tutorials on processes.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use wpool_guest::{
     Array, Barrier, Condition, Connection, Dict, Event, List, Lock, Namespace, ObjectError, Queue, RLock,
@@ -65,20 +66,21 @@ fn work_for(number: u32, rounds: u64) -> u32 {
     number
 }
 
-/// Works for a time, prints that it has succeeded, and returns.
+/// Sleeps for a time, prints that it has succeeded, and returns.
 #[wpool_guest::task]
-fn sub_progress(rounds: u64) -> String {
-    compute(rounds);
+fn sub_progress(milliseconds: u64) -> String {
+    wpool_guest::sleep(Duration::from_millis(milliseconds));
     wpool_guest::info!("sub_progress success");
     "ok".to_owned()
 }
 
-/// Prints its number before and after its work.
+/// Prints its number and its process id, sleeps for a random time below `milliseconds`, and prints how long it took.
 #[wpool_guest::task]
-fn long_task(number: u32, rounds: u64) {
-    wpool_guest::info!("Run task {number}");
-    compute(rounds);
-    wpool_guest::info!("Task {number} ends");
+fn long_task(number: u32, milliseconds: u64) {
+    let began = wpool_guest::now();
+    wpool_guest::info!("Run task {number} in process {}", pids().0);
+    wpool_guest::sleep(Duration::from_millis(wpool_guest::random::<u64>() % milliseconds));
+    wpool_guest::info!("Task {number} runs {:.2} seconds", began.elapsed().as_secs_f64());
 }
 
 /// A number that logs when it is decoded and encoded.
@@ -139,24 +141,32 @@ fn fibonacci(n: u32) -> Result<u64, SubTaskError> {
     Ok(left.result()? + right.result()?)
 }
 
-/// Writes the squares of numbers into a shared array, and their sum into a shared value.
+/// Writes the squares of numbers into a shared array and their sum into a shared value, and prints both.
 #[wpool_guest::task]
 fn squares_and_sum(numbers: Vec<i64>, squares: SharedArray<i64>, sum: Value<i64>) -> Result<(), ObjectError> {
     let own: Vec<i64> = numbers.iter().map(|number| number * number).collect();
     squares.write(0, &own)?;
-    sum.set(&own.iter().sum())
+    sum.set(&own.iter().sum())?;
+    wpool_guest::info!("the array (in the process): {:?}", squares.to_vec()?);
+    wpool_guest::info!("the sum (in the process): {}", sum.get()?);
+    Ok(())
 }
 
 /// Appends a record.
 #[wpool_guest::task]
 fn add_record(record: (String, u32), records: List<(String, u32)>) -> Result<(), ObjectError> {
-    records.append(&record)
+    records.append(&record)?;
+    wpool_guest::info!("New record added!");
+    Ok(())
 }
 
-/// A line for each record.
+/// Prints each record.
 #[wpool_guest::task]
-fn show_records(records: List<(String, u32)>) -> Result<Vec<String>, ObjectError> {
-    Ok(records.to_vec()?.iter().map(|(name, score)| format!("{name}: {score}")).collect())
+fn show_records(records: List<(String, u32)>) -> Result<(), ObjectError> {
+    for (name, score) in records.to_vec()? {
+        wpool_guest::info!("Name: {name}, score: {score}");
+    }
+    Ok(())
 }
 
 /// Puts the squares of numbers into a queue.
@@ -178,18 +188,108 @@ fn take_all(from: Receiver<i64>) -> Result<Vec<i64>, ObjectError> {
     }
 }
 
-/// Sends back each message, until END.
+/// Prints the elements of a queue while there are any.
 #[wpool_guest::task]
-fn echo_until_end(pipe: Connection<String>) -> Result<u32, ObjectError> {
-    let mut count = 0;
+fn print_queue(from: Receiver<i64>) -> Result<(), ObjectError> {
+    while !from.empty()? {
+        wpool_guest::info!("{}", from.get()?);
+    }
+    wpool_guest::info!("the queue is empty");
+    Ok(())
+}
+
+/// Sends messages and prints each, then waits for one message and prints it.
+#[wpool_guest::task]
+fn send_messages(pipe: Connection<String>) -> Result<(), ObjectError> {
+    for message in ["hello", "hey", "hru?", "ECHO", "END"] {
+        pipe.send(&message.to_owned())?;
+        wpool_guest::info!("sent: {message}");
+    }
+    wpool_guest::info!("came back: {}", pipe.recv()?);
+    Ok(())
+}
+
+/// Prints the messages that it gets, answers ECHO, and stops at END.
+#[wpool_guest::task]
+fn receive_messages(pipe: Connection<String>) -> Result<(), ObjectError> {
     loop {
         let message = pipe.recv()?;
-        if message == "END" {
-            return Ok(count);
+        wpool_guest::info!("received: {message}");
+        match message.as_str() {
+            "ECHO" => pipe.send(&format!("{message} from receiver!"))?,
+            "END" => return Ok(()),
+            _ => {}
         }
-        pipe.send(&message)?;
-        count += 1;
     }
+}
+
+/// Puts a value into a queue, and sleeps.
+#[wpool_guest::task]
+fn produce(into: Sender<String>, milliseconds: u64) -> Result<(), ObjectError> {
+    into.put(&"a".to_owned())?;
+    wpool_guest::sleep(Duration::from_millis(milliseconds));
+    Ok(())
+}
+
+/// Sleeps, takes a value out of a queue, and prints it.
+#[wpool_guest::task]
+fn consume(from: Receiver<String>, milliseconds: u64) -> Result<(), ObjectError> {
+    wpool_guest::sleep(Duration::from_millis(milliseconds));
+    wpool_guest::info!("receive data: {}", from.get()?);
+    Ok(())
+}
+
+/// Sends a value through a pipe, and sleeps.
+#[wpool_guest::task]
+fn send_one(into: Connection<String>, milliseconds: u64) -> Result<(), ObjectError> {
+    into.send(&"a".to_owned())?;
+    wpool_guest::sleep(Duration::from_millis(milliseconds));
+    Ok(())
+}
+
+/// Sleeps, receives a value from a pipe, and prints it.
+#[wpool_guest::task]
+fn receive_one(from: Connection<String>, milliseconds: u64) -> Result<(), ObjectError> {
+    wpool_guest::sleep(Duration::from_millis(milliseconds));
+    wpool_guest::info!("receive data: {}", from.recv()?);
+    Ok(())
+}
+
+/// The process id of the worker, and that of the program that it belongs to.
+fn pids() -> (u32, u32) {
+    wpool_guest::worker().map_or((0, 0), |worker| (worker.pid, worker.parent_pid))
+}
+
+/// The square of a number; prints the number and the process id.
+#[wpool_guest::task]
+fn square_with_pid(number: i64) -> i64 {
+    wpool_guest::info!("{number} in process {}", pids().0);
+    number * number
+}
+
+/// Sleeps, and returns its number.
+#[wpool_guest::task]
+fn sleep_for(number: u32, milliseconds: u64) -> u32 {
+    wpool_guest::sleep(Duration::from_millis(milliseconds));
+    number
+}
+
+/// Puts the letters of a word into a queue, and prints both process ids.
+#[wpool_guest::task]
+fn write_word(word: String, into: Sender<char>) -> Result<(), ObjectError> {
+    let (pid, parent) = pids();
+    wpool_guest::info!("writer: process {pid} of {parent}");
+    word.chars().try_for_each(|letter| into.put(&letter))
+}
+
+/// Takes as many letters out of a queue as it holds, and prints each with both process ids.
+#[wpool_guest::task]
+fn read_word(from: Receiver<char>) -> Result<(), ObjectError> {
+    let (pid, parent) = pids();
+    for _ in 0..from.qsize()? {
+        wpool_guest::info!("reader: {} in process {pid} of {parent}", from.get()?);
+    }
+    Ok(())
 }
 
 /// Adds `amount` to a balance `times` times, with a lock or without.
