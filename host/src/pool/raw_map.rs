@@ -339,6 +339,7 @@ impl<I: Iterator> RawMap<I> {
 }
 
 /// The outcome of one request for the next result.
+#[expect(clippy::large_enum_variant, reason = "each is taken apart at once, and none is kept")]
 enum Step {
     Item(u64, Completed),
     NotYet,

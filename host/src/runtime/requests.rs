@@ -128,7 +128,7 @@ impl State {
     /// The place of a task of a range.
     fn place(&self, task: TaskId, range: &Range) -> Place {
         let index = range.index + (task.0 - range.first.0);
-        self.jobs.get(range.job).map_or(Place::default(), |job| job.place(range.job, index))
+        self.jobs.get(range.job).map_or_else(Place::default, |job| job.place(range.job, index))
     }
 
     /// A task waits for the outcome of a sub-task, or gets it if it is there.
