@@ -11,8 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let workers = available_parallelism()?.get();
     let pool = Pool::builder(Guest::from_file(guest("tour")?)?).workers(workers).build()?;
     let sub_progress = pool.task::<u64, String>("sub_progress")?;
-    let future =
-        sub_progress.apply_async(&200, |_value| {}, |error| say(&format!("failed: {error}")))?;
+    let future = sub_progress.apply_async(&200, |_value| {}, |error| say(&format!("failed: {error}")))?;
     pool.close();
     pool.join()?;
     say("joined");

@@ -9,6 +9,7 @@ pub type InitArgument = (Vec<String>, Option<u32>);
 
 /// The guest's tasks.
 #[derive(Debug, Clone)]
+#[allow(clippy::type_complexity, reason = "the types are the guest's")]
 pub struct Tasks {
     /// Returns the number of a word, the number of known words, and how often the initializer ran. Adds the word.
     pub look_up: wpool::Task<String, (Option<u32>, u32, u32)>,

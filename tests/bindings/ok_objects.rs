@@ -4,6 +4,7 @@
 
 /// The guest's tasks.
 #[derive(Debug, Clone)]
+#[allow(clippy::type_complexity, reason = "the types are the guest's")]
 pub struct Tasks {
     /// Answers each question into the queue that came with it.
     ///

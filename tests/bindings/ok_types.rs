@@ -70,6 +70,7 @@ pub struct Address2 {
 
 /// The guest's tasks.
 #[derive(Debug, Clone)]
+#[allow(clippy::type_complexity, reason = "the types are the guest's")]
 pub struct Tasks {
     /// Puts the numbers of a slice into a queue, and the sum into a dictionary.
     ///

@@ -8,13 +8,15 @@ use wpool_tests::{bounded, load, pool};
 use crate::WPOOL;
 
 #[rustfmt::skip]
+#[allow(dead_code, unreachable_pub, reason = "they are printed for programs that use all of them")]
 #[path = "../bindings/ok_init.rs"]
 mod ok_init;
 #[rustfmt::skip]
-#[allow(dead_code, reason = "that they are compiled is the test")]
+#[allow(dead_code, unreachable_pub, reason = "that they are compiled is the test")]
 #[path = "../bindings/ok_objects.rs"]
 mod ok_objects;
 #[rustfmt::skip]
+#[allow(dead_code, unreachable_pub, reason = "they are printed for programs that use all of them")]
 #[path = "../bindings/ok_types.rs"]
 mod ok_types;
 

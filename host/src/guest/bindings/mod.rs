@@ -22,6 +22,14 @@ const HEADER: &str = "\
 
 ";
 
+/// The beginning of the struct of the tasks.
+const TASKS: &str = "\
+/// The guest's tasks.
+#[derive(Debug, Clone)]
+#[allow(clippy::type_complexity, reason = \"the types are the guest's\")]
+pub struct Tasks {
+";
+
 /// The functions that look the tasks up: name, parameter, and whose tasks these are.
 const LOOKUPS: &[(&str, &str, &str)] = &[
     ("of", "wpool::Pool", "the guest that a pool was built with"),
@@ -225,7 +233,7 @@ fn push_tasks(tasks: &[(&Signature, Result<TaskTypes, &str>)], out: &mut String)
         fields.push_str(&format!("    pub {name}: wpool::Task<{}, {}>,\n", types.takes, types.returns));
         looked_up.push_str(&format!("            {name}: tasks.task({:?})?,\n", task.name()));
     }
-    out.push_str("/// The guest's tasks.\n#[derive(Debug, Clone)]\npub struct Tasks {\n");
+    out.push_str(TASKS);
     out.push_str(&fields);
     out.push_str("}\n\nimpl Tasks {\n");
     let tasks = if looked_up.is_empty() { "_tasks" } else { "tasks" };
