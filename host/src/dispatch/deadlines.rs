@@ -216,5 +216,9 @@ mod tests {
         deadlines.remove(&with_deadline(0, 4));
         deadlines.remove(&with_deadline(6, 4));
         assert_eq!(deadlines.len(), 0);
+        // Tasks of others may have the ids between two ranges.
+        deadlines.add(&with_deadline(0, 5));
+        deadlines.add(&with_deadline(10, 5));
+        assert_eq!(deadlines.len(), 2);
     }
 }

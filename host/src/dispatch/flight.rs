@@ -196,3 +196,27 @@ impl Flight {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::tests::range;
+
+    /// Claim words are used in a circle: each way to look a task up finds the same one, also beyond the end.
+    #[test]
+    fn claim_words_go_round() {
+        let mut flight = Flight::new();
+        flight.add(range(7, 4), CLAIMS - 2);
+        let expected =
+            [(7, CLAIMS - 2), (8, CLAIMS - 1), (9, 0), (10, 1)].map(|(id, claim)| (TaskId(id), claim));
+        assert!(flight.tasks().map(|(task, claim, _)| (task, claim)).eq(expected));
+        assert_eq!(flight.tasks_between(TaskId(8), TaskId(10)), expected[1..3]);
+        assert_eq!(flight.latest(2).len(), 2);
+        assert!(expected.iter().all(|&(task, claim)| flight.claim_of(task) == Some(claim)));
+        assert_eq!(flight.remove(TaskId(9)).map(|(claim, _)| claim), Some(0));
+        assert_eq!(flight.claim_of(TaskId(10)), Some(1), "the others keep theirs");
+        assert_eq!(flight.free_claims(1), Some((2, 1)));
+        flight.add(range(20, 1), 0);
+        assert_eq!(flight.free_claims(1), Some((2, 1)), "the next word is taken");
+    }
+}
