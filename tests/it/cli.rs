@@ -483,7 +483,7 @@ fn a_task_can_be_called_once() {
         let said = desk.run(&[&endless[..], &["--deadline", "200ms"]].concat());
         assert_eq!(said.code, Some(1), "{}", said.err);
         assert!(said.err.contains("took longer than 200ms"), "{}", said.err);
-        for of_a_map in ["--unordered", "--output=x", "--report=x", "--format=json", "--on-error=stop"] {
+        for of_a_map in ["--unordered", "--results=x", "--retry=1", "--halt=fail=1", "--on-error=stop"] {
             let said = desk.run(&["run", SQUARE, "--call", "square", "7", of_a_map]);
             assert!(said.code == Some(2) && said.err.contains("cannot be used with"), "{}", said.err);
         }

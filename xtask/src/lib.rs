@@ -4,6 +4,7 @@ pub mod functions;
 pub mod graph;
 pub mod imports;
 pub mod picture;
+pub mod soak;
 pub mod sources;
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
-//! `cargo xtask picture` draws the imports into ARCHITECTURE.md; `cargo xtask sizes` prints how long files and functions are.
+//! `cargo xtask picture` draws the imports into ARCHITECTURE.md; `cargo xtask sizes` prints how long files and functions are;
+//! `cargo xtask soak WPOOL GUEST COUNT [SEED]` cuts runs of the command short, and checks what they leave.
 
 #![expect(clippy::print_stdout, reason = "it prints what it measures")]
 
@@ -6,13 +7,14 @@ use std::error::Error;
 use std::fs;
 
 use wpool_xtask::functions::{in_text, percentile, rust_files, without_tests};
-use wpool_xtask::{CRATES, imports, picture, root};
+use wpool_xtask::{CRATES, imports, picture, root, soak};
 
 fn main() -> Result<(), Box<dyn Error>> {
     match std::env::args().nth(1).as_deref() {
         Some("picture") => draw(),
         Some("sizes") => sizes(),
-        _ => Err("usage: cargo xtask picture | sizes".into()),
+        Some("soak") => soak(),
+        _ => Err("usage: cargo xtask picture | sizes | soak WPOOL GUEST COUNT [SEED]".into()),
     }
 }
 
@@ -20,6 +22,21 @@ fn draw() -> Result<(), Box<dyn Error>> {
     let path = root().join("ARCHITECTURE.md");
     let text = fs::read_to_string(&path)?;
     fs::write(&path, picture::drawn(&text, &root())?)?;
+    Ok(())
+}
+
+fn soak() -> Result<(), Box<dyn Error>> {
+    let words: Vec<String> = std::env::args().skip(2).collect();
+    let [wpool, guest, count, seed @ ..] = words.as_slice() else {
+        return Err("usage: cargo xtask soak WPOOL GUEST COUNT [SEED]".into());
+    };
+    let folder = std::env::temp_dir().join(format!("wpool-soak-{}", std::process::id()));
+    fs::create_dir_all(&folder)?;
+    let (wpool, guest) = (fs::canonicalize(wpool)?, fs::canonicalize(guest)?);
+    let seed = seed.first().map_or(Ok(1), |seed| seed.parse())?;
+    let figures = soak::run(&wpool, &guest, &folder, count.parse()?, seed)?;
+    fs::remove_dir_all(&folder)?;
+    println!("{figures}");
     Ok(())
 }
 

@@ -9,13 +9,13 @@ use crate::exit_code::{Failure, NOT_STARTED};
 use crate::report;
 
 /// Builds the package in `folder`. Returns the path of its module.
-pub(crate) fn build(folder: &Path, target: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn build(folder: &Path, target: &str, quiet: bool) -> Result<PathBuf, Failure> {
     if !folder.join("Cargo.toml").is_file() {
         let message = format!("`{}` is a folder without a Cargo.toml", folder.display());
         return Err(Failure::input(message).hint("name a .wasm file, or the folder of a Cargo package"));
     }
     add_missing_target(folder, target)?;
-    let modules = modules_of(&run_cargo(folder, target)?);
+    let modules = modules_of(&run_cargo(folder, target, quiet)?);
     match modules.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(not_built(format!("the package in `{}` makes no module", folder.display()))
@@ -29,8 +29,11 @@ pub(crate) fn build(folder: &Path, target: &str) -> Result<PathBuf, Failure> {
 }
 
 /// Runs Cargo. Returns its messages, one JSON object per line.
-fn run_cargo(folder: &Path, target: &str) -> Result<Vec<u8>, Failure> {
-    report::note(&format!("building: cd {} && cargo build --release --target {target}", folder.display()));
+fn run_cargo(folder: &Path, target: &str, quiet: bool) -> Result<Vec<u8>, Failure> {
+    if !quiet {
+        let command = format!("cd {} && cargo build --release --target {target}", folder.display());
+        report::note(&format!("building: {command}"));
+    }
     let built = Command::new("cargo")
         .args(["build", "--release", "--quiet", "--target", target])
         .arg("--message-format=json-render-diagnostics")

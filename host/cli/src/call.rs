@@ -1,18 +1,24 @@
 //! `wpool run --call`: calls a task once, and prints its value.
 
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wpool::{Completed, JsonError, Signature, TaskError, TaskFuture, Undecoded};
+use wpool::{Completed, Guest, JsonError, Signature, TaskFuture, Undecoded};
 
+use crate::dry_run;
 use crate::exit_code::{Done, Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::guest::{choose_task, signature};
 use crate::interrupt::Interrupt;
 use crate::logs::Logs;
+use crate::output::{Format, Output};
 use crate::plan::{CallPlan, RunPlan};
-use crate::report::{self, Screen};
+use crate::report::{Progress, ReportFile, Screen};
+use crate::sinks::{Outcome, SinkPlan};
 use crate::source::DECLARE;
+use crate::words::word_as_json;
 
 /// How often the log of the task is looked at.
 const LOG_PERIOD: Duration = Duration::from_millis(25);
@@ -23,6 +29,10 @@ pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Do
     let signature = choose_task(&guest, Some(&call.task))?.clone();
     let text = arguments_as_json(&signature, &call.arguments)?;
     plan.objects.named.check(&signature, text.as_bytes()).map_err(misfit)?;
+    if plan.dry {
+        return dry_run::show(plan, &guest, &signature, &format!("one call, with {text}"), &call.sinks);
+    }
+    let sinks = CallSinks::open(&call.sinks, &guest, &signature)?;
     let pool = plan.pool.start(guest)?;
     let logs = Logs::open(&plan.logs, false, Screen::default())?;
     let objects = plan.objects.start(&pool.manager())?;
@@ -43,11 +53,60 @@ pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Do
     if interrupt.requested() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    let text = value_as_json(&signature, &completed)
-        .map_err(|error| Failure::new(SOME_FAILED, format!("`{}` failed: {error}", call.task)))?;
-    report::print(&text);
+    let outcome = sinks.write(&completed, &signature)?;
     written?;
-    Ok(ExitCode::from(SUCCESS))
+    match outcome {
+        Ok(()) => Ok(ExitCode::from(SUCCESS)),
+        Err(error) => Err(Failure::new(SOME_FAILED, format!("`{}` failed: {error}", call.task))),
+    }
+}
+
+/// The open sinks of a call.
+struct CallSinks<'a> {
+    output: Output,
+    /// The output's name in messages.
+    name: &'a Path,
+    /// A line tells of a failure, too. Of a value alone there is none then, and a file stays as it was.
+    tells_failures: bool,
+    report: Option<ReportFile<'a>>,
+}
+
+impl<'a> CallSinks<'a> {
+    fn open(plan: &'a SinkPlan, guest: &Guest, signature: &Signature) -> Result<Self, Failure> {
+        let name = plan.output.as_deref().unwrap_or_else(|| Path::new("standard output"));
+        let tells_failures = plan.format == Format::Jsonl;
+        let format = if tells_failures { Format::Jsonl } else { Format::Value };
+        let output = Output::open(plan.output.as_deref(), format);
+        let report = plan.report.as_deref().map(|path| ReportFile::open(path, guest, signature.name()));
+        Ok(Self {
+            output: output.map_err(|error| Failure::cannot_write(name, error))?,
+            name,
+            tells_failures,
+            report: report.transpose()?,
+        })
+    }
+
+    /// Writes the value or the error. Returns the outcome as it was written.
+    fn write(mut self, completed: &Completed, signature: &Signature) -> Result<Outcome, Failure> {
+        let write = |output: &mut Output| output.write(0, completed.result.as_deref(), signature);
+        let ended = match write(&mut self.output) {
+            Ok(Err(error)) if !self.tells_failures => Ok(Err(error)),
+            Ok(outcome) => self.output.finish(true).map(|_| outcome),
+            Err(error) => Err(error),
+        };
+        let outcome = match ended {
+            // A reader that has left is no failure.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            ended => ended.map_err(|error| Failure::cannot_write(self.name, error))?,
+        };
+        if let Some(mut report) = self.report {
+            let mut progress = Progress::start(Some(1), true);
+            progress.ended(&outcome);
+            report.write(0, completed, &outcome)?;
+            report.finish(&progress)?;
+        }
+        Ok(outcome)
+    }
 }
 
 /// Waits for the end of the task. Meanwhile its log is written.
@@ -73,54 +132,15 @@ fn arguments_as_json(signature: &Signature, words: &[String]) -> Result<String, 
             words.len()
         )));
     }
-    let values: Vec<String> = types.iter().zip(words).map(|(ty, word)| argument_as_json(ty, word)).collect();
+    let values: Vec<String> = types.iter().zip(words).map(|(ty, word)| word_as_json(ty, word)).collect();
     Ok(match values.as_slice() {
         [only] => only.clone(),
         several => format!("[{}]", several.join(",")),
     })
 }
 
-fn argument_as_json(ty: &str, word: &str) -> String {
-    let is_string = ty == "string" && serde_json::from_str::<String>(word).is_err();
-    // A word that is no JSON can only be a string, such as the name of an object.
-    let is_word = word.starts_with(|first: char| first.is_alphabetic() || first == '_')
-        && serde_json::from_str::<serde::de::IgnoredAny>(word).is_err();
-    if is_string || is_word { serde_json::Value::from(word).to_string() } else { word.to_owned() }
-}
-
-/// Returns the value as a line of JSON.
-fn value_as_json(signature: &Signature, completed: &Completed) -> Result<String, TaskError> {
-    let bytes = completed.result.as_ref().map_err(TaskError::clone)?;
-    let mut text = Vec::new();
-    signature
-        .value_to_json(bytes, &mut text)
-        .map_err(|error| TaskError::BadResult { message: error.to_string() })?;
-    text.push(b'\n');
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
 fn misfit(error: JsonError) -> Failure {
     let at = if error.path.is_empty() { "" } else { " at " };
     let failure = Failure::input(format!("the arguments do not fit{at}{}: {}", error.path, error.message));
     if error.unknown_object { failure.hint(DECLARE) } else { failure }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_word_is_json_or_a_string_as_it_stands() {
-        for (ty, word, expected) in [
-            ("i64", "-7", "-7"),
-            ("string", "ab", "\"ab\""),
-            ("string", "7", "\"7\""),
-            ("string", "\"a b\"", "\"a b\""),
-            ("queue<u32>", "results", "\"results\""),
-            ("option<u32>", "null", "null"),
-            ("list<u32>", "[1,2]", "[1,2]"),
-        ] {
-            assert_eq!(argument_as_json(ty, word), expected, "{ty} {word}");
-        }
-    }
 }

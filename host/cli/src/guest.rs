@@ -18,12 +18,15 @@ pub(crate) struct GuestSource {
     pub(crate) cached: bool,
     /// The argument of the initializer: JSON, or the path of a file that holds it.
     pub(crate) init: Option<String>,
+    /// Whether a build goes without a word.
+    pub(crate) quiet: bool,
 }
 
 impl GuestSource {
     /// Builds the guest if it is a package, and loads it.
     pub(crate) fn load(&self) -> Result<Guest, Failure> {
-        let built = self.path.is_dir().then(|| build::build(&self.path, &self.target)).transpose()?;
+        let built =
+            self.path.is_dir().then(|| build::build(&self.path, &self.target, self.quiet)).transpose()?;
         let guest = load_module(built.as_deref().unwrap_or(&self.path), self.cached)?;
         let Some(init) = &self.init else { return Ok(guest) };
         guest

@@ -17,6 +17,8 @@ pub(crate) struct Item {
     pub(crate) line: usize,
     /// The column of its first byte in characters, counted from 1.
     pub(crate) column: usize,
+    /// Whether the text stands in the file as it is, so that a place in it is one in the file.
+    pub(crate) is_source: bool,
 }
 
 /// The items cannot be read on from this line and column.
@@ -34,6 +36,14 @@ enum Problem {
 }
 
 impl ItemError {
+    pub(crate) fn malformed(line: usize, message: String) -> Self {
+        Self { line, column: 1, problem: Problem::Malformed(message) }
+    }
+
+    pub(crate) fn unreadable(line: usize, error: io::Error) -> Self {
+        Self { line, column: 1, problem: Problem::Unreadable(error) }
+    }
+
     /// The failure of a command that reads `file`.
     pub(crate) fn in_file(self, file: &Path) -> Failure {
         let location = format!("{}:{}:{}", file.display(), self.line, self.column);
@@ -59,6 +69,10 @@ impl fmt::Display for ItemError {
 pub(crate) enum Layout {
     Array,
     Lines,
+    /// Each line is a string.
+    Text,
+    /// Each record is an object, whose fields the first one names.
+    Csv,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -153,7 +167,28 @@ impl<R: BufRead> Items<R> {
             }
             self.push(&mut text, byte)?;
         }
-        Ok(Some(Item { text, line, column }))
+        Ok(Some(Item { text, line, column, is_source: true }))
+    }
+
+    /// Reads a line as a string. An empty one is a string, too.
+    fn next_of_text(&mut self) -> Result<Option<Item>, ItemError> {
+        if self.state == State::Ended || self.bytes.peek()?.is_none() {
+            self.state = State::Ended;
+            return Ok(None);
+        }
+        let line = self.bytes.line;
+        let mut text = Vec::new();
+        while let Some(byte) = self.bytes.next()? {
+            if byte == b'\n' {
+                text.pop_if(|last| *last == b'\r');
+                break;
+            }
+            self.push(&mut text, byte)?;
+        }
+        let text = String::from_utf8(text)
+            .map_err(|error| ItemError::malformed(line, format!("not UTF-8: {}", error.utf8_error())))?;
+        let text = serde_json::Value::from(text).to_string().into_bytes();
+        Ok(Some(Item { text, line, column: 1, is_source: false }))
     }
 
     fn push(&self, text: &mut Vec<u8>, byte: u8) -> Result<(), ItemError> {
@@ -190,7 +225,7 @@ impl<R: BufRead> Items<R> {
             let problem = Problem::Malformed("expected a value".to_owned());
             return Err(ItemError { line, column, problem });
         }
-        Ok(Item { text, line, column })
+        Ok(Item { text, line, column, is_source: true })
     }
 
     /// Reads the rest of a string, with its closing quote.
@@ -219,6 +254,7 @@ impl<R: BufRead> Iterator for Items<R> {
         let next = match self.layout {
             Layout::Array => self.next_of_array(),
             Layout::Lines => self.next_of_lines(),
+            Layout::Text | Layout::Csv => self.next_of_text(),
         };
         if next.is_err() {
             self.state = State::Ended;
@@ -315,6 +351,15 @@ mod tests {
             (vec!["1", "[2,\"a\"]", "3"], None)
         );
         assert_eq!(read("", Layout::Lines), (vec![], None));
+    }
+
+    #[test]
+    fn a_line_of_text_is_a_string_as_it_stands() {
+        let (items, error) = read("a \"b\"\r\n\n 7\nlast", Layout::Text);
+        assert_eq!(items, ["\"a \\\"b\\\"\"", "\"\"", "\" 7\"", "\"last\""]);
+        assert_eq!(error, None);
+        let bad = Items::new(&b"fine\n\xff\n"[..], Layout::Text, 10).nth(1).unwrap().unwrap_err();
+        assert!(bad.to_string().starts_with("2:1: not UTF-8"), "{bad}");
     }
 
     #[test]

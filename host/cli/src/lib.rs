@@ -4,6 +4,8 @@
 mod args;
 mod build;
 mod call;
+mod csv_items;
+mod dry_run;
 mod exit_code;
 mod feed;
 mod guest;
@@ -12,6 +14,7 @@ mod interrupt;
 mod items;
 mod journal;
 mod logs;
+mod manual;
 mod map;
 mod new;
 mod objects;
@@ -19,14 +22,18 @@ mod output;
 mod plan;
 mod pool;
 mod reader_watch;
+mod reading;
 mod report;
+mod results_dir;
 mod resume;
+mod retry;
 mod run;
 mod sinks;
 mod source;
 mod target;
 mod types;
 mod values;
+mod words;
 
 use std::process::ExitCode;
 
@@ -56,6 +63,8 @@ pub fn main_impl() -> ExitCode {
             inspect::inspect(&GuestSource::from(&args.guest), form)
         }
         Command::New(args) => new::new(&args.path),
+        Command::Completions(args) => manual::completions(args.shell),
+        Command::Man => manual::page(),
         Command::Cache(args) => match args.command {
             None => inspect::cache(),
             Some(CacheCommand::Clear) => inspect::clear_cache(),

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use wpool::{LogPart, LogReader, TaskLog};
@@ -32,8 +30,6 @@ pub(crate) struct Logs {
     path: PathBuf,
     writer: Arc<Mutex<Writer>>,
     reader: Option<LogReader>,
-    ended: Arc<AtomicBool>,
-    follower: Option<JoinHandle<()>>,
 }
 
 /// Writes logs to their sink. A part of a log and its end are written under one lock, so that no line comes twice.
@@ -75,8 +71,7 @@ impl Logs {
             },
         };
         let writer = Writer { sink, indexed, started: HashMap::new(), inputs: HashMap::new(), error: None };
-        let (writer, ended) = (Arc::new(Mutex::new(writer)), Arc::default());
-        Ok(Self { path, writer, reader: None, ended, follower: None })
+        Ok(Self { path, writer: Arc::new(Mutex::new(writer)), reader: None })
     }
 
     /// Whether anything is written.
@@ -87,10 +82,11 @@ impl Logs {
     /// Begins to write what running tasks log.
     pub(crate) fn follow(&mut self, reader: LogReader) -> Result<(), Failure> {
         self.reader = Some(reader.clone());
-        let (writer, ended) = (Arc::clone(&self.writer), Arc::clone(&self.ended));
+        let writer = Arc::downgrade(&self.writer);
         let follow = move || {
-            while !ended.load(Ordering::Relaxed) {
+            loop {
                 let come = reader.wait(PERIOD);
+                let Some(writer) = writer.upgrade() else { return };
                 let mut writer = lock(&writer);
                 if come {
                     writer.parts(&reader.take());
@@ -98,9 +94,8 @@ impl Logs {
                 writer.flush();
             }
         };
-        let thread = std::thread::Builder::new().name("logs".to_owned()).spawn(follow);
-        self.follower = Some(thread.map_err(Failure::start)?);
-        Ok(())
+        // It is not joined: it ends some time after the logs.
+        std::thread::Builder::new().name("logs".to_owned()).spawn(follow).map(drop).map_err(Failure::start)
     }
 
     /// The place to say which input a task has.
@@ -126,6 +121,15 @@ impl Logs {
         self.check(&mut writer)
     }
 
+    /// Writes the rest of the log of a run of the task `nth`, which is to run again.
+    pub(crate) fn run_ended(&self, nth: u64, log: &TaskLog) {
+        let mut writer = lock(&self.writer);
+        if let Some(reader) = &self.reader {
+            writer.parts(&reader.take());
+        }
+        writer.rest(nth, log);
+    }
+
     pub(crate) fn finish(self) -> Result<(), Failure> {
         let mut writer = lock(&self.writer);
         writer.flush();
@@ -134,14 +138,6 @@ impl Logs {
 
     fn check(&self, writer: &mut Writer) -> Result<(), Failure> {
         writer.error.take().map_or(Ok(()), |error| Err(Failure::cannot_write(Path::new(&self.path), error)))
-    }
-}
-
-impl Drop for Logs {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        // A panic of the thread was printed when it happened.
-        let _ended = self.follower.take().map(JoinHandle::join);
     }
 }
 
@@ -178,6 +174,13 @@ impl Writer {
     }
 
     fn end(&mut self, nth: u64, log: &TaskLog) {
+        self.rest(nth, log);
+        if !self.inputs.is_empty() {
+            self.inputs.remove(&nth);
+        }
+    }
+
+    fn rest(&mut self, nth: u64, log: &TaskLog) {
         if !log.is_empty() {
             let Started { taken, mut line } = self.started.remove(&nth).unwrap_or_default();
             let rest = usize::try_from(taken).ok().and_then(|taken| log.bytes().get(taken..));
@@ -188,9 +191,6 @@ impl Writer {
             }
         } else if !self.started.is_empty() {
             self.started.remove(&nth);
-        }
-        if !self.inputs.is_empty() {
-            self.inputs.remove(&nth);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use wpool::{Canceller, Completed, MapEnd, Pool, RawMap, RawTask, TaskError};
+use wpool::{Canceller, Completed, MapEnd, NotYet, Pool, RawMap, RawTask, TaskError};
 
 use crate::exit_code::{Failure, INTERRUPTED, SOME_FAILED, SUCCESS};
 use crate::feed::{Feed, Input};
@@ -13,13 +13,17 @@ use crate::interrupt::Interrupt;
 use crate::logs::{LogNumbers, Logs};
 use crate::plan::{EarlyEnd, MapPlan};
 use crate::reader_watch::ReaderWatch;
+use crate::reading::Reading;
 use crate::resume::Resume;
+use crate::retry::Retries;
 use crate::sinks::{Sinks, WriteError};
-use crate::source::Reading;
 
 /// While further results come within this time they are written together. It bounds the number of small writes, and is
 /// far below the time that a reader notices.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// How often tasks that are to run again are looked at.
+const RETRY_PERIOD: Duration = Duration::from_millis(10);
 
 /// A map whose pool has started.
 pub(crate) struct MapRun<'a> {
@@ -29,6 +33,8 @@ pub(crate) struct MapRun<'a> {
     pub(crate) interrupt: &'a Interrupt,
     /// The number of inputs, if it is known.
     pub(crate) total: Option<u64>,
+    /// How long the whole run may take.
+    pub(crate) deadline: Option<Duration>,
 }
 
 impl MapRun<'_> {
@@ -42,51 +48,31 @@ impl MapRun<'_> {
         let source = self.map.inputs.clone();
         let feed = RefCell::new(Feed::start(move || source.open(reading))?);
         let (resume, taken, stopped) = (RefCell::new(resume), Cell::new(0), Cell::new(false));
+        let retries =
+            RefCell::new(Retries::new(self.task, self.map.retry, !self.map.unordered, self.deadline));
         let inputs = Pulled {
             numbers: sinks.logs().numbers(),
             feed: &feed,
             resume: &resume,
+            retries: &retries,
             interrupt: self.interrupt,
             stopped: &stopped,
             taken: &taken,
+            pulled: 0,
         };
         let task = self.follow_logs(sinks.logs())?;
-        let mut results = match self.map.unordered {
+        let results = match self.map.unordered {
             true => task.imap_unordered_polled(inputs),
             false => task.map_polled(inputs),
         };
         feed.borrow().wake_with(results.input_waker());
-        let stop = self.stop(results.canceller());
-        let watch = self.interrupt.on_first(stop.clone()).map_err(Failure::start)?;
+        let halt = self.stop(results.canceller(), self.map.halts_now);
+        let stop = self.stop(results.canceller(), self.map.early_end == EarlyEnd::Kill);
+        let watch = self.interrupt.on_first(stop).map_err(Failure::start)?;
         let reader = self.watch_reader(&sinks, results.canceller())?;
-        let (mut cut_short, mut cut_off) = (false, None);
-        while let Some((nth, completed)) = next(&mut results, &mut sinks, &resume)? {
-            if reader.is_gone() {
-                return Err(WriteError::ReaderGone);
-            }
-            // This stands after the last result, and belongs to no input.
-            if let Err(TaskError::MapEnded { end, .. }) = completed.result {
-                if let MapEnd::Timeout(limit) = end {
-                    cut_off = Some(limit);
-                }
-                continue;
-            }
-            let (index, before) = resume.borrow_mut().ended(nth, &completed)?;
-            sinks.write_resumed(&before)?;
-            if matches!(completed.result, Err(TaskError::Cancelled)) {
-                cut_short = true;
-                sinks.cancelled(!self.map.unordered);
-                continue;
-            }
-            let outcome = sinks.write(nth, index, &completed)?;
-            if outcome.is_err() && self.map.stop_on_error && !stopped.replace(true) {
-                stop();
-            }
-        }
-        drop((results, watch));
-        if reader.is_gone() {
-            return Err(WriteError::ReaderGone);
-        }
+        let mut following = Following { results, resume: &resume, retries: &retries, ended: false };
+        let (cut_short, cut_off) = self.write_results(&mut following, &mut sinks, &stopped, &reader, halt)?;
+        drop((following, watch));
         sinks.write_resumed(&resume.into_inner().finish()?)?;
         let defect = feed.borrow_mut().take_failure();
         let late = cut_off.filter(|_| self.total != Some(taken.get()));
@@ -105,9 +91,56 @@ impl MapRun<'_> {
         Ok(task)
     }
 
-    /// Returns a function that ends the map early, from any thread.
-    fn stop(&self, canceller: Canceller) -> impl Fn() + Clone + Send + use<> {
-        let pool = (self.map.early_end == EarlyEnd::Kill).then(|| Arc::clone(self.pool));
+    /// Writes the results of the map as they come. Returns whether a task was cancelled, and the deadline if it has cut off
+    /// the inputs.
+    fn write_results<I: Iterator>(
+        &self,
+        following: &mut Following<'_, '_, I>,
+        sinks: &mut Sinks<'_>,
+        stopped: &Cell<bool>,
+        reader: &ReaderWatch,
+        halt: impl Fn(),
+    ) -> Result<(bool, Option<Duration>), WriteError> {
+        let (mut cut_short, mut cut_off) = (false, None);
+        while let Some((nth, completed)) =
+            following.next(sinks, || stopped.get() || self.interrupt.requested())?
+        {
+            if reader.is_gone() {
+                return Err(WriteError::ReaderGone);
+            }
+            // This stands after the last result, and belongs to no input.
+            if let Err(TaskError::MapEnded { end, .. }) = completed.result {
+                if let MapEnd::Timeout(limit) = end {
+                    cut_off = Some(limit);
+                }
+                continue;
+            }
+            let (index, before) = following.resume.borrow_mut().ended(nth, &completed)?;
+            sinks.write_resumed(&before)?;
+            if matches!(completed.result, Err(TaskError::Cancelled)) {
+                cut_short = true;
+                sinks.cancelled(!self.map.unordered);
+                continue;
+            }
+            let outcome = sinks.write(nth, index, &completed)?;
+            if outcome.is_err() && self.is_to_halt(sinks) && !stopped.replace(true) {
+                halt();
+            }
+        }
+        match reader.is_gone() {
+            true => Err(WriteError::ReaderGone),
+            false => Ok((cut_short, cut_off)),
+        }
+    }
+
+    fn is_to_halt(&self, sinks: &Sinks<'_>) -> bool {
+        let (failed, ended) = sinks.counts();
+        self.map.halt.is_some_and(|halt| halt.is_due(failed, ended))
+    }
+
+    /// Returns a function that ends the map early, from any thread. With `kill` the tasks that run are killed.
+    fn stop(&self, canceller: Canceller, kill: bool) -> impl Fn() + Send + use<> {
+        let pool = kill.then(|| Arc::clone(self.pool));
         move || {
             canceller.cancel();
             if let Some(pool) = &pool {
@@ -154,34 +187,82 @@ impl MapRun<'_> {
     }
 }
 
-/// Returns the next result. What was written is passed on if none is ready, before this waits for one.
-fn next<I: Iterator>(
-    results: &mut RawMap<I>,
-    sinks: &mut Sinks<'_>,
-    resume: &RefCell<Resume>,
-) -> Result<Option<(u64, Completed)>, WriteError> {
-    if sinks.is_behind() || resume.borrow().is_behind() {
-        if let Ok(next) = results.next_timeout(PAUSE) {
-            return Ok(next);
+/// The results as the output gets them.
+struct Following<'a, 't, I: Iterator> {
+    results: RawMap<I>,
+    resume: &'a RefCell<Resume>,
+    retries: &'a RefCell<Retries<'t>>,
+    /// The map has no more results.
+    ended: bool,
+}
+
+impl<I: Iterator> Following<'_, '_, I> {
+    /// Returns the next result. What was written is passed on if none is ready, before this waits for one.
+    fn next(
+        &mut self,
+        sinks: &mut Sinks<'_>,
+        stopping: impl Fn() -> bool,
+    ) -> Result<Option<(u64, Completed)>, WriteError> {
+        loop {
+            let mut retries = self.retries.borrow_mut();
+            if retries.is_waiting() {
+                retries.advance(stopping(), |nth, log| sinks.logs().run_ended(nth, log));
+            }
+            if let Some(result) = retries.next() {
+                return Ok(Some(result));
+            }
+            let (waiting, full) = (retries.is_waiting(), retries.is_full());
+            drop(retries);
+            if self.ended && !waiting {
+                return Ok(None);
+            }
+            let behind = sinks.is_behind() || self.resume.borrow().is_behind();
+            if self.ended || full {
+                std::thread::sleep(PAUSE);
+                self.catch_up(sinks)?;
+                continue;
+            }
+            let next = match (behind, waiting) {
+                (true, _) => self.results.next_timeout(PAUSE),
+                (false, true) => self.results.next_timeout(RETRY_PERIOD),
+                (false, false) => Ok(self.results.next()),
+            };
+            match next {
+                Ok(Some((nth, completed))) => {
+                    let mut retries = self.retries.borrow_mut();
+                    retries.ended(nth, completed, |nth, log| sinks.logs().run_ended(nth, log));
+                }
+                Ok(None) => self.ended = true,
+                Err(NotYet(_)) => self.catch_up(sinks)?,
+            }
         }
-        resume.borrow_mut().catch_up()?;
-        sinks.catch_up()?;
     }
-    Ok(results.next())
+
+    /// Passes on what was written.
+    fn catch_up(&self, sinks: &mut Sinks<'_>) -> Result<(), WriteError> {
+        let mut resume = self.resume.borrow_mut();
+        if resume.is_behind() {
+            resume.catch_up()?;
+        }
+        sinks.catch_up()
+    }
 }
 
 /// The inputs as the map pulls them: those that have a result are left out.
-struct Pulled<'a> {
+struct Pulled<'a, 't> {
     feed: &'a RefCell<Feed>,
     resume: &'a RefCell<Resume>,
+    retries: &'a RefCell<Retries<'t>>,
     numbers: LogNumbers,
     interrupt: &'a Interrupt,
     stopped: &'a Cell<bool>,
     /// The number of inputs that were taken from the source.
     taken: &'a Cell<u64>,
+    /// The number of inputs that the map has got.
+    pulled: u64,
 }
 
-impl Iterator for Pulled<'_> {
+impl Iterator for Pulled<'_, '_> {
     type Item = Poll<Input>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -199,6 +280,8 @@ impl Iterator for Pulled<'_> {
                 if let Some((nth, index)) = resume.last_started() {
                     self.numbers.renumber(nth, index);
                 }
+                self.retries.borrow_mut().keep(self.pulled, input);
+                self.pulled += 1;
             }
             return Some(input);
         }

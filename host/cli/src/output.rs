@@ -1,5 +1,6 @@
 //! Writes results: as an array with errors at the indices of their inputs, or as a line per result.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ pub(crate) enum Format {
     Json,
     /// One line per result.
     Jsonl,
+    /// The value alone, of a single call.
+    Value,
 }
 
 /// The open output of a run.
@@ -27,12 +30,14 @@ pub(crate) struct Output {
     /// Inputs whose tasks were cancelled. In an array each has its place before the next result, and none after the
     /// last one.
     cancelled: u64,
+    /// The last result, as an element of an array.
     text: Vec<u8>,
 }
 
 enum Sink {
     Stdout(BufWriter<io::Stdout>),
     File(BufWriter<Target>),
+    Nowhere(io::Sink),
 }
 
 impl Output {
@@ -43,6 +48,16 @@ impl Output {
             Some(path) => Sink::File(BufWriter::with_capacity(1 << 16, Target::open(path)?)),
         };
         Ok(Self { sink, format, written: 0, cancelled: 0, text: Vec::new() })
+    }
+
+    /// An output that nothing is written to.
+    pub(crate) fn nowhere(format: Format) -> Self {
+        Self { sink: Sink::Nowhere(io::sink()), format, written: 0, cancelled: 0, text: Vec::new() }
+    }
+
+    /// The last result, as an element of an array.
+    pub(crate) fn last_element(&self) -> &[u8] {
+        &self.text
     }
 
     /// Keeps the place of an input whose task was cancelled, in an array in the order of the inputs.
@@ -68,9 +83,19 @@ impl Output {
         if self.format == Format::Json {
             self.fill_places(signature)?;
         }
+        if let Err(error) = &shown {
+            text = failed(error, signature).into_bytes();
+        }
         let written = match (self.format, &shown) {
-            (Format::Json, Ok(())) => self.element(&escape_error_key(&text)),
-            (Format::Json, Err(error)) => self.element(failed(error, signature).as_bytes()),
+            (Format::Json, Ok(())) => {
+                if let Cow::Owned(escaped) = escape_error_key(&text) {
+                    text = escaped;
+                }
+                self.element(&text)
+            }
+            (Format::Json, Err(_)) => self.element(&text),
+            (Format::Value, Ok(())) => self.line(&[&text]),
+            (Format::Value, Err(_)) => Ok(()),
             (Format::Jsonl, Ok(())) => {
                 self.line(&[format!("{{\"index\":{index},\"ok\":").as_bytes(), &text, b"}"])
             }
@@ -109,6 +134,7 @@ impl Output {
     fn sink(&mut self) -> &mut dyn Write {
         match &mut self.sink {
             Sink::Stdout(out) => out,
+            Sink::Nowhere(out) => out,
             Sink::File(out) => out,
         }
     }
@@ -117,6 +143,7 @@ impl Output {
     pub(crate) fn is_followed(&self) -> bool {
         match &self.sink {
             Sink::Stdout(_) => true,
+            Sink::Nowhere(_) => false,
             Sink::File(out) => matches!(out.get_ref(), Target::Direct(_)),
         }
     }
@@ -125,6 +152,7 @@ impl Output {
     pub(crate) fn descriptor(&self) -> Option<OwnedFd> {
         match &self.sink {
             Sink::Stdout(out) => out.get_ref().as_fd().try_clone_to_owned().ok(),
+            Sink::Nowhere(_) => None,
             Sink::File(out) => match out.get_ref() {
                 Target::Direct(file) => file.as_fd().try_clone_to_owned().ok(),
                 Target::Whole(..) => None,
@@ -136,6 +164,7 @@ impl Output {
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match &mut self.sink {
             Sink::Stdout(out) => out.flush(),
+            Sink::Nowhere(_) => Ok(()),
             Sink::File(out) if matches!(out.get_ref(), Target::Direct(_)) => out.flush(),
             Sink::File(_) => Ok(()),
         }
@@ -150,6 +179,7 @@ impl Output {
         }
         match self.sink {
             Sink::Stdout(mut out) => out.flush().map(|()| None),
+            Sink::Nowhere(_) => Ok(None),
             Sink::File(out) => {
                 let target = out.into_inner().map_err(io::IntoInnerError::into_error)?;
                 if whole { target.finish().map(|()| None) } else { target.finish_partial() }
@@ -164,7 +194,7 @@ fn failed(error: &TaskError, signature: &Signature) -> String {
 }
 
 /// Escapes a value's own key `$error` with one more `$`, so that it cannot be taken for a failed result.
-fn escape_error_key(text: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+fn escape_error_key(text: &[u8]) -> Cow<'_, [u8]> {
     let is_error_key = |key: &str| key.starts_with('$') && key.trim_start_matches('$') == "error";
     let contains = |needle: &[u8]| text.windows(needle.len()).any(|window| window == needle);
     if !text.starts_with(b"{") || !contains(b"$error\"") {

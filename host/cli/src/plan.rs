@@ -18,7 +18,8 @@ use crate::output::Format;
 use crate::pool::{PoolSettings, TaskTerms};
 use crate::sinks::SinkPlan;
 use crate::source::Source;
-use crate::values::{Assigned, Counted};
+use crate::values::{Assigned, Counted, Halt};
+use crate::words::Words;
 
 /// Everything that a run is.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub(crate) struct RunPlan {
     pub(crate) terms: TaskTerms,
     pub(crate) logs: LogSink,
     pub(crate) work: Work,
+    /// Nothing is to run.
+    pub(crate) dry: bool,
 }
 
 /// How often the task is called.
@@ -49,8 +52,12 @@ pub(crate) struct MapPlan {
     pub(crate) journal: Option<PathBuf>,
     /// Whether results are written as they come, and not in the order of the inputs.
     pub(crate) unordered: bool,
-    /// Whether the first failed task ends the run early.
-    pub(crate) stop_on_error: bool,
+    /// The failures that end the run early.
+    pub(crate) halt: Option<Halt>,
+    /// Whether such an end kills the tasks that run.
+    pub(crate) halts_now: bool,
+    /// How often a failed task runs again.
+    pub(crate) retry: u32,
     pub(crate) early_end: EarlyEnd,
 }
 
@@ -69,6 +76,7 @@ pub(crate) struct CallPlan {
     pub(crate) task: String,
     /// Each in JSON, or a string as it stands.
     pub(crate) arguments: Vec<String>,
+    pub(crate) sinks: SinkPlan,
 }
 
 impl RunPlan {
@@ -77,10 +85,15 @@ impl RunPlan {
         Ok(Self {
             work: Work::resolve(args)?,
             objects: objects(&args.objects)?,
-            guest: GuestSource { init: args.init.clone(), ..GuestSource::from(&args.guest) },
+            guest: GuestSource {
+                init: args.init.clone(),
+                quiet: args.quiet,
+                ..GuestSource::from(&args.guest)
+            },
             pool: PoolSettings::from(args),
             terms: TaskTerms::from(args),
             logs: log_sink(&args.logs),
+            dry: args.dry_run,
         })
     }
 }
@@ -89,7 +102,8 @@ impl Work {
     fn resolve(args: &RunArgs) -> Result<Self, Failure> {
         if let [task, arguments @ ..] = args.call.as_slice() {
             files::check_distinct(args)?;
-            return Ok(Self::Call(CallPlan { task: task.clone(), arguments: arguments.to_vec() }));
+            let (task, arguments) = (task.clone(), arguments.to_vec());
+            return Ok(Self::Call(CallPlan { task, arguments, sinks: SinkPlan::from(args) }));
         }
         let inputs = inputs(args)?;
         files::check_distinct(args)?;
@@ -99,7 +113,10 @@ impl Work {
             sinks: SinkPlan::from(args),
             journal: args.resume.clone(),
             unordered: args.unordered,
-            stop_on_error: args.on_error == OnError::Stop,
+            halt: args.halt.or_else(|| (args.on_error == OnError::Stop).then_some(Halt::FIRST)),
+            retry: args.retry,
+            halts_now: args.halt.is_some_and(|halt| halt.now)
+                || EarlyEnd::from(&args.objects) == EarlyEnd::Kill,
             early_end: EarlyEnd::from(&args.objects),
         }))
     }
@@ -108,7 +125,7 @@ impl Work {
 impl From<&GuestArgs> for GuestSource {
     fn from(args: &GuestArgs) -> Self {
         let GuestArgs { path, target, no_cache } = args;
-        Self { path: path.clone(), target: target.clone(), cached: !no_cache, init: None }
+        Self { path: path.clone(), target: target.clone(), cached: !no_cache, init: None, quiet: false }
     }
 }
 
@@ -117,9 +134,12 @@ fn inputs(args: &RunArgs) -> Result<Source, Failure> {
         InputFormat::Auto => None,
         InputFormat::Json => Some(Layout::Array),
         InputFormat::Jsonl => Some(Layout::Lines),
+        InputFormat::Text => Some(Layout::Text),
+        InputFormat::Csv => Some(Layout::Csv),
     };
     match &args.map {
-        None => Source::contents(&args.map_files),
+        None if !args.words.is_empty() => Words::parse(&args.words).map(Source::Words),
+        None => Source::contents(&args.map_files, args.with_name),
         Some(path) if path == Path::new("-") => Ok(Source::stdin(layout)),
         Some(path) if args.output.as_ref() == Some(path) => {
             Err(Failure::input("the output would replace the input").hint("choose another --output"))
@@ -172,7 +192,13 @@ impl From<&RunArgs> for SinkPlan {
             args::Format::Json => Format::Json,
             args::Format::Jsonl => Format::Jsonl,
         };
-        Self { output: args.output.clone(), format, report: args.report.clone() }
+        Self {
+            output: args.output.clone(),
+            format,
+            results: args.results.clone(),
+            report: args.report.clone(),
+            quiet: args.quiet,
+        }
     }
 }
 
@@ -187,10 +213,16 @@ fn log_sink(path: &Path) -> LogSink {
 impl From<&ObjectArgs> for EarlyEnd {
     /// Shared memory makes no task wait.
     fn from(args: &ObjectArgs) -> Self {
-        let ObjectArgs { queue, dict, list, value, event, lock, semaphore, barrier, .. } = args;
-        let counted = [queue, semaphore, barrier].into_iter().any(|declared| !declared.is_empty());
-        let named = [dict, list, event, lock].into_iter().any(|declared| !declared.is_empty());
-        if counted || named || !value.is_empty() { Self::Kill } else { Self::Finish }
+        let ObjectArgs { queue, semaphore, bounded_semaphore, barrier, .. } = args;
+        let ObjectArgs { dict, list, event, lock, rlock, condition, namespace, .. } = args;
+        let counted = [queue, semaphore, bounded_semaphore, barrier].into_iter().any(|all| !all.is_empty());
+        let named = [dict, list, event, lock, rlock, condition, namespace];
+        let named = named.into_iter().any(|all| !all.is_empty());
+        if counted || named || !args.value.is_empty() || !args.array.is_empty() {
+            Self::Kill
+        } else {
+            Self::Finish
+        }
     }
 }
 
@@ -214,8 +246,13 @@ fn object_specs(args: &ObjectArgs) -> impl Iterator<Item = Result<(String, Objec
         .chain(named(&args.list, ObjectSpec::List))
         .chain(named(&args.event, ObjectSpec::Event))
         .chain(named(&args.lock, ObjectSpec::Lock))
+        .chain(named(&args.rlock, ObjectSpec::RLock))
+        .chain(named(&args.condition, ObjectSpec::Condition))
+        .chain(named(&args.namespace, ObjectSpec::Namespace))
         .chain(args.value.iter().map(value))
+        .chain(args.array.iter().map(array))
         .chain(args.semaphore.iter().map(|counted| sized(counted, ObjectSpec::Semaphore)))
+        .chain(args.bounded_semaphore.iter().map(|counted| sized(counted, ObjectSpec::BoundedSemaphore)))
         .chain(args.barrier.iter().map(|counted| sized(counted, ObjectSpec::Barrier)))
         .chain(args.shared_array.iter().map(|counted| sized(counted, ObjectSpec::SharedArray)))
         .chain(args.broadcast.iter().map(broadcast))
@@ -225,6 +262,13 @@ fn value(Assigned(name, text): &Assigned) -> Result<(String, ObjectSpec), Failur
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map_err(|error| Failure::input(format!("the first value of `{name}` is no JSON: {error}")))?;
     Ok((name.clone(), ObjectSpec::Value(text.clone())))
+}
+
+fn array(Assigned(name, text): &Assigned) -> Result<(String, ObjectSpec), Failure> {
+    serde_json::from_str::<Vec<serde::de::IgnoredAny>>(text).map_err(|error| {
+        Failure::input(format!("the first values of `{name}` are no JSON array: {error}"))
+    })?;
+    Ok((name.clone(), ObjectSpec::Array(text.clone())))
 }
 
 fn sized<N: TryFrom<u64>>(

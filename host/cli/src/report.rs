@@ -92,8 +92,8 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Starts with the number of tasks, `None` if it is unknown. Only a terminal shows a bar.
-    pub(crate) fn start(total: Option<u64>) -> Self {
-        let target = if io::stderr().is_terminal() {
+    pub(crate) fn start(total: Option<u64>, quiet: bool) -> Self {
+        let target = if !quiet && io::stderr().is_terminal() {
             ProgressDrawTarget::stderr_with_hz(10)
         } else {
             ProgressDrawTarget::hidden()
@@ -124,6 +124,11 @@ impl Progress {
             }
         }
         self.bar.inc(1);
+    }
+
+    /// Returns the number of tasks that have failed, and of all that have ended.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        (self.failed, self.succeeded + self.failed)
     }
 
     /// Returns the number of tasks that have failed.

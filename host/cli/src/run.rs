@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use crate::args::RunArgs;
 use crate::call::call;
+use crate::dry_run;
 use crate::exit_code::{Done, Failure, INTERRUPTED, SUCCESS};
 use crate::guest::choose_task;
 use crate::interrupt::Interrupt;
 use crate::map::MapRun;
 use crate::plan::{MapPlan, RunPlan, Work};
+use crate::reading::Reading;
+use crate::results_dir::ResultsDir;
 use crate::resume::Resume;
 use crate::sinks::{Sinks, WriteError};
-use crate::source::Reading;
 
 /// Runs the command.
 pub(crate) fn run(args: &RunArgs) -> Done {
@@ -30,6 +32,12 @@ fn run_map(plan: &RunPlan, map: &MapPlan, interrupt: &Interrupt) -> Done {
     let signature = choose_task(&guest, map.task.as_deref())?.clone();
     let reading = Reading { signature: signature.clone(), objects: plan.objects.named.clone() };
     let total = map.inputs.check(&reading)?;
+    if let Some(folder) = &map.sinks.results {
+        ResultsDir::check(folder, &map.inputs, total)?;
+    }
+    if plan.dry {
+        return dry_run::show(plan, &guest, &signature, &map.inputs.shown(total), &map.sinks);
+    }
     let context = plan.pool.journal_context(&guest.identity().to_string(), signature.name());
     let resume = map.journal.as_deref().map(|path| Resume::open(path, &context));
     let resume = resume.transpose()?.unwrap_or_default();
@@ -39,8 +47,9 @@ fn run_map(plan: &RunPlan, map: &MapPlan, interrupt: &Interrupt) -> Done {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     let objects = plan.objects.start(&pool.manager())?;
-    let sinks = Sinks::open(&map.sinks, &plan.logs, task.guest(), &signature, total);
-    let run = MapRun { map, pool: &pool, task: &task, interrupt, total };
+    let sinks = Sinks::open(&map.sinks, &plan.logs, task.guest(), &signature, &map.inputs, total);
+    let deadline = plan.terms.deadline;
+    let run = MapRun { map, pool: &pool, task: &task, interrupt, total, deadline };
     let outcome = sinks.map_err(WriteError::Failed).and_then(|sinks| run.run(sinks, resume, reading));
     // A task that still runs has no reader of its result, and may wait for ever.
     pool.terminate();

@@ -11,7 +11,9 @@ use crate::exit_code::Failure;
 use crate::logs::{LogSink, Logs};
 use crate::output::{Format, Output};
 use crate::report::{self, Progress, ReportFile};
+use crate::results_dir::ResultsDir;
 use crate::resume::Resumed;
+use crate::source::Source;
 
 /// The longest time that a result waits for others before a reader gets it.
 const MAX_DELAY: Duration = Duration::from_millis(50);
@@ -22,8 +24,12 @@ pub(crate) struct SinkPlan {
     /// The file of the results; `None` for standard output.
     pub(crate) output: Option<PathBuf>,
     pub(crate) format: Format,
+    /// The folder with a file for each result, if any. Without an `output` it takes the place of standard output.
+    pub(crate) results: Option<PathBuf>,
     /// The file of the tasks' figures, if any.
     pub(crate) report: Option<PathBuf>,
+    /// Whether there is neither progress nor a summary.
+    pub(crate) quiet: bool,
 }
 
 /// The reason why a map writes no more results.
@@ -46,6 +52,8 @@ pub(crate) struct Sinks<'a> {
     logs: Logs,
     report: Option<ReportFile<'a>>,
     progress: Progress,
+    results: Option<ResultsDir<'a>>,
+    quiet: bool,
     /// Whether another process may read the results as they come.
     is_followed: bool,
     /// When the first result was written that its reader may not have.
@@ -59,12 +67,19 @@ impl<'a> Sinks<'a> {
         logs: &LogSink,
         guest: &Guest,
         signature: &'a Signature,
+        source: &'a Source,
         total: Option<u64>,
     ) -> Result<Self, Failure> {
         let name = plan.output.as_deref().unwrap_or_else(|| Path::new("standard output"));
-        let output = Output::open(plan.output.as_deref(), plan.format)
-            .map_err(|error| Failure::cannot_write(name, error))?;
-        let progress = Progress::start(total);
+        let nowhere = plan.results.is_some() && plan.output.is_none();
+        let output = if nowhere {
+            Ok(Output::nowhere(plan.format))
+        } else {
+            Output::open(plan.output.as_deref(), plan.format)
+        };
+        let output = output.map_err(|error| Failure::cannot_write(name, error))?;
+        let progress = Progress::start(total, plan.quiet);
+        let results = plan.results.as_deref().map(|folder| ResultsDir::open(folder, source)).transpose()?;
         Ok(Self {
             signature,
             name,
@@ -77,6 +92,8 @@ impl<'a> Sinks<'a> {
                 .map(|path| ReportFile::open(path, guest, signature.name()))
                 .transpose()?,
             progress,
+            results,
+            quiet: plan.quiet,
             behind_since: None,
         })
     }
@@ -106,6 +123,11 @@ impl<'a> Sinks<'a> {
         resumed.iter().try_for_each(|(index, value)| self.write_value(*index, Ok(value)).map(drop))
     }
 
+    /// The number of tasks that have failed, and of all that have ended.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        self.progress.counts()
+    }
+
     /// Counts a task that was cancelled. In an array of results in the order of the inputs it keeps its place.
     pub(crate) fn cancelled(&mut self, keeps_place: bool) {
         self.progress.ended(&Err(TaskError::Cancelled));
@@ -117,6 +139,9 @@ impl<'a> Sinks<'a> {
     fn write_value(&mut self, index: u64, result: Result<&[u8], &TaskError>) -> Result<Outcome, WriteError> {
         match self.write_and_flush(index, result) {
             Ok(outcome) => {
+                if let Some(results) = &self.results {
+                    results.write(index, self.output.last_element())?;
+                }
                 self.progress.ended(&outcome);
                 Ok(outcome)
             }
@@ -169,7 +194,9 @@ impl<'a> Sinks<'a> {
         if let Some(report) = self.report {
             report.finish(&self.progress)?;
         }
-        report::note(&self.progress.summary());
+        if !self.quiet {
+            report::note(&self.progress.summary());
+        }
         if let Some(partial) = partial {
             report::note(&format!("what was done is in {}", partial.display()));
         }

@@ -5,12 +5,17 @@ use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use wpool::{JsonError, NamedObjects, RawArguments, Signature};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use wpool::{JsonError, RawArguments, Signature};
 
+use crate::csv_items::CsvItems;
 use crate::exit_code::Failure;
 use crate::feed::{Input, Inputs};
 use crate::guest;
-use crate::items::{Item, Items, Layout};
+use crate::items::{Item, ItemError, Items, Layout};
+use crate::reading::Reading;
+use crate::words::Words;
 
 /// JSON text is longer than the value that it stands for: base64, escapes, spaces.
 const TEXT_PER_BYTE: usize = 8;
@@ -25,20 +30,15 @@ pub(crate) enum Source {
     File { path: PathBuf, layout: Layout, state: FileState },
     /// Standard input, or another file that can be read only once. Without a layout, its first byte decides.
     Stream { path: Option<PathBuf>, layout: Option<Layout> },
-    /// Files whose contents are the inputs.
-    Contents(Vec<PathBuf>),
+    /// Files whose contents are the inputs, each after the file's path if that is wanted.
+    Contents { files: Vec<PathBuf>, with_name: bool },
+    /// Words of the command line.
+    Words(Words),
 }
 
 /// Inode, length and time of change: a file that was changed has another state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileState(u64, u64, i64, i64);
-
-/// The terms under which inputs are read: the task's types, and the objects that inputs can name.
-#[derive(Debug, Clone)]
-pub(crate) struct Reading {
-    pub(crate) signature: Signature,
-    pub(crate) objects: NamedObjects,
-}
 
 impl Source {
     /// Standard input.
@@ -65,7 +65,7 @@ impl Source {
     }
 
     /// The files that match the patterns, each pattern at least one.
-    pub(crate) fn contents(patterns: &[String]) -> Result<Self, Failure> {
+    pub(crate) fn contents(patterns: &[String], with_name: bool) -> Result<Self, Failure> {
         let mut files = Vec::new();
         for pattern in patterns {
             let matches =
@@ -82,7 +82,7 @@ impl Source {
                 return Err(Failure::input(format!("no file matches `{pattern}`")));
             }
         }
-        Ok(Self::Contents(files))
+        Ok(Self::Contents { files, with_name })
     }
 
     /// Checks the inputs as far as that is possible before a task runs: a regular file whole, a stream not at all.
@@ -90,29 +90,62 @@ impl Source {
     pub(crate) fn check(&self, reading: &Reading) -> Result<Option<u64>, Failure> {
         match self {
             Self::Stream { .. } => Ok(None),
-            Self::Contents(files) => takes_content(&reading.signature).map(|()| Some(files.len() as u64)),
+            Self::Contents { files, with_name } => {
+                takes_content(&reading.signature, *with_name).map(|()| Some(files.len() as u64))
+            }
+            Self::Words(words) => check_words(words, reading).map(|()| Some(words.count())),
             Self::File { path, layout, .. } => check_file(path, *layout, reading).map(Some),
+        }
+    }
+
+    /// The name of an input; `None` if it has none but its index.
+    pub(crate) fn input_name(&self, index: u64) -> Option<String> {
+        match self {
+            Self::File { .. } | Self::Stream { .. } => None,
+            Self::Contents { files, .. } => {
+                let file = files.get(usize::try_from(index).ok()?)?;
+                Some(file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned())
+            }
+            Self::Words(words) => Some(words.input(index).join("_")),
+        }
+    }
+
+    /// The inputs, for a person to read.
+    pub(crate) fn shown(&self, total: Option<u64>) -> String {
+        let count = total.map_or_else(|| "not counted,".to_owned(), |total| total.to_string());
+        match self {
+            Self::File { path, .. } => format!("{count} in `{}`, all checked", path.display()),
+            Self::Stream { path: Some(path), .. } => format!("{count} in `{}`, not read", path.display()),
+            Self::Stream { path: None, .. } => format!("{count} in standard input, not read"),
+            Self::Contents { .. } => format!("{count} files"),
+            Self::Words(_) => format!("{count} on the command line, all checked"),
         }
     }
 
     /// Opens the inputs. Only the thread that reads them calls this: it may have to wait.
     pub(crate) fn open(self, reading: Reading) -> Result<Inputs, Failure> {
         Ok(match self {
-            Self::Contents(files) => {
-                Box::new(files.into_iter().map(move |path| Ok(content(&path, &reading.signature))))
+            Self::Contents { files, with_name } => {
+                Box::new(files.into_iter().map(move |path| Ok(content(&path, &reading, with_name))))
             }
+            Self::Words(words) => Box::new((0..words.count()).map(move |index| {
+                let text = words.as_json(index, &reading.signature);
+                let arguments = reading.objects.arguments(&reading.signature, text.as_bytes());
+                Ok(arguments.map_err(|error| error.to_string()))
+            })),
             Self::File { path, layout, state } => {
                 let file = File::open(&path).map_err(|error| Failure::cannot_read(&path, error))?;
                 if FileState::of(&file).ok() != Some(state) {
                     return Err(changed(&path));
                 }
-                let inputs = json_inputs(items(BufReader::new(file), layout), reading, path.clone());
+                let inputs =
+                    json_inputs(items(BufReader::new(file), layout, &reading), reading, path.clone());
                 Box::new(inputs.map(move |input| still_fits(input?, &path, state)))
             }
             Self::Stream { path, layout } => {
-                let (reader, layout) = open_stream(path.as_deref(), layout)?;
+                let (stream, layout) = open_stream(path.as_deref(), layout)?;
                 let name = path.unwrap_or_else(|| "standard input".into());
-                Box::new(json_inputs(items(reader, layout), reading, name))
+                Box::new(json_inputs(items(stream, layout, &reading), reading, name))
             }
         })
     }
@@ -129,21 +162,44 @@ fn changed(path: &Path) -> Failure {
     Failure::input(format!("`{}` changed while it was read", path.display()))
 }
 
-/// Checks that the task takes a file's content as its one argument.
-fn takes_content(signature: &Signature) -> Result<(), Failure> {
-    if signature.arguments_from_content(b"").is_some() {
+/// Checks that the task takes a file's content as its one argument, or its path and its content.
+fn takes_content(signature: &Signature, with_name: bool) -> Result<(), Failure> {
+    let types: Vec<String> = signature.parameters().map(|(_, ty)| ty).collect();
+    let named = matches!(types.as_slice(), [name, content] if name == "string" && is_content(content));
+    if if with_name { named } else { signature.arguments_from_content(b"").is_some() } {
         return Ok(());
     }
     let shown = guest::signature(signature);
+    if with_name {
+        return Err(Failure::input(format!("`{shown}` does not take a string, and a string or bytes"))
+            .hint("--with-name gives the task two arguments: the file's path, and its content"));
+    }
     Err(Failure::input(format!("`{shown}` does not take one string or bytes"))
         .hint("--map-files gives each file's content as the one argument; use --map for others"))
+}
+
+fn is_content(ty: &str) -> bool {
+    ty == "string" || ty == "bytes"
+}
+
+fn check_words(words: &Words, reading: &Reading) -> Result<(), Failure> {
+    words.check(&reading.signature)?;
+    for index in 0..words.count() {
+        let text = words.as_json(index, &reading.signature);
+        if let Err(error) = reading.objects.check(&reading.signature, text.as_bytes()) {
+            let shown = words.input(index).join(" ");
+            let failure = Failure::input(format!("`{shown}` does not fit: {error}"));
+            return Err(if error.unknown_object { failure.hint(DECLARE) } else { failure });
+        }
+    }
+    Ok(())
 }
 
 /// Checks every item of a file against the task's types. Returns the number of items.
 fn check_file(path: &Path, layout: Layout, reading: &Reading) -> Result<u64, Failure> {
     let file = File::open(path).map_err(|error| Failure::cannot_read(path, error))?;
     let mut count = 0;
-    for item in items(BufReader::new(file), layout) {
+    for item in items(BufReader::new(file), layout, reading) {
         let item = item.map_err(|error| error.in_file(path))?;
         if let Err(error) = reading.objects.check(&reading.signature, &item.text) {
             let unknown = error.unknown_object;
@@ -174,6 +230,7 @@ fn layout_of(path: &Path, named: Option<Layout>, reader: &mut impl BufRead) -> i
         (Some(layout), _) => layout,
         (None, Some("json")) => Layout::Array,
         (None, Some("jsonl" | "ndjson")) => Layout::Lines,
+        (None, Some("csv")) => Layout::Csv,
         (None, _) => {
             let first = reader.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
             if first == Some(b'[') { Layout::Array } else { Layout::Lines }
@@ -181,12 +238,22 @@ fn layout_of(path: &Path, named: Option<Layout>, reader: &mut impl BufRead) -> i
     })
 }
 
-fn items<R: BufRead>(reader: R, layout: Layout) -> Items<R> {
-    Items::new(reader, layout, wpool::Limits::default().arguments as usize * TEXT_PER_BYTE)
+/// Returns the items, of which each is JSON.
+fn items<R: BufRead + 'static>(
+    reader: R,
+    layout: Layout,
+    reading: &Reading,
+) -> Box<dyn Iterator<Item = Result<Item, ItemError>>> {
+    match layout {
+        Layout::Csv => Box::new(CsvItems::new(reader, reading.clone())),
+        layout => {
+            Box::new(Items::new(reader, layout, wpool::Limits::default().arguments as usize * TEXT_PER_BYTE))
+        }
+    }
 }
 
-fn json_inputs<R: BufRead>(
-    items: Items<R>,
+fn json_inputs(
+    items: impl Iterator<Item = Result<Item, ItemError>>,
     Reading { signature, objects }: Reading,
     name: PathBuf,
 ) -> impl Iterator<Item = Result<Input, Failure>> {
@@ -205,8 +272,22 @@ fn still_fits(input: Input, path: &Path, state: FileState) -> Result<Input, Fail
     Err(if same { Failure::input(format!("{}:{message}", path.display())) } else { changed(path) })
 }
 
-fn content(path: &Path, signature: &Signature) -> Input {
+fn content(path: &Path, Reading { signature, objects }: &Reading, with_name: bool) -> Input {
     let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    if with_name {
+        let is_bytes = signature.parameters().last().is_some_and(|(_, ty)| ty == "bytes");
+        let content = match String::from_utf8(bytes) {
+            Ok(text) if !is_bytes => text,
+            Err(error) if !is_bytes => {
+                return Err(format!("{}: expected text in UTF-8: {}", path.display(), error.utf8_error()));
+            }
+            Ok(text) => BASE64_STANDARD.encode(text),
+            Err(error) => BASE64_STANDARD.encode(error.as_bytes()),
+        };
+        let text = serde_json::json!([path.to_string_lossy(), content]).to_string();
+        let arguments = objects.arguments(signature, text.as_bytes());
+        return arguments.map_err(|error| format!("{}: {error}", path.display()));
+    }
     match signature.arguments_from_content(&bytes) {
         Some(arguments) => {
             arguments.map(RawArguments::from).map_err(|error| format!("{}: {error}", path.display()))
@@ -218,7 +299,8 @@ fn content(path: &Path, signature: &Signature) -> Input {
 /// Returns why an item does not fit, with its line and column in the file and the path within the item.
 fn misfit(item: &Item, index: u64, error: JsonError) -> String {
     let (line, column) = match (error.line, error.syntax || !error.path.is_empty()) {
-        // The item as a whole does not fit.
+        // The item as a whole does not fit, or is not JSON in the file.
+        _ if !item.is_source => (item.line, item.column),
         (_, false) => (item.line, item.column),
         (0 | 1, true) => (item.line, item.column + error.column.saturating_sub(1)),
         (line, true) => (item.line + line - 1, error.column),

@@ -17,6 +17,60 @@ pub(crate) struct Assigned(pub(crate) String, pub(crate) String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Counted(pub(crate) String, pub(crate) Option<u64>);
 
+/// When failed tasks end a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Halt {
+    /// Whether tasks that run are killed.
+    pub(crate) now: bool,
+    pub(crate) fail: HaltAt,
+}
+
+/// The failures that end a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum HaltAt {
+    /// This number of them.
+    Count(u64),
+    /// This part of the tasks that have ended, in percent, and three at least.
+    Percent(f64),
+}
+
+impl Halt {
+    /// Ends a run at the first failure; running tasks finish.
+    pub(crate) const FIRST: Self = Self { now: false, fail: HaltAt::Count(1) };
+
+    /// Whether a run ends that had these failures among `ended` tasks.
+    pub(crate) fn is_due(self, failed: u64, ended: u64) -> bool {
+        match self.fail {
+            HaltAt::Count(count) => failed >= count,
+            #[expect(clippy::cast_precision_loss, reason = "a part of a hundred")]
+            HaltAt::Percent(percent) => failed >= 3 && failed as f64 * 100.0 >= percent * ended as f64,
+        }
+    }
+}
+
+/// Parses `fail=N` or `fail=N%`, which `soon,` or `now,` may stand before.
+pub(crate) fn parse_halt(text: &str) -> Result<Halt, String> {
+    const USAGE: &str = "write fail=N or fail=N%, and soon, or now, before it";
+    let (when, fail) = text.split_once(',').unwrap_or(("soon", text));
+    let now = match when {
+        "soon" => false,
+        "now" => true,
+        _ => return Err(USAGE.to_owned()),
+    };
+    let number = fail.strip_prefix("fail=").ok_or(USAGE)?;
+    let fail = match number.strip_suffix('%') {
+        Some(percent) => HaltAt::Percent(percent.parse().map_err(|_| USAGE)?),
+        None => HaltAt::Count(number.parse().map_err(|_| USAGE)?),
+    };
+    match fail {
+        HaltAt::Count(0) => Err("`0` is no number above zero".to_owned()),
+        HaltAt::Percent(percent) if !(percent > 0.0 && percent <= 100.0) => {
+            Err("a part is above 0% and at most 100%".to_owned())
+        }
+        fail => Ok(Halt { now, fail }),
+    }
+}
+
 /// Parses a decimal number with a unit.
 pub(crate) fn parse_time(text: &str) -> Result<Limit<Duration>, String> {
     const USAGE: &str = "a time is a number with ms, s, min or h, or none";
@@ -132,6 +186,20 @@ mod tests {
             assert!(parse_size(text).is_err_and(|error| error.contains("a size is a number with")), "{text}");
         }
         assert!(parse_size("1e15B").is_ok() && parse_size("1000001GB").is_err());
+    }
+
+    #[test]
+    fn a_run_halts_at_a_number_or_a_part_of_failures() {
+        assert_eq!(parse_halt("fail=1"), Ok(Halt::FIRST));
+        let halt = parse_halt("now,fail=3").unwrap();
+        assert!(halt.now && !halt.is_due(2, 2) && halt.is_due(3, 1000));
+        let halt = parse_halt("soon,fail=10%").unwrap();
+        assert!(!halt.now && !halt.is_due(2, 2), "the first failures say little");
+        assert!(halt.is_due(3, 30) && !halt.is_due(3, 31));
+        for text in ["", "1", "fail=", "fail=0", "fail=0%", "fail=101%", "fail=x%", "later,fail=1", "fail=-1"]
+        {
+            assert!(parse_halt(text).is_err(), "{text}");
+        }
     }
 
     #[test]

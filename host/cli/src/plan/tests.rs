@@ -34,6 +34,7 @@ fn the_guest_is_a_path_with_a_target_a_cache_and_an_argument() {
         target: "wasm32-unknown-unknown".to_owned(),
         cached: true,
         init: None,
+        quiet: false,
     };
     assert_eq!(plan.guest, expected);
     let flags = ["--map", "-", "--target", "wasm32-wasip1", "--no-cache", "--init", "[1]"];
@@ -71,7 +72,7 @@ fn inputs_are_a_stream_a_file_or_the_contents_of_files() {
     let pattern = folder.path().join("*n").display().to_string();
     assert_eq!(
         map_plan(&["--map-files", &pattern]).inputs,
-        Source::Contents(vec![array.into(), plain.into()])
+        Source::Contents { files: vec![array.into(), plain.into()], with_name: false }
     );
     assert_eq!(refusal(&["--map-files", "none*"]), "no file matches `none*`");
     assert_eq!(refusal(&["--map", "a", "--output", "a"]), "the output would replace the input");
@@ -86,7 +87,8 @@ fn inputs_are_a_stream_a_file_or_the_contents_of_files() {
 fn a_call_is_a_task_and_its_arguments() {
     let work = Work::resolve(&typed(&["--call", "add", "1", "-2"])).unwrap();
     let arguments = vec!["1".to_owned(), "-2".to_owned()];
-    assert_eq!(work, Work::Call(CallPlan { task: "add".to_owned(), arguments }));
+    let sinks = SinkPlan { output: None, format: Format::Json, results: None, report: None, quiet: false };
+    assert_eq!(work, Work::Call(CallPlan { task: "add".to_owned(), arguments, sinks }));
 }
 
 #[test]
@@ -149,9 +151,19 @@ fn terms_are_the_clocks_and_the_priority() {
 #[test]
 fn sinks_are_the_output_the_report_and_the_logs() {
     let map = map_plan(&["--map", "-"]);
-    assert_eq!(map.sinks, SinkPlan { output: None, format: Format::Json, report: None });
-    let map = map_plan(&["--map", "-", "--output", "o", "--format", "jsonl", "--report", "r"]);
-    let expected = SinkPlan { output: Some("o".into()), format: Format::Jsonl, report: Some("r".into()) };
+    assert_eq!(
+        map.sinks,
+        SinkPlan { output: None, format: Format::Json, results: None, report: None, quiet: false }
+    );
+    let flags = "--map - --output o --format jsonl --report r --results d --quiet";
+    let map = map_plan(&flags.split_whitespace().collect::<Vec<_>>());
+    let expected = SinkPlan {
+        output: Some("o".into()),
+        format: Format::Jsonl,
+        results: Some("d".into()),
+        report: Some("r".into()),
+        quiet: true,
+    };
     assert_eq!(map.sinks, expected);
     let logs = |sink: &str| log_sink(&typed(&["--map", "-", "--logs", sink]).logs);
     assert_eq!(
@@ -163,9 +175,9 @@ fn sinks_are_the_output_the_report_and_the_logs() {
 #[test]
 fn a_map_has_a_task_a_journal_and_an_order() {
     let map = map_plan(&["--map", "-"]);
-    assert_eq!((map.task, map.journal, map.unordered, map.stop_on_error), (None, None, false, false));
+    assert_eq!((map.task, map.journal, map.unordered, map.halt, map.retry), (None, None, false, None, 0));
     let map = map_plan(&["--map", "-", "--task", "t", "--resume", "j", "--unordered", "--on-error", "stop"]);
-    assert_eq!((map.task.as_deref(), map.unordered, map.stop_on_error), (Some("t"), true, true));
+    assert_eq!((map.task.as_deref(), map.unordered, map.halt), (Some("t"), true, Some(Halt::FIRST)));
     assert_eq!(map.journal, Some("j".into()));
 }
 
@@ -184,7 +196,8 @@ fn tasks_that_may_wait_for_each_other_are_killed_at_an_early_end() {
 #[test]
 fn objects_are_declared_with_what_they_hold() {
     let flags = "--queue q:3 --dict d --list l --event e --lock k --value v=[1] --semaphore s:0 --barrier b:2 \
-                 --shared-array a:5 --map -";
+                 --shared-array a:5 --rlock rl --condition c --namespace n --array ar=[1,2] \
+                 --bounded-semaphore bs:2 --map -";
     let args = typed(&flags.split_whitespace().collect::<Vec<_>>());
     let specs: Result<Vec<(String, ObjectSpec)>, Failure> = object_specs(&args.objects).collect();
     let expected = [
@@ -193,14 +206,20 @@ fn objects_are_declared_with_what_they_hold() {
         ("l", ObjectSpec::List),
         ("e", ObjectSpec::Event),
         ("k", ObjectSpec::Lock),
+        ("rl", ObjectSpec::RLock),
+        ("c", ObjectSpec::Condition),
+        ("n", ObjectSpec::Namespace),
         ("v", ObjectSpec::Value("[1]".to_owned())),
+        ("ar", ObjectSpec::Array("[1,2]".to_owned())),
         ("s", ObjectSpec::Semaphore(0)),
+        ("bs", ObjectSpec::BoundedSemaphore(2)),
         ("b", ObjectSpec::Barrier(2)),
         ("a", ObjectSpec::SharedArray(5)),
     ];
     assert_eq!(specs.unwrap(), expected.map(|(name, spec)| (name.to_owned(), spec)));
     let refused = |flags: &[&str]| refusal(&[&["--map", "-"], flags].concat());
     assert!(refused(&["--value", "v=oops"]).starts_with("the first value of `v` is no JSON: "));
+    assert!(refused(&["--array", "v=1"]).starts_with("the first values of `v` are no JSON array: "));
     assert!(refused(&["--broadcast", "b=none"]).starts_with("cannot read `none`: "));
     assert_eq!(refused(&["--queue", "a", "--dict", "a"]), "`a` is declared twice");
     let twice = ["--queue", "a", "--drain", "a=f", "--dump", "a=g"];
@@ -217,4 +236,30 @@ fn a_file_is_written_for_one_flag_and_read_for_any() {
     assert_eq!(message, format!("`{path}` is the file of both --map and --report"));
     RunPlan::resolve(&typed(&["--map", path, "--broadcast", &format!("b={path}")])).unwrap();
     RunPlan::resolve(&typed(&["--map", path, "--output", "/dev/null", "--report", "/dev/null"])).unwrap();
+}
+
+#[test]
+fn a_run_halts_and_retries_as_it_is_told() {
+    let map = map_plan(&["--map", "-", "--halt", "now,fail=3", "--retry", "2"]);
+    assert_eq!((map.halt.map(|halt| halt.now), map.halts_now, map.retry), (Some(true), true, 2));
+    assert_eq!(map.early_end, EarlyEnd::Finish, "an interrupt lets tasks finish all the same");
+    let map = map_plan(&["--map", "-", "--halt", "fail=3"]);
+    assert!(map.halt.is_some() && !map.halts_now);
+}
+
+#[test]
+fn words_and_names_of_files_are_inputs() {
+    let inputs = |flags: &[&str]| map_plan(flags).inputs;
+    assert!(matches!(inputs(&[":::", "1", "-2", ":::", "--x"]), Source::Words(words) if words.count() == 2));
+    assert_eq!(refusal(&["1", "2"]), "unexpected argument `1`");
+    let layout = |format: &str| inputs(&["--map", "-", "--input-format", format]);
+    assert_eq!(layout("text"), Source::stdin(Some(Layout::Text)));
+    assert_eq!(layout("csv"), Source::stdin(Some(Layout::Csv)));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.csv");
+    std::fs::write(&path, "name\n").unwrap();
+    let csv = inputs(&["--map", path.to_str().unwrap()]);
+    assert!(matches!(csv, Source::File { layout: Layout::Csv, .. }), "by its name");
+    let named = inputs(&["--map-files", path.to_str().unwrap(), "--with-name"]);
+    assert_eq!(named, Source::Contents { files: vec![path], with_name: true });
 }

@@ -205,6 +205,7 @@ impl NamedObjects {
             | ObjectSpec::Dict
             | ObjectSpec::List
             | ObjectSpec::Value(_)
+            | ObjectSpec::Array(_)
             | ObjectSpec::SharedArray(_) => Ok(()),
             spec => Err(NamedError::NoValues { name: name.to_owned(), kind: spec.kind().name() }),
         }
@@ -226,7 +227,7 @@ impl NamedObjects {
     fn initial_json(&self, name: &str) -> Result<String, NamedError> {
         Ok(match self.spec(name)? {
             ObjectSpec::Dict => "{}".to_owned(),
-            ObjectSpec::Value(text) => text,
+            ObjectSpec::Value(text) | ObjectSpec::Array(text) => text,
             ObjectSpec::SharedArray(len) => format!("[{}]", vec!["0"; len].join(",")),
             _ => "[]".to_owned(),
         })
@@ -260,6 +261,10 @@ impl Inner {
                 json::value_from_json(types, *item, text.as_bytes(), &mut Vec::new())
                     .map_err(|error| format!("the first value of `{name}`: {error}"))?;
             }
+            if let (ObjectSpec::Array(text), Some(item)) = (&named.spec, wanted.items.first()) {
+                array_values(types, *item, text)
+                    .map_err(|error| format!("the first values of `{name}`: {error}"))?;
+            }
             named.content = Some(ContentType::new(wanted, types));
             return Ok(named);
         };
@@ -283,6 +288,11 @@ impl Inner {
                     .map_err(|error| format!("the first value of `{name}`: {error}"))?;
                 Ok(manager.make(ObjectInit::Value { value: Stored { bytes, handles: Vec::new() } }))
             }
+            ObjectSpec::Array(text) => {
+                let values = array_values(types, item, text)
+                    .map_err(|error| format!("the first values of `{name}`: {error}"))?;
+                Ok(manager.make(ObjectInit::Array { values }))
+            }
             ObjectSpec::SharedArray(len) => match number_of(types.get(item)) {
                 Some(form) => manager.make_array(form, *len),
                 None => Err(ObjectError::WrongType),
@@ -302,7 +312,7 @@ impl ContentType {
         let items = wanted.items.clone();
         let whole = match (wanted.kind, items.as_slice()) {
             (Kind::Dict, &[key, value]) => Some(Type::Map(key, value)),
-            (Kind::Queue | Kind::List | Kind::SharedArray, &[item]) => Some(Type::Seq(item)),
+            (Kind::Queue | Kind::List | Kind::Array | Kind::SharedArray, &[item]) => Some(Type::Seq(item)),
             _ => None,
         };
         let (types, whole) = match whole {
@@ -311,6 +321,19 @@ impl ContentType {
         };
         Self { types: Arc::new(types), items, whole }
     }
+}
+
+/// Encodes the initial values of an array, which are a JSON array.
+fn array_values(types: &Types, item: TypeIndex, text: &str) -> Result<Vec<Stored>, String> {
+    let values: Vec<&serde_json::value::RawValue> =
+        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let encode = |value: &&serde_json::value::RawValue| {
+        let mut bytes = Vec::new();
+        json::value_from_json(types, item, value.get().as_bytes(), &mut bytes)
+            .map_err(|error| error.to_string())?;
+        Ok(Stored { bytes, handles: Vec::new() })
+    };
+    values.iter().map(encode).collect()
 }
 
 /// Reads the whole content of an object, in postcard.

@@ -22,8 +22,18 @@ pub enum ObjectSpec {
     Event,
     /// A lock.
     Lock,
+    /// A reentrant lock.
+    RLock,
     /// A semaphore with this number of permits.
     Semaphore(u64),
+    /// A semaphore that never has more than this number of permits.
+    BoundedSemaphore(u64),
+    /// A condition with a lock of its own.
+    Condition,
+    /// An empty namespace.
+    Namespace,
+    /// An array; this JSON array has its initial values.
+    Array(String),
     /// A barrier that this number of parties pass together. Zero counts as one.
     Barrier(u32),
     /// An array of this length in shared memory, all zero.
@@ -41,7 +51,11 @@ impl ObjectSpec {
             ObjectSpec::Value(_) => Kind::Value,
             ObjectSpec::Event => Kind::Event,
             ObjectSpec::Lock => Kind::Lock,
-            ObjectSpec::Semaphore(_) => Kind::Semaphore,
+            ObjectSpec::RLock => Kind::RLock,
+            ObjectSpec::Semaphore(_) | ObjectSpec::BoundedSemaphore(_) => Kind::Semaphore,
+            ObjectSpec::Condition => Kind::Condition,
+            ObjectSpec::Namespace => Kind::Namespace,
+            ObjectSpec::Array(_) => Kind::Array,
             ObjectSpec::Barrier(_) => Kind::Barrier,
             ObjectSpec::SharedArray(_) | ObjectSpec::Broadcast(_) => Kind::SharedArray,
         }
@@ -57,11 +71,18 @@ impl ObjectSpec {
             ObjectSpec::List => Some(ObjectInit::List),
             ObjectSpec::Event => Some(ObjectInit::Event),
             ObjectSpec::Lock => Some(ObjectInit::Lock { reentrant: false }),
+            ObjectSpec::RLock => Some(ObjectInit::Lock { reentrant: true }),
             ObjectSpec::Semaphore(count) => Some(ObjectInit::Semaphore { count, bounded: false }),
+            ObjectSpec::BoundedSemaphore(count) => Some(ObjectInit::Semaphore { count, bounded: true }),
+            ObjectSpec::Condition => Some(ObjectInit::Condition),
+            ObjectSpec::Namespace => Some(ObjectInit::Namespace),
             ObjectSpec::Barrier(parties) => {
                 Some(ObjectInit::Barrier { parties: parties.max(1), acts: false })
             }
-            ObjectSpec::Value(_) | ObjectSpec::SharedArray(_) | ObjectSpec::Broadcast(_) => None,
+            ObjectSpec::Value(_)
+            | ObjectSpec::Array(_)
+            | ObjectSpec::SharedArray(_)
+            | ObjectSpec::Broadcast(_) => None,
         }
     }
 }
