@@ -159,10 +159,12 @@ fn b59_a_worker_runs_as_many_tasks_as_it_may_and_another_one_follows() {
     });
 }
 
+type EndOfPool = fn(Pool);
+
 #[test]
 fn b60_replacing_workers_strands_no_task() {
     bounded(|| {
-        let ends: [(&str, fn(Pool)); 4] = [
+        let ends: [(&str, EndOfPool); 4] = [
             ("waits for all", |pool| pool.shutdown(true, false)),
             ("leaves the rest to itself", |pool| {
                 pool.shutdown(false, false);

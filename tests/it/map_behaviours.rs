@@ -20,7 +20,7 @@ fn b23_the_time_of_a_map_counts_from_its_call() {
         let whole = results.iter().filter(|result| result.is_ok()).count();
         assert!(whole < 100, "all {whole} have a result");
         let over = Err(TaskError::Timeout { clock: Clock::Total, limit });
-        assert!(results[whole..].iter().any(|result| *result == over), "{:?}", results.last());
+        assert!(results[whole..].contains(&over), "{:?}", results.last());
         // A reader that comes late has used the time as well.
         let (limit, began) = (1000 * MS, Instant::now());
         let mut map = work.map_timeout(limit).map([4_000_000_000]);

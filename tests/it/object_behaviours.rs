@@ -540,7 +540,8 @@ fn b104_containers_change_as_local_ones_do() {
             }
         }
         assert!(vec.len() > 10 && map.len() > 2, "the changes did not cancel each other");
-        (list.clear().unwrap(), dict.clear().unwrap());
+        list.clear().unwrap();
+        dict.clear().unwrap();
         assert_eq!((list.to_vec(), dict.items()), (Ok(vec![]), Ok(vec![])));
     });
 }
