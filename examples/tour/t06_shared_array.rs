@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let manager = Manager::new();
     let squares: SharedArray<i64> = manager.shared_array(4)?;
     let sum: Value<i64> = manager.value(&0)?;
-    let arguments = (vec![1, 2, 3, 4], squares.clone(), sum.clone());
+    let arguments = (vec![1i64, 2, 3, 4], squares.clone(), sum.clone());
     let process = Process::builder(guest).start::<_, ()>("squares_and_sum", &arguments)?;
     process.join(None);
     say_log(&process.completed().log);

@@ -2,13 +2,15 @@
 
 use std::error::Error;
 
-use wpool::{Guest, Pool};
+use wpool::{Guest, Isolation, Pool};
 use wpool_examples::{guest, say, say_log};
 
 fn main() -> Result<(), Box<dyn Error>> {
     wpool::init();
     let guest = Guest::from_file(guest("tour")?)?;
-    let pool = Pool::builder(guest).workers(3).min_workers(3).worker_info(true).build()?;
+    // A worker with an instance of its own runs one task at a time; otherwise it takes another one while a task sleeps.
+    let builder = Pool::builder(guest).workers(3).min_workers(3);
+    let pool = builder.isolation(Isolation::Worker).worker_info(true).build()?;
     let long_task = pool.task::<(u32, u64), ()>("long_task")?;
     let mut futures = Vec::new();
     for number in 0..10 {

@@ -2,7 +2,9 @@
 
 use std::thread;
 
-use wpool::{Event, List, Lock, Manager, ObjectError, Process, Queue, Semaphore, Sender, TaskError, Value};
+use wpool::{
+    Array, Dict, Event, List, Lock, Manager, ObjectError, Process, Queue, Semaphore, Sender, TaskError, Value,
+};
 use wpool_tests::{FAIL_EXIT, OK_OBJECTS, OK_SHARED, bounded, load, pool};
 
 use crate::{WPOOL, call};
@@ -145,5 +147,49 @@ fn a_process_has_the_exit_code_that_its_guest_asks_for() {
             Process::builder(guest).name("Process-1").daemon(true).start::<i32, i32>("leave", &-1).unwrap();
         assert_eq!((named.name(), named.is_daemon(), named.result()), ("Process-1", true, Ok(-1)));
         assert!(named.join(None) && named.exit_code() == Some(0));
+    });
+}
+
+#[test]
+fn lists_and_dictionaries_have_what_pythons_have() {
+    bounded(|| {
+        let manager = Manager::new();
+        let list: List<String> = manager.list();
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        list.extend(&words("pear fig apple fig")).unwrap();
+        assert_eq!((list.index(&"fig".to_owned()), list.count(&"fig".to_owned())), (Ok(1), Ok(2)));
+        assert_eq!(list.contains(&"plum".to_owned()), Ok(false));
+        list.sort().unwrap();
+        assert_eq!(list.to_vec().unwrap(), words("apple fig fig pear"));
+        list.reverse().unwrap();
+        assert_eq!(list.slice(0, -2).unwrap(), words("pear fig"));
+        list.splice(1, 3, &words("kiwi")).unwrap();
+        assert_eq!(list.iter().unwrap().collect::<Vec<_>>(), words("pear kiwi apple"));
+        let array: Array<u32> = manager.array(&[3, 1, 2]).unwrap();
+        array.sort().unwrap();
+        assert_eq!(array.to_vec().unwrap(), [1, 2, 3]);
+
+        let dict: Dict<String, u32> = manager.dict();
+        let entries = [("a".to_owned(), 1), ("b".to_owned(), 2)];
+        dict.update(entries.iter().map(|(key, value)| (key, value))).unwrap();
+        assert_eq!((dict.contains(&"a".to_owned()), dict.values()), (Ok(true), Ok(vec![1, 2])));
+        assert_eq!(dict.iter().unwrap().collect::<Vec<_>>(), entries);
+        assert_eq!(dict.popitem(), Ok(Some(("b".to_owned(), 2))));
+        assert_eq!((dict.popitem().unwrap().is_some(), dict.popitem()), (true, Ok(None)));
+    });
+}
+
+#[test]
+fn a_list_is_sorted_while_others_change_it_and_loses_nothing() {
+    bounded(|| {
+        let list: List<u32> = Manager::new().list();
+        let numbers: Vec<u32> = (0..200).map(|n| n * 7919 % 200).collect();
+        thread::scope(|scope| {
+            let (appends, sorts) = (list.clone(), list.clone());
+            scope.spawn(move || numbers.iter().for_each(|number| appends.append(number).unwrap()));
+            scope.spawn(move || (0..50).for_each(|_| sorts.sort().unwrap()));
+        });
+        list.sort().unwrap();
+        assert_eq!(list.to_vec().unwrap(), (0..200).collect::<Vec<_>>());
     });
 }

@@ -90,7 +90,7 @@ fn a_task_does_one_thing_with_each_object() {
         let seen: Vec<String> = call(&pool, "everything", &all).result().unwrap();
         let expected = [
             r#"queue Ok(1) Ok("one")"#,
-            "empty Ok(true) Err(TimedOut)",
+            "empty Ok(true) Err(Empty)",
             "dict Ok(Some(1)) Ok(Some(2))",
             r#"items Ok([("a", 2), ("b", 3)])"#,
             "list Ok(3) Ok(1) Ok([2, 3])",

@@ -43,6 +43,19 @@ impl<K: Serialize, V: Serialize, H: Handle> Dict<K, V, H> {
     pub fn set(&self, key_: &K, value: &V) -> Result<(), ObjectError> {
         self.handle.post(Call::Insert { key: key(key_)?, value: pack(value)?, replace: true })
     }
+
+    /// Sets the values of many keys, one after the other: others may see some of them before the rest. In a task it does
+    /// not wait for the replies.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set). The keys before the one that failed are set.
+    pub fn update<'e>(&self, entries: impl IntoIterator<Item = (&'e K, &'e V)>) -> Result<(), ObjectError>
+    where
+        K: 'e,
+        V: 'e,
+    {
+        entries.into_iter().try_for_each(|(key, value)| self.set(key, value))
+    }
 }
 
 impl<K: Serialize, V: Serialize + DeserializeOwned, H: Handle> Dict<K, V, H> {
@@ -75,6 +88,17 @@ impl<K: Serialize, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
         found(self.handle.call(Call::Look(key(key_)?), Wait::NonBlocking)?)
     }
 
+    /// Returns whether a key has a value, which is not sent.
+    ///
+    /// # Errors
+    /// [`ObjectError::PoolClosed`].
+    pub fn contains(&self, key_: &K) -> Result<bool, ObjectError> {
+        match self.handle.call(Call::Has(key(key_)?), Wait::NonBlocking)? {
+            Reply::Flag(has) => Ok(has),
+            _ => unexpected(),
+        }
+    }
+
     /// Removes a key, and returns its value; `None` if it had none.
     ///
     /// # Errors
@@ -93,6 +117,36 @@ impl<K: DeserializeOwned, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
         match self.handle.call(Call::All, Wait::NonBlocking)? {
             Reply::Entries(entries) => {
                 entries.into_iter().map(|(key, value)| Ok((from_bytes(&key)?, unpack(value)?))).collect()
+            }
+            _ => unexpected(),
+        }
+    }
+
+    /// Returns all values in the order of their keys, of one instant.
+    ///
+    /// # Errors
+    /// [`ObjectError::PoolClosed`].
+    pub fn values(&self) -> Result<Vec<V>, ObjectError> {
+        Ok(self.items()?.into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// Returns an iterator over all keys and values, of one instant: later changes do not show in it.
+    ///
+    /// # Errors
+    /// [`ObjectError::PoolClosed`].
+    pub fn iter(&self) -> Result<std::vec::IntoIter<(K, V)>, ObjectError> {
+        self.items().map(Vec::into_iter)
+    }
+
+    /// Removes one key, the last in the order of the dictionary, and returns it with its value; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ObjectError::PoolClosed`].
+    pub fn popitem(&self) -> Result<Option<(K, V)>, ObjectError> {
+        match self.handle.call(Call::PopLast, Wait::NonBlocking)? {
+            Reply::Entries(entries) => {
+                let last = entries.into_iter().next();
+                last.map(|(key, value)| Ok((from_bytes(&key)?, unpack(value)?))).transpose()
             }
             _ => unexpected(),
         }
@@ -154,6 +208,48 @@ macro_rules! sequence {
             pub fn to_vec(&self) -> Result<Vec<T>, ObjectError> {
                 all(&self.handle)
             }
+
+            /// Returns an iterator over all values, of one instant: later changes do not show in it.
+            ///
+            /// # Errors
+            /// [`ObjectError::PoolClosed`].
+            pub fn iter(&self) -> Result<std::vec::IntoIter<T>, ObjectError> {
+                self.to_vec().map(Vec::into_iter)
+            }
+
+            /// Returns the values from the index `from` up to `to`, as a slice of Python's: negative indices count from
+            /// the end, and those beyond either end mean that end.
+            ///
+            /// # Errors
+            /// [`ObjectError::PoolClosed`].
+            pub fn slice(&self, from: i64, to: i64) -> Result<Vec<T>, ObjectError> {
+                items(self.handle.call(Call::Slice { from, to }, Wait::NonBlocking)?)
+            }
+
+            /// Reverses the order of the values atomically.
+            ///
+            /// # Errors
+            /// [`ObjectError::PoolClosed`].
+            pub fn reverse(&self) -> Result<(), ObjectError> {
+                reorder(&self.handle, |values: Vec<Item<H>>| Ok((0..index(values.len())).rev().collect()))
+            }
+
+            /// Sorts the values atomically: if another party changes them meanwhile, they are sorted again. Equal values
+            /// keep their order.
+            ///
+            /// # Errors
+            /// [`ObjectError::BadValue`] if a value cannot be decoded.
+            pub fn sort(&self) -> Result<(), ObjectError>
+            where
+                T: Ord,
+            {
+                reorder(&self.handle, |values| {
+                    let values: Vec<T> = values.into_iter().map(unpack).collect::<Result<_, _>>()?;
+                    let mut order: Vec<u32> = (0..index(values.len())).collect();
+                    order.sort_by(|a, b| values[*a as usize].cmp(&values[*b as usize]));
+                    Ok(order)
+                })
+            }
         }
 
         impl<T: Serialize, H: Handle> $name<T, H> {
@@ -165,6 +261,34 @@ macro_rules! sequence {
             /// encoded.
             pub fn set(&self, at: i64, value: &T) -> Result<(), ObjectError> {
                 self.handle.post(Call::SetAt(at, pack(value)?))
+            }
+
+            /// Returns the index of the first value that is equal to `value`, by its encoding.
+            ///
+            /// # Errors
+            /// [`ObjectError::NotFound`] if there is none.
+            pub fn index(&self, value: &T) -> Result<u64, ObjectError> {
+                number(self.handle.call(Call::Find { value: pack::<H>(value)?.bytes, from: 0 }, Wait::NonBlocking)?)
+            }
+
+            /// Returns the number of values that are equal to `value`, by their encoding.
+            ///
+            /// # Errors
+            /// [`ObjectError::BadValue`] if the value cannot be encoded.
+            pub fn count(&self, value: &T) -> Result<u64, ObjectError> {
+                number(self.handle.call(Call::Count(pack::<H>(value)?.bytes), Wait::NonBlocking)?)
+            }
+
+            /// Returns whether a value is equal to `value`, by its encoding.
+            ///
+            /// # Errors
+            /// [`ObjectError::BadValue`] if the value cannot be encoded.
+            pub fn contains(&self, value: &T) -> Result<bool, ObjectError> {
+                match self.index(value) {
+                    Ok(_) => Ok(true),
+                    Err(ObjectError::NotFound) => Ok(false),
+                    Err(error) => Err(error),
+                }
             }
         }
 
@@ -220,6 +344,24 @@ impl<T: Serialize, H: Handle> List<T, H> {
     /// As [`append`](Self::append).
     pub fn insert(&self, at: i64, value: &T) -> Result<(), ObjectError> {
         self.handle.post(Call::InsertAt(at, pack(value)?))
+    }
+
+    /// Replaces the values from the index `from` up to `to` by others, as an assignment to a slice of Python's; without
+    /// others they are removed. In a task it does not wait for the reply.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn splice<'v>(
+        &self,
+        from: i64,
+        to: i64,
+        values: impl IntoIterator<Item = &'v T>,
+    ) -> Result<(), ObjectError>
+    where
+        T: 'v,
+    {
+        let values = values.into_iter().map(pack).collect::<Result<_, _>>()?;
+        self.handle.post(Call::Splice { from, to, values })
     }
 }
 
@@ -342,8 +484,41 @@ fn size<H: Handle>(handle: &H) -> Result<u64, ObjectError> {
 }
 
 fn all<T: DeserializeOwned, H: Handle>(handle: &H) -> Result<Vec<T>, ObjectError> {
-    match handle.call(Call::All, Wait::NonBlocking)? {
+    items(handle.call(Call::All, Wait::NonBlocking)?)
+}
+
+fn items<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<Vec<T>, ObjectError> {
+    match reply {
         Reply::Items(items, _) => items.into_iter().map(unpack).collect(),
         _ => unexpected(),
+    }
+}
+
+fn number<H>(reply: Reply<Item<H>>) -> Result<u64, ObjectError> {
+    match reply {
+        Reply::Number(number) => Ok(number),
+        _ => unexpected(),
+    }
+}
+
+/// The index of a value as an order has it; no object holds more values.
+fn index(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// Puts the values into the order that `order` makes of them. If they are changed meanwhile it is made again.
+fn reorder<H: Handle>(
+    handle: &H,
+    order: impl Fn(Vec<Item<H>>) -> Result<Vec<u32>, ObjectError>,
+) -> Result<(), ObjectError> {
+    loop {
+        let revision = number(handle.call(Call::Revision, Wait::NonBlocking)?)?;
+        let Reply::Items(values, _) = handle.call(Call::All, Wait::NonBlocking)? else { return unexpected() };
+        let call = Call::Reorder { revision, order: order(values)? };
+        match handle.call(call, Wait::NonBlocking)? {
+            Reply::Flag(true) => return Ok(()),
+            Reply::Flag(false) => {}
+            _ => return unexpected(),
+        }
     }
 }

@@ -36,6 +36,14 @@ fn calls() -> Vec<(Call, &'static [u8])> {
         (Call::Extend(vec![item()]), &[26, 1, 1, 0xaa, 1, 5]),
         (Call::InsertAt(1, item()), &[27, 2, 1, 0xaa, 1, 5]),
         (Call::RemoveAt(1), &[28, 2]),
+        (Call::Has(key()), &[29, 1, 0xbb]),
+        (Call::PopLast, &[30]),
+        (Call::Slice { from: 1, to: -1 }, &[31, 2, 1]),
+        (Call::Splice { from: 1, to: -1, values: vec![item()] }, &[32, 2, 1, 1, 1, 0xaa, 1, 5]),
+        (Call::Find { value: key(), from: 1 }, &[33, 1, 0xbb, 2]),
+        (Call::Count(key()), &[34, 1, 0xbb]),
+        (Call::Revision, &[35]),
+        (Call::Reorder { revision: 7, order: vec![1, 0] }, &[36, 7, 2, 1, 0]),
     ]
 }
 
@@ -46,7 +54,7 @@ fn each_call_has_its_bytes() {
         assert_eq!(postcard::from_bytes::<Call>(bytes).unwrap(), call);
         assert_eq!(postcard::from_bytes::<Verb>(&bytes[..1]).unwrap(), call.verb(), "{call:?}");
     }
-    assert!(postcard::from_bytes::<Verb>(&[29]).is_err(), "a verb has no example here");
+    assert!(postcard::from_bytes::<Verb>(&[37]).is_err(), "a verb has no example here");
 }
 
 #[test]

@@ -216,6 +216,10 @@ mod tests {
         assert_eq!(flight.remove(TaskId(9)).map(|(claim, _)| claim), Some(0));
         assert_eq!(flight.claim_of(TaskId(10)), Some(1), "the others keep theirs");
         assert_eq!(flight.free_claims(1), Some((2, 1)));
+        (0..2).for_each(|n| flight.mark_acted(TaskId(9 + n)));
+        flight.remove(TaskId(10));
+        assert!(!flight.take_acted().contains(&TaskId(10)), "an ended task is forgotten");
+        flight.add(range(30, 1), 1);
         flight.add(range(20, 1), 0);
         assert_eq!(flight.free_claims(1), Some((2, 1)), "the next word is taken");
     }

@@ -455,7 +455,7 @@ fn a_call_of_another_managers_object_ends_at_its_deadline_and_with_its_task() {
         assert!(Instant::now() < due);
         bench.runtime.read_mail();
     }
-    assert_eq!(bench.answer(), Err(ObjectError::TimedOut));
+    assert_eq!(bench.answer(), Err(ObjectError::Empty));
     bench.asks(task, Ask::Call { handle: 0, wait: Wait::Forever, call: &get }).unwrap();
     assert!(bench.ends(task, Outcome::Panic { message: "oh", location: "here" }).is_ok());
     assert_eq!(other.with(|objects| (objects.store.count(), objects.waiting())), (0, 0));

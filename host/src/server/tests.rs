@@ -52,7 +52,7 @@ fn a_call_that_waits_is_answered_by_another_call_or_at_its_deadline() {
     assert!(answered(call(&server, 2, &queue, put(Vec::new()), Wait::Forever)).is_ok());
     assert!(matches!(answered(waits), Ok(Reply::Items(items, false)) if items[0].bytes == b"value"));
     let soon = Wait::Timeout(Instant::now() + Duration::from_millis(1));
-    assert_eq!(answered(call(&server, 1, &queue, Call::Get(1), soon)), Err(ObjectError::TimedOut));
+    assert_eq!(answered(call(&server, 1, &queue, Call::Get(1), soon)), Err(ObjectError::Empty));
 }
 
 #[test]

@@ -173,4 +173,46 @@ calls! {
     InsertAt(at: i64, value: I as item): WRITE, [List];
     /// Removes the value at an index, and returns it.
     RemoveAt(at: i64): ALL, [List];
+    /// Returns whether a key has a value.
+    Has(#[serde(with = "bytes")] key: Vec<u8>): READ, [Dict, Namespace];
+    /// Removes the last key in the order of keys, and returns it with its value; an entry less if there is none.
+    PopLast: ALL, [Dict];
+    /// Returns the values from one index up to another. Negative indices count from the end, and those beyond either
+    /// end mean that end.
+    Slice {
+        /// The index of the first value.
+        from: i64,
+        /// The index after the last value.
+        to: i64,
+    }: READ, [List, Array];
+    /// Replaces the values from one index up to another, as those of [`Slice`](Call::Slice), by others.
+    #[serde(bound(deserialize = "I: Deserialize<'de> + Carries"))]
+    Splice {
+        /// The index of the first value.
+        from: i64,
+        /// The index after the last value.
+        to: i64,
+        /// The new values, at most [`MAX_ITEMS`](super::MAX_ITEMS).
+        #[serde(deserialize_with = "limited::items")]
+        values: Vec<I> as items,
+    }: ALL, [List];
+    /// Returns the index of the first value with these bytes from an index on.
+    Find {
+        /// The bytes of the value.
+        #[serde(with = "bytes")]
+        value: Vec<u8>,
+        /// The index to begin at.
+        from: i64,
+    }: READ, [List, Array];
+    /// Returns the number of values with these bytes.
+    Count(#[serde(with = "bytes")] value: Vec<u8>): READ, [List, Array];
+    /// Returns a number that is another one after each change of the order or of a value.
+    Revision: READ, [List, Array];
+    /// Puts the values into another order, if the revision is the one that is given. Returns whether it was.
+    Reorder {
+        /// The revision of the order that the indices belong to.
+        revision: u64,
+        /// For each place the index of the value that goes there: each index once.
+        order: Vec<u32>,
+    }: ALL, [List, Array];
 }

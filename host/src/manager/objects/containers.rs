@@ -30,6 +30,14 @@ impl Dict {
                 }
                 Attempt::reply(Reply::Found(removed))
             }
+            Call::Has(key) => Attempt::reply(Reply::Flag(self.values.contains_key(key))),
+            Call::PopLast => {
+                let popped = self.values.pop_last();
+                if let Some((key, value)) = &popped {
+                    self.bytes -= key.len() as u64 + size(value);
+                }
+                Attempt::reply(Reply::Entries(popped.into_iter().collect()))
+            }
             Call::Size => Attempt::reply(Reply::Size(self.values.len() as u64, None)),
             Call::Keys => Attempt::reply(Reply::Keys(self.values.keys().cloned().collect())),
             Call::All => {
@@ -68,20 +76,35 @@ pub(in crate::manager) struct Sequence {
     grows: bool,
     values: Vec<Stored>,
     bytes: u64,
+    /// Grows with each call that may change something.
+    revision: u64,
 }
 
 impl Sequence {
     pub(super) fn new(grows: bool, values: Vec<Stored>) -> Self {
         let bytes = values.iter().map(size).sum();
-        Self { grows, values, bytes }
+        Self { grows, values, bytes, revision: 0 }
     }
 
     pub(super) fn attempt(&mut self, call: &mut Call<Stored>) -> Attempt {
-        let grows = matches!(call, Call::Extend(_) | Call::InsertAt(..) | Call::RemoveAt(_) | Call::Clear);
-        if grows && !self.grows {
+        let resizes = matches!(
+            call,
+            Call::Extend(_) | Call::InsertAt(..) | Call::RemoveAt(_) | Call::Clear | Call::Splice { .. }
+        );
+        if resizes && !self.grows {
             return Attempt::Never(ObjectError::WrongKind);
         }
-        let done = match call {
+        if resizes || matches!(call, Call::SetAt(..) | Call::Swap { .. }) {
+            self.revision += 1;
+        }
+        match self.done(call) {
+            Ok(reply) => Attempt::reply(reply),
+            Err(error) => Attempt::Never(error),
+        }
+    }
+
+    fn done(&mut self, call: &mut Call<Stored>) -> Result<Reply<Stored>, ObjectError> {
+        match call {
             Call::At(at) => self.index(*at).map(|index| Reply::Found(Some(self.values[index].clone()))),
             Call::SetAt(at, value) => self.set(*at, value),
             Call::Swap { at, expected, value } => self.swap(*at, expected, value),
@@ -93,6 +116,20 @@ impl Sequence {
                 Reply::Found(Some(removed))
             }),
             Call::All => Ok(Reply::Items(self.values.clone(), false)),
+            Call::Slice { from, to } => {
+                Ok(Reply::Items(self.values[self.bounds(*from, *to)].to_vec(), false))
+            }
+            Call::Splice { from, to, values } => self.splice(*from, *to, std::mem::take(values)),
+            Call::Find { value, from } => {
+                let from = self.bounds(*from, i64::MAX).start;
+                let found = self.values[from..].iter().position(|item| item.bytes == *value);
+                found.map(|at| Reply::Number((from + at) as u64)).ok_or(ObjectError::NotFound)
+            }
+            Call::Count(value) => {
+                Ok(Reply::Number(self.values.iter().filter(|item| item.bytes == *value).count() as u64))
+            }
+            Call::Revision => Ok(Reply::Number(self.revision)),
+            Call::Reorder { revision, order } => self.reorder(*revision, order).map(Reply::Flag),
             Call::Size => Ok(Reply::Size(self.values.len() as u64, None)),
             Call::Clear => {
                 self.values.clear();
@@ -100,11 +137,49 @@ impl Sequence {
                 Ok(Reply::Done)
             }
             _ => Err(ObjectError::WrongKind),
-        };
-        match done {
-            Ok(reply) => Attempt::reply(reply),
-            Err(error) => Attempt::Never(error),
         }
+    }
+
+    /// Returns the indices from `from` up to `to`, as Python's slices understand them.
+    fn bounds(&self, from: i64, to: i64) -> std::ops::Range<usize> {
+        let len = self.values.len();
+        let index = |at: i64| {
+            let distance = usize::try_from(at.unsigned_abs()).unwrap_or(usize::MAX);
+            if at < 0 { len.saturating_sub(distance) } else { distance.min(len) }
+        };
+        let from = index(from);
+        from..index(to).max(from)
+    }
+
+    fn splice(&mut self, from: i64, to: i64, values: Vec<Stored>) -> Result<Reply<Stored>, ObjectError> {
+        let range = self.bounds(from, to);
+        let freed = self.values[range.clone()].iter().map(size).sum();
+        self.make_room(freed, values.iter().map(size).sum())?;
+        self.values.splice(range, values);
+        Ok(Reply::Done)
+    }
+
+    /// Puts the values into another order. Returns false if they have changed since `revision`.
+    fn reorder(&mut self, revision: u64, order: &[u32]) -> Result<bool, ObjectError> {
+        if revision != self.revision {
+            return Ok(false);
+        }
+        let bad = || ObjectError::BadValue("an order has each index once".to_owned());
+        if order.len() != self.values.len() {
+            return Err(bad());
+        }
+        let mut seen = vec![false; order.len()];
+        for index in order {
+            let place = seen.get_mut(*index as usize).ok_or_else(bad)?;
+            if std::mem::replace(place, true) {
+                return Err(bad());
+            }
+        }
+        let mut values: Vec<Option<Stored>> =
+            std::mem::take(&mut self.values).into_iter().map(Some).collect();
+        self.values = order.iter().filter_map(|index| values[*index as usize].take()).collect();
+        self.revision += 1;
+        Ok(true)
     }
 
     /// Returns the index that `at` stands for. A negative one counts from the end.

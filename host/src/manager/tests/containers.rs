@@ -54,3 +54,93 @@ fn an_object_without_grants_is_removed_with_its_contents() {
     bench.store.remove(inner);
     assert_eq!(bench.now(host(1), inner, Call::Size), Err(ObjectError::BadHandle));
 }
+
+#[test]
+fn slices_are_those_of_python() {
+    let mut bench = Bench::new();
+    let list = bench.store.make(ObjectInit::List);
+    bench.now(task(1), list, Call::Extend(["a", "b", "c", "d"].map(value).to_vec())).unwrap();
+    let slice =
+        |bench: &mut Bench, from, to| items(&bench.now(task(1), list, Call::Slice { from, to })).concat();
+    for (from, to, expected) in [
+        (0, 4, "abcd"),
+        (1, -1, "bc"),
+        (-2, i64::MAX, "cd"),
+        (i64::MIN, 2, "ab"),
+        (3, 1, ""),
+        (9, 12, ""),
+        (-1, -3, ""),
+    ] {
+        assert_eq!(slice(&mut bench, from, to), expected, "{from}..{to}");
+    }
+    let splice = Call::Splice { from: 1, to: 3, values: vec![value("x")] };
+    assert_eq!(bench.now(task(1), list, splice), Ok(Reply::Done));
+    assert_eq!(slice(&mut bench, 0, 9), "axd");
+    let huge = Item { bytes: vec![0; 65 << 20], handles: Vec::new() };
+    let splice = Call::Splice { from: 0, to: 1, values: vec![huge] };
+    assert!(matches!(bench.now(task(1), list, splice), Err(ObjectError::Quota(_))));
+    assert_eq!(slice(&mut bench, 0, 9), "axd", "a refused call changes nothing");
+    let array = bench.store.make(ObjectInit::Array { values: vec![value("x"); 2] });
+    let splice = Call::Splice { from: 0, to: 1, values: Vec::new() };
+    assert_eq!(bench.now(task(1), array, splice), Err(ObjectError::WrongKind));
+}
+
+#[test]
+fn values_are_found_and_counted_by_their_bytes() {
+    let mut bench = Bench::new();
+    let list = bench.store.make(ObjectInit::List);
+    bench.now(task(1), list, Call::Extend(["a", "b", "a"].map(value).to_vec())).unwrap();
+    let find = |text: &str, from| Call::Find { value: text.into(), from };
+    assert_eq!(bench.now(task(1), list, find("a", 0)), Ok(Reply::Number(0)));
+    assert_eq!(bench.now(task(1), list, find("a", 1)), Ok(Reply::Number(2)));
+    assert_eq!(bench.now(task(1), list, find("a", -1)), Ok(Reply::Number(2)));
+    assert_eq!(bench.now(task(1), list, find("c", 0)), Err(ObjectError::NotFound));
+    assert_eq!(bench.now(task(1), list, find("a", 99)), Err(ObjectError::NotFound));
+    assert_eq!(bench.now(task(1), list, Call::Count("a".into())), Ok(Reply::Number(2)));
+}
+
+#[test]
+fn an_order_counts_only_for_the_values_that_it_was_made_of() {
+    let mut bench = Bench::new();
+    let list = bench.store.make(ObjectInit::List);
+    bench.now(task(1), list, Call::Extend(["b", "c", "a"].map(value).to_vec())).unwrap();
+    let Ok(Reply::Number(revision)) = bench.now(task(1), list, Call::Revision) else { panic!("a number") };
+    for order in [vec![0, 1], vec![0, 1, 1], vec![0, 1, 3], vec![0, 1, 2, 3]] {
+        let refused = bench.now(task(1), list, Call::Reorder { revision, order });
+        assert!(matches!(refused, Err(ObjectError::BadValue(_))), "{refused:?}");
+    }
+    let sort = |revision| Call::Reorder { revision, order: vec![2, 0, 1] };
+    assert_eq!(bench.now(task(1), list, sort(revision)), Ok(Reply::Flag(true)));
+    assert_eq!(items(&bench.now(task(1), list, Call::All)), ["a", "b", "c"]);
+    assert_eq!(bench.now(task(1), list, sort(revision)), Ok(Reply::Flag(false)), "it has changed since");
+    assert_eq!(items(&bench.now(task(1), list, Call::All)), ["a", "b", "c"]);
+    let changes = [
+        Call::SetAt(0, value("A")),
+        Call::InsertAt(0, value("z")),
+        Call::RemoveAt(0),
+        Call::Splice { from: 0, to: 0, values: Vec::new() },
+        Call::Clear,
+    ];
+    for change in changes {
+        let Ok(Reply::Number(before)) = bench.now(task(1), list, Call::Revision) else { panic!("a number") };
+        bench.now(task(1), list, change.clone()).unwrap();
+        assert_ne!(bench.now(task(1), list, Call::Revision), Ok(Reply::Number(before)), "{change:?}");
+    }
+}
+
+#[test]
+fn a_dictionary_gives_up_its_last_key() {
+    let mut bench = Bench::new();
+    let dict = bench.store.make(ObjectInit::Dict);
+    for key in ["a", "b"] {
+        let insert = Call::Insert { key: key.into(), value: value(key), replace: true };
+        bench.now(task(1), dict, insert).unwrap();
+    }
+    assert_eq!(bench.now(task(1), dict, Call::Has("b".into())), Ok(Reply::Flag(true)));
+    let last = vec![(b"b".to_vec(), value("b"))];
+    assert_eq!(bench.now(task(1), dict, Call::PopLast), Ok(Reply::Entries(last)));
+    assert_eq!(bench.now(task(1), dict, Call::Has("b".into())), Ok(Reply::Flag(false)));
+    bench.now(task(1), dict, Call::PopLast).unwrap();
+    assert_eq!(bench.now(task(1), dict, Call::PopLast), Ok(Reply::Entries(Vec::new())));
+    assert_eq!(bench.now(task(1), dict, Call::Size), Ok(Reply::Size(0, None)));
+}

@@ -65,7 +65,7 @@ proptest! {
             // The reference: the calls that can succeed do, in order.
             while let Some(&(_, ticket)) = getting.front() {
                 match bench.answer(ticket) {
-                    Some(Err(ObjectError::TimedOut)) => drop(getting.pop_front()),
+                    Some(Err(ObjectError::Empty)) => drop(getting.pop_front()),
                     Some(answer) => {
                         let expected = inside.pop_front().unwrap();
                         assert_eq!(number(&answer), expected);
@@ -74,7 +74,7 @@ proptest! {
                     None => break,
                 }
             }
-            getting.retain(|(_, ticket)| bench.answer(*ticket) != Some(Err(ObjectError::TimedOut)));
+            getting.retain(|(_, ticket)| bench.answer(*ticket) != Some(Err(ObjectError::Empty)));
             while let Some(&(_, ticket, text)) = putting.front() {
                 let Some(answer) = bench.answer(ticket) else { break };
                 assert_eq!(answer, Ok(Reply::Done));

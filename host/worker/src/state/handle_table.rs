@@ -116,6 +116,14 @@ mod tests {
             Call::Extend(vec![item()]),
             Call::InsertAt(1, item()),
             Call::RemoveAt(1),
+            Call::Has(key()),
+            Call::PopLast,
+            Call::Slice { from: 0, to: 1 },
+            Call::Splice { from: 0, to: 1, values: vec![item()] },
+            Call::Find { value: key(), from: 0 },
+            Call::Count(key()),
+            Call::Revision,
+            Call::Reorder { revision: 0, order: vec![0] },
         ];
         for call in calls {
             let bytes = postcard::to_allocvec(&call).unwrap();
