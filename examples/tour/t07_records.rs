@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let manager = Manager::new();
     let records: List<(String, u32)> = manager.list();
     records.extend(&[("Sam".to_owned(), 10), ("Adam".to_owned(), 9), ("Kevin".to_owned(), 9)])?;
-    let new = (("Jeff".to_owned(), 8), records.clone());
+    let new = (("Jeff".to_owned(), 8u32), records.clone());
     let add = Process::builder(guest.clone()).start::<_, ()>("add_record", &new)?;
     add.join(None);
     let show = Process::builder(guest).start::<_, ()>("show_records", &records)?;

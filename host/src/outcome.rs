@@ -34,7 +34,9 @@ impl Ended {
             Outcome::Timeout => return Ended::TimedOut,
             Outcome::Killed => return Ended::Killed,
             Outcome::Error(payload) => match decode::<ErrorPayload>(payload) {
-                Ok(ErrorPayload { message, value }) => TaskError::Guest(GuestError { message, value }),
+                Ok(ErrorPayload { message, value }) => {
+                    TaskError::Guest(GuestError { message, value, fingerprint: None })
+                }
                 Err(error) => TaskError::BadResult { message: error.to_string() },
             },
             Outcome::Panic { message, location } => {

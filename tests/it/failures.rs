@@ -146,6 +146,7 @@ fn a_guests_own_errors_keep_their_type() {
             ("below zero by 3", Some(Problem::Negative { by: 3 }))
         );
         assert_eq!((error(7).to_string().as_str(), error(7).decode()), ("odd", Some(Problem::Odd)));
+        assert_eq!(error(7).decode::<u32>(), None, "its bytes are those of a number, its type is not");
         let parse = pool.task::<&str, i32>("parse").unwrap();
         let error = parse.submit(&"x").unwrap().result().unwrap_err();
         assert_eq!(error.to_string(), "invalid digit found in string");

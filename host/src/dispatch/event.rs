@@ -133,6 +133,8 @@ pub(crate) struct TaskEnd {
     pub(crate) job: JobId,
     /// The index of the task in its job.
     pub(crate) index: u64,
+    pub(crate) guest: GuestKey,
+    pub(crate) function: u32,
     pub(crate) worker: WorkerId,
     /// The number of times that it was started.
     pub(crate) attempts: u32,

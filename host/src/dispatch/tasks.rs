@@ -51,8 +51,9 @@ impl Dispatcher {
             let reason = self.deadlines.ended(task);
             self.forget(&range);
             let attempts = range.history.attempts() + 1;
-            let (job, index, run_timeout) = (range.job, range.index, range.policy.run_timeout);
-            let end = TaskEnd { task, job, index, worker, attempts, run_timeout, reason };
+            let Range { job, index, guest, function, .. } = range;
+            let run_timeout = range.policy.run_timeout;
+            let end = TaskEnd { task, job, index, guest, function, worker, attempts, run_timeout, reason };
             actions.push(Action::Complete { nth, end });
             if let Some(guest) = self.guests.get_mut(&range.guest) {
                 guest.record_run(range.function, run);

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::de::DeserializeOwned;
+use wpool_schema::Schema;
 
 /// The error that a task returned.
 ///
@@ -11,6 +12,8 @@ use serde::de::DeserializeOwned;
 pub struct GuestError {
     pub(crate) message: String,
     pub(crate) value: Option<Vec<u8>>,
+    /// The fingerprint of the value's type, as the guest has described it; `None` if it is not known.
+    pub(crate) fingerprint: Option<u64>,
 }
 
 impl GuestError {
@@ -24,9 +27,28 @@ impl GuestError {
         self.value.as_deref()
     }
 
-    /// Returns the guest's error as an `E`. `None` if the guest sent no value, or the bytes do not decode as an `E`.
-    pub fn decode<E: DeserializeOwned>(&self) -> Option<E> {
-        postcard::from_bytes(self.value.as_deref()?).ok()
+    /// Returns the guest's error as an `E`. `None` if the guest sent no value, or `E` is not the type that the guest has
+    /// described.
+    ///
+    /// ```no_run
+    /// use wpool::TaskError;
+    /// #[derive(serde::Deserialize, wpool::Schema)]
+    /// enum Problem {
+    ///     Odd,
+    /// }
+    /// # let pool = wpool::Pool::builder(wpool::Guest::from_file("guest.wasm")?).build()?;
+    /// match pool.task::<i64, i64>("half")?.apply(&3) {
+    ///     Err(wpool::ApplyError::Task(TaskError::Guest(error))) => match error.decode::<Problem>() {
+    ///         Some(Problem::Odd) => println!("it is odd"),
+    ///         None => println!("{error}"),
+    ///     },
+    ///     other => println!("{other:?}"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn decode<E: DeserializeOwned + Schema>(&self) -> Option<E> {
+        let is_described = self.fingerprint == Some(wpool_schema::fingerprint::<E>());
+        postcard::from_bytes(self.value.as_deref().filter(|_| is_described)?).ok()
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Signature {
     types: Types,
     /// Of the parameters and of the value.
     fingerprints: (u64, u64),
+    /// The fingerprint of the error; `None` if the task returns no error with a schema.
+    error_fingerprint: Option<u64>,
 }
 
 impl Signature {
@@ -30,7 +32,9 @@ impl Signature {
         let TaskDescription { name, docs, params, returns, error, types } = description;
         let takes: Vec<_> = params.iter().map(|param| param.ty).collect();
         let fingerprints = (fingerprint_of(&types, &takes), fingerprint_of(&types, &[returns]));
-        Ok(Self { name, docs, params, returns, error, types: Types::new(types), fingerprints })
+        let error_fingerprint = error.map(|error| fingerprint_of(&types, &[error]));
+        let types = Types::new(types);
+        Ok(Self { name, docs, params, returns, error, types, fingerprints, error_fingerprint })
     }
 
     /// Returns the name of the task.
@@ -203,6 +207,11 @@ impl Signature {
 
     pub(crate) fn returns_index(&self) -> TypeIndex {
         self.returns
+    }
+
+    /// Returns the fingerprint of the error.
+    pub(crate) fn error_fingerprint(&self) -> Option<u64> {
+        self.error_fingerprint
     }
 
     pub(super) fn error_index(&self) -> Option<TypeIndex> {

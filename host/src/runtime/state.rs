@@ -311,6 +311,11 @@ impl State {
     fn complete(&mut self, ended: EndedTask, end: TaskEnd, now: Instant) {
         let EndedTask { task, ended, mut completed, .. } = ended;
         completed.result = ended.result(end.run_timeout, end.reason);
+        if let Err(TaskError::Guest(error)) = &mut completed.result {
+            let guest = self.guests.get(&end.guest);
+            error.fingerprint =
+                guest.and_then(|guest| guest.guest.tasks().get(end.function as usize)?.error_fingerprint());
+        }
         (completed.figures.worker, completed.figures.pid) = (Some(end.worker), self.links.pid(end.worker));
         completed.figures.attempts = end.attempts;
         let success = completed.result.is_ok();

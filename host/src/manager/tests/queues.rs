@@ -18,7 +18,7 @@ fn a_queue_is_first_in_first_out_and_full_at_its_capacity() {
     bench.later(4);
     assert_eq!(bench.answer(d), None);
     bench.later(1);
-    assert_eq!(bench.answer(d), Some(Err(ObjectError::Empty)));
+    assert_eq!(bench.answer(d), Some(Err(ObjectError::Full)));
     assert_eq!(items(&bench.now(host(1), queue, Call::Get(9))), ["b", "c"]);
     assert_eq!(bench.now(host(1), queue, Call::Size), Ok(Reply::Size(0, Some(2))));
 }
