@@ -26,7 +26,8 @@
 //! - A [`Guest`] is a WebAssembly module that was compiled and has described its tasks. A clone is cheap, and any
 //!   number of pools can run the same guest. A [`Loader`] sets how guests are loaded and cached.
 //! - A [`Pool`] runs the tasks of one guest or of several. It owns its worker processes, and each of them serves one
-//!   guest. Dropping a pool waits for its tasks; after that none of its processes is left.
+//!   guest. Dropping a pool waits for its tasks; after that none of its processes is left, unless a [`Map`] is open that
+//!   has not pulled all its inputs.
 //! - A [`Task`] is a handle on one of the guest's functions, with its types checked against the guest's description. A
 //!   [`RawTask`] takes and returns bytes; [`Signature`] converts them from and to JSON.
 //! - A [`TaskFuture`] is one submitted call. A program can wait for it, await it, cancel it, or add a callback.
