@@ -309,3 +309,26 @@ fn the_log_of_a_running_task_can_be_read() {
         drop(map);
     });
 }
+
+#[test]
+fn two_threads_that_cancel_one_future_are_both_told_so() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).build().unwrap();
+        let work = pool.task::<u32, u64>("work").unwrap();
+        let _busy = work.submit(&4_000_000_000).unwrap();
+        for _ in 0..200 {
+            let future = work.submit(&1).unwrap();
+            let barrier = std::sync::Barrier::new(2);
+            let cancel = || {
+                barrier.wait();
+                (future.cancel(), future.done(), future.status())
+            };
+            let told = std::thread::scope(|scope| {
+                let other = scope.spawn(cancel);
+                [cancel(), other.join().unwrap()]
+            });
+            assert_eq!(told, [(true, true, Status::Cancelled); 2]);
+        }
+        pool.terminate();
+    });
+}

@@ -112,7 +112,6 @@ impl<R> TaskFuture<R> {
         let running = self.runtime.upgrade().is_some_and(|runtime| runtime.is_running(self.id));
         let running = self.cell.has_begun(running);
         match self.cell.look(was_cancelled) {
-            None if self.cancelled() => Status::Cancelled,
             None if running => Status::Running,
             None => Status::Pending,
             Some(true) => Status::Cancelled,
@@ -166,7 +165,7 @@ impl<R> TaskFuture<R> {
 
     /// Whether the task was cancelled before it started.
     pub fn cancelled(&self) -> bool {
-        self.cell.is_cancelled()
+        self.cell.look(was_cancelled).unwrap_or(false)
     }
 
     /// Waits for the end of the task, and returns its value's bytes or its error, its figures and its log.

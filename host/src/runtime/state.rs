@@ -362,7 +362,7 @@ impl State {
             Job::Single { future, .. } => {
                 if completed.result == Err(TaskError::Cancelled) {
                     // Another thread that cancels it as well is told the truth, also before the delivery.
-                    future.set_cancelled();
+                    future.store(completed.clone());
                 }
                 self.effects.deliveries.push(Delivery::Future(Arc::clone(future), completed));
                 self.jobs.remove(id);

@@ -9,7 +9,6 @@ use crossbeam_channel::Sender;
 
 use super::super::completed::{Completed, TaskLog};
 use crate::callbacks::{Callback, Callbacks};
-use crate::error::TaskError;
 use crate::lock::{Condvar, Mutex, wait_until};
 
 /// The state that the pool and all clones of one future share.
@@ -19,13 +18,13 @@ pub(crate) struct FutureCell {
     ended: Condvar,
     /// The task was seen running.
     began: AtomicBool,
-    /// The task was cancelled. This is known before `completed` is here, which the thread that has cancelled it delivers.
-    cancelled: AtomicBool,
 }
 
 #[derive(Default)]
 struct Inner {
     completed: Option<Arc<Completed>>,
+    /// The waiters were told.
+    announced: bool,
     /// What the running task has logged.
     log: Vec<u8>,
     /// The waker of each future that was polled, by its poller.
@@ -51,12 +50,10 @@ pub(crate) struct Poller(Option<u64>);
 impl FutureCell {
     /// Stores how the task has ended, then tells threads, wakers, watchers and callbacks, so that each of them sees it.
     pub(crate) fn complete(&self, completed: Completed, callbacks: &Callbacks) {
-        if completed.result == Err(TaskError::Cancelled) {
-            self.set_cancelled();
-        }
         let mut inner = self.inner.lock();
-        debug_assert!(inner.completed.is_none(), "a task ends once");
-        inner.completed = Some(Arc::new(completed));
+        debug_assert!(!inner.announced, "a task ends once");
+        inner.completed.get_or_insert_with(|| Arc::new(completed));
+        inner.announced = true;
         inner.log = Vec::new();
         let (wakers, watchers) = (std::mem::take(&mut inner.wakers), std::mem::take(&mut inner.watchers));
         let called_back = std::mem::take(&mut inner.callbacks);
@@ -79,14 +76,10 @@ impl FutureCell {
         running || self.began.load(Ordering::SeqCst)
     }
 
-    /// The task is cancelled, and its end is about to be delivered.
-    pub(crate) fn set_cancelled(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether the task was cancelled.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::SeqCst)
+    /// Stores how the task has ended, before [`complete`](Self::complete) tells it. It runs no code of others, so the caller
+    /// may have locks.
+    pub(crate) fn store(&self, completed: Completed) {
+        self.inner.lock().completed.get_or_insert_with(|| Arc::new(completed));
     }
 
     /// Whether the task has ended.
@@ -147,7 +140,8 @@ impl FutureCell {
     /// Has `callback` called when the task ends. If it has ended the callback is handed back.
     pub(crate) fn add_callback(&self, callback: Callback) -> Option<Callback> {
         let mut inner = self.inner.lock();
-        if inner.completed.is_some() {
+        // An end that is stored and not announced has earlier callbacks to call first.
+        if inner.announced {
             return Some(callback);
         }
         inner.callbacks.push(callback);
@@ -181,6 +175,24 @@ mod tests {
 
     fn cancelled() -> Completed {
         Completed::failed(TaskError::Cancelled)
+    }
+
+    #[test]
+    fn an_end_that_is_stored_is_seen_and_told_once() {
+        let (cell, callbacks) = (FutureCell::default(), Callbacks::default());
+        let (sender, called) = mpsc::channel();
+        let call = |n| {
+            let sender = sender.clone();
+            Box::new(move || sender.send(n).unwrap())
+        };
+        assert!(cell.add_callback(call(1)).is_none());
+        cell.store(cancelled());
+        assert!(cell.is_complete() && cell.wait(Some(Instant::now())).is_some());
+        assert!(cell.add_callback(call(2)).is_none(), "it comes behind the first");
+        assert!(called.try_recv().is_err());
+        cell.complete(cancelled(), &callbacks);
+        assert_eq!(called.try_iter().collect::<Vec<_>>(), [1, 2]);
+        assert!(cell.add_callback(call(3)).is_some());
     }
 
     #[test]
