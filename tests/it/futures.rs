@@ -4,7 +4,7 @@ use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Wake};
 use std::time::Duration;
 
-use wpool::{NotYet, StillOpen, SubmitError, TaskError};
+use wpool::{NotYet, Status, StillOpen, SubmitError, TaskError};
 use wpool_tests::{bounded, pool};
 
 use crate::WPOOL;
