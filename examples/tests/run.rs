@@ -192,6 +192,26 @@ fn the_tour_says_what_it_is_to_say() {
             env!("CARGO_BIN_EXE_t30_sub_tasks"),
             "the twelfth: 144\ntasks for that: 465\nthe fourteenth: sub-tasks may lie 12 deep\n",
         ),
+        (
+            env!("CARGO_BIN_EXE_t31_waiting"),
+            "map_list: [1, 2]\nmap_async: [3, 4], and its callback got 2 values\n\
+             wait: 5, and 1 is still running\nas_completed: 8\nas_completed: 7\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t32_ending"),
+            "cancel the one that runs: false\ncancel the one that waits: true\n\
+             killed\ncancelled\nthe pool goes on: 3\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t33_init"),
+            "to bee or not to bee: [\"bee\"]\nto bee: [\"bee\"]\n\
+             unloaded: the guest was unloaded\n",
+        ),
+        (
+            env!("CARGO_BIN_EXE_t34_logs"),
+            "of one task: 1 line\nresults of the map: 2\n\
+             task 0: sub_progress success\ntask 1: sub_progress success\n",
+        ),
     ] {
         assert_eq!(run(program, &[]), expected, "{program}");
     }

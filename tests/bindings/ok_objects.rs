@@ -92,6 +92,10 @@ pub struct Tasks {
     ///
     /// Its error is `String`: see `wpool::GuestError::decode`.
     pub set_keys: wpool::Task<(u32, wpool::Dict<u32, u32>), ()>,
+    /// Sends a message, and returns the one from the other end.
+    ///
+    /// Takes (pipe, message).
+    pub swap: wpool::Task<(wpool::Connection<String>, String), String>,
     /// Takes one number, and fails afterwards if `fails` is true.
     ///
     /// Takes (from, fails).
@@ -159,6 +163,7 @@ impl Tasks {
             sees_locked: tasks.task("sees_locked")?,
             send_and_go: tasks.task("send_and_go")?,
             set_keys: tasks.task("set_keys")?,
+            swap: tasks.task("swap")?,
             take: tasks.task("take")?,
             thousands: tasks.task("thousands")?,
             two_locks: tasks.task("two_locks")?,
@@ -194,6 +199,7 @@ impl Tasks {
             sees_locked: tasks.task("sees_locked")?,
             send_and_go: tasks.task("send_and_go")?,
             set_keys: tasks.task("set_keys")?,
+            swap: tasks.task("swap")?,
             take: tasks.task("take")?,
             thousands: tasks.task("thousands")?,
             two_locks: tasks.task("two_locks")?,

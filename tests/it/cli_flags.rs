@@ -201,6 +201,32 @@ fn all_kinds_of_objects_can_be_named() {
 }
 
 #[test]
+fn each_end_of_a_pipe_has_a_name() {
+    bounded(|| {
+        let desk = Desk::new();
+        let run = ["run", wpool_tests::OK_OBJECTS, "--pipe", "line", "--workers", "2"];
+        desk.write("in.json", r#"[["line.a", "from a"], ["line.b", "from b"]]"#);
+        let said = desk.run(&[&run[..], &["--task", "swap", "--map", "in.json"]].concat());
+        assert_eq!(
+            (said.code, said.out.as_str()),
+            (Some(0), "[\n\"from b\",\n\"from a\"\n]\n"),
+            "{}",
+            said.err
+        );
+        for (wrong, why) in
+            [("line", "name one of its ends, `line.a` or `line.b`"), ("line.c", "is named `line.c`")]
+        {
+            let said = desk.run(&[&run[..], &["--call", "swap", wrong, "x"]].concat());
+            assert!(said.code == Some(2) && said.err.contains(why), "{wrong}: {}", said.err);
+        }
+        for clash in [["--queue", "line.b"], ["--pipe", "line"]] {
+            let said = desk.run(&[&run[..], &clash, &["--task", "swap", "--map", "in.json"]].concat());
+            assert!(said.code == Some(2) && said.err.contains("is declared twice"), "{}", said.err);
+        }
+    });
+}
+
+#[test]
 fn the_manual_and_the_completions_know_the_flags() {
     bounded(|| {
         let desk = Desk::new();

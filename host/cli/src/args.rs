@@ -66,10 +66,7 @@ pub(crate) struct RunArgs {
     pub(crate) map: Option<PathBuf>,
 
     /// Files whose contents are the inputs: each one's text or bytes is one argument
-    #[arg(long, value_name = "GLOB", num_args = 1.., conflicts_with_all = [
-        "queue", "dict", "list", "value", "event", "lock", "semaphore", "barrier", "shared_array", "broadcast",
-        "rlock", "condition", "namespace", "array", "bounded_semaphore",
-    ], help_heading = "Inputs")]
+    #[arg(long, value_name = "GLOB", num_args = 1.., conflicts_with = "ObjectArgs", help_heading = "Inputs")]
     pub(crate) map_files: Vec<String>,
 
     /// With --map-files: the task takes the file's path before its content
@@ -171,10 +168,7 @@ pub(crate) struct RunArgs {
     pub(crate) priority: i32,
 
     /// Keep finished results in a file, and resume from them if the run was ended early
-    #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "queue", "dict", "list", "value", "event", "lock", "semaphore", "barrier", "shared_array", "broadcast",
-        "rlock", "condition", "namespace", "array", "bounded_semaphore",
-    ], help_heading = "Failures")]
+    #[arg(long, value_name = "FILE", conflicts_with = "ObjectArgs", help_heading = "Failures")]
     pub(crate) resume: Option<PathBuf>,
 
     /// Run a failed task again, at most this number of times, after 100ms, 200ms and so on up to 10s
@@ -246,6 +240,10 @@ pub(crate) struct ObjectArgs {
     /// One value, with its initial content
     #[arg(long, value_name = "NAME=JSON", value_parser = parse_assigned)]
     pub(crate) value: Vec<Assigned>,
+
+    /// A pipe; its ends are NAME.a and NAME.b
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    pub(crate) pipe: Vec<String>,
 
     /// An event that is not set
     #[arg(long, value_name = "NAME", value_parser = parse_name)]

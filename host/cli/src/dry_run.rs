@@ -35,7 +35,7 @@ pub(crate) fn show(plan: &RunPlan, guest: &Guest, task: &Signature, inputs: &str
     }
     let limit = |limit: Option<String>| limit.unwrap_or_else(|| "none".to_owned());
     line("timeout", &limit(plan.pool.timeout.map(|time| format!("{time:?}"))));
-    line("memory", &limit(plan.pool.memory.map(|bytes| format!("{bytes} bytes"))));
+    line("memory", &limit(plan.pool.memory.map(report::size)));
     line("deadline", &limit(plan.terms.deadline.map(|time| format!("{time:?}"))));
     report::print(&text);
     Ok(ExitCode::from(SUCCESS))

@@ -93,6 +93,13 @@ impl Feed {
         }
     }
 
+    /// Ends the queue. Returns the number of inputs in it, which nobody takes any more.
+    pub(crate) fn end(self) -> u64 {
+        let mut state = self.queue.lock();
+        state.closed = true;
+        (self.taken.len() + state.inputs.len()) as u64
+    }
+
     /// Returns the failure that has ended the inputs early, if all inputs before it were taken.
     pub(crate) fn take_failure(&mut self) -> Option<Failure> {
         if self.is_at_end() { self.queue.lock().failure.take() } else { None }
@@ -122,19 +129,18 @@ impl Queue {
         }
         state.bytes += input.as_ref().map_or_else(String::len, |arguments| arguments.bytes().len());
         state.inputs.push_back(input);
-        state.wake();
+        let waker = state.take_awaited();
+        drop(state);
+        waker.iter().for_each(Waker::wake_by_ref);
         true
     }
 }
 
 impl State {
-    /// Wakes the map if it waits. The waker takes no lock that is held while this one is taken.
-    fn wake(&mut self) {
-        if std::mem::take(&mut self.is_awaited)
-            && let Some(waker) = &self.waker
-        {
-            waker.wake_by_ref();
-        }
+    /// The waker of the map if it waits, to be woken when the lock is released.
+    fn take_awaited(&mut self) -> Option<Waker> {
+        let is_awaited = std::mem::take(&mut self.is_awaited);
+        self.waker.as_ref().filter(|_| is_awaited).cloned()
     }
 }
 
@@ -165,7 +171,9 @@ impl Drop for Reader {
         let mut state = self.queue.lock();
         state.failure = self.failure.take();
         state.ended = true;
-        state.wake();
+        let waker = state.take_awaited();
+        drop(state);
+        waker.iter().for_each(Waker::wake_by_ref);
     }
 }
 

@@ -92,33 +92,21 @@ fn as_text(guest: &Guest) -> String {
         text += "no tasks\n";
     }
     let (start, most) = guest.memory();
-    let most =
-        most.map_or_else(|| "no limit of its own".to_owned(), |most| format!("at most {}", size(most)));
+    let most = most
+        .map_or_else(|| "no limit of its own".to_owned(), |most| format!("at most {}", report::size(most)));
     let imports: Vec<String> = guest.imports().map(|(module, name, _)| format!("{module}.{name}")).collect();
     let imports = if imports.is_empty() { "none".to_owned() } else { imports.join(", ") };
     let rows = [
-        vec!["memory".to_owned(), format!("{} at the start, {most}", size(start))],
+        vec!["memory".to_owned(), format!("{} at the start, {most}", report::size(start))],
         vec![
             "size".to_owned(),
-            format!("{}, compiled {}", size(guest.size() as u64), size(guest.image_size())),
+            format!("{}, compiled {}", report::size(guest.size() as u64), report::size(guest.image_size())),
         ],
         vec!["imports".to_owned(), imports],
         vec!["identity".to_owned(), guest.identity().to_string()],
     ];
     text.push('\n');
     report::escaped(&(text + &report::table(&rows)))
-}
-
-/// Formats a size for people.
-fn size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "a size for people")]
-    let bytes_f = bytes as f64;
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{:.1} KiB", bytes_f / 1024.0),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes_f / 1_048_576.0),
-        _ => format!("{:.1} GiB", bytes_f / 1_073_741_824.0),
-    }
 }
 
 /// Shows the cache of compiled guests.
@@ -135,12 +123,12 @@ pub(crate) fn cache() -> Done {
         .iter()
         .map(|entry| {
             let name: String = entry.name.chars().take(16).collect();
-            vec![name, size(entry.size), format!("used {} ago", age(entry.used))]
+            vec![name, report::size(entry.size), format!("used {} ago", age(entry.used))]
         })
         .collect();
     rows.push(vec![
         format!("{} compiled guests", entries.len()),
-        size(total),
+        report::size(total),
         format!("in {}", path.display()),
     ]);
     report::print(&report::table(&rows));

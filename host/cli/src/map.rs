@@ -73,10 +73,14 @@ impl MapRun<'_> {
         let mut following = Following { results, resume: &resume, retries: &retries, ended: false };
         let (cut_short, cut_off) = self.write_results(&mut following, &mut sinks, &stopped, &reader, halt)?;
         drop((following, watch));
-        sinks.write_resumed(&resume.into_inner().finish()?)?;
+        let mut resume = resume.into_inner();
+        resume.catch_up()?;
+        write_found(&mut resume, &mut sinks, u64::MAX)?;
         let defect = feed.borrow_mut().take_failure();
-        let late = cut_off.filter(|_| self.total != Some(taken.get()));
-        let late = late.map(|deadline| self.late(deadline, taken.get()));
+        let late = match cut_off.filter(|_| self.total != Some(taken.get())) {
+            Some(deadline) => Some(self.cut_off(&mut sinks, deadline, taken.get(), feed.into_inner())?),
+            None => None,
+        };
         Ok(self.finish(sinks, Ended { defect, cut_short, stopped: stopped.get(), late })?)
     }
 
@@ -115,8 +119,10 @@ impl MapRun<'_> {
                 }
                 continue;
             }
-            let (index, before) = following.resume.borrow_mut().ended(nth, &completed)?;
-            sinks.write_resumed(&before)?;
+            let mut resume = following.resume.borrow_mut();
+            let index = resume.ended(nth, &completed)?;
+            write_found(&mut resume, sinks, index)?;
+            drop(resume);
             if matches!(completed.result, Err(TaskError::Cancelled)) {
                 cut_short = true;
                 sinks.cancelled(!self.map.unordered);
@@ -159,16 +165,26 @@ impl MapRun<'_> {
         ReaderWatch::start(sinks.reader(), end).map_err(Failure::start)
     }
 
-    /// The failure of a run whose deadline has passed before all inputs were taken.
-    fn late(&self, deadline: Duration, taken: u64) -> Failure {
+    /// Writes an entry for each input that is known, and was not taken before the deadline: the input's file has it, or
+    /// the stream has given it. Returns the failure of the run.
+    fn cut_off(
+        &self,
+        sinks: &mut Sinks<'_>,
+        deadline: Duration,
+        taken: u64,
+        feed: Feed,
+    ) -> Result<Failure, WriteError> {
+        let read = taken + feed.end();
+        let error = TaskError::MapEnded { end: MapEnd::Timeout(deadline), pulled: taken };
+        for index in taken..self.total.unwrap_or(read) {
+            sinks.write_not_taken(index, &error)?;
+        }
         let left = match self.total {
             Some(total) => format!("{} more were not", total.saturating_sub(taken)),
-            None => "the rest was not".to_owned(),
+            None => format!("{} more were read, and the rest was not", read - taken),
         };
-        Failure::new(
-            SOME_FAILED,
-            format!("the deadline of {deadline:?} has passed: {taken} inputs were taken, {left}"),
-        )
+        let message = format!("the deadline of {deadline:?} has passed: {taken} inputs were taken, {left}");
+        Ok(Failure::new(SOME_FAILED, message))
     }
 
     /// Ends all files. Returns the exit code.
@@ -185,6 +201,14 @@ impl MapRun<'_> {
             (None, None) => Ok(SUCCESS),
         }
     }
+}
+
+/// Writes the values of the journal for the inputs before `end`.
+fn write_found(resume: &mut Resume, sinks: &mut Sinks<'_>, end: u64) -> Result<(), WriteError> {
+    while let Some((index, value)) = resume.found_before(end)? {
+        sinks.write_resumed(index, &value)?;
+    }
+    Ok(())
 }
 
 /// The results as the output gets them.

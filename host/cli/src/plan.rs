@@ -6,7 +6,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use wpool::{ClockPolicy, Isolation, ObjectSpec, RandomPolicy};
+use wpool::{ClockPolicy, Isolation, ObjectSpec, PipeMode, RandomPolicy};
 
 use crate::args::{self, DenyArg, GuestArgs, InputFormat, IsolationArg, ObjectArgs, OnError, RunArgs};
 use crate::exit_code::Failure;
@@ -214,9 +214,9 @@ impl From<&ObjectArgs> for EarlyEnd {
     /// Shared memory makes no task wait.
     fn from(args: &ObjectArgs) -> Self {
         let ObjectArgs { queue, semaphore, bounded_semaphore, barrier, .. } = args;
-        let ObjectArgs { dict, list, event, lock, rlock, condition, namespace, .. } = args;
+        let ObjectArgs { dict, list, event, lock, rlock, condition, namespace, pipe, .. } = args;
         let counted = [queue, semaphore, bounded_semaphore, barrier].into_iter().any(|all| !all.is_empty());
-        let named = [dict, list, event, lock, rlock, condition, namespace];
+        let named = [dict, list, event, lock, rlock, condition, namespace, pipe];
         let named = named.into_iter().any(|all| !all.is_empty());
         if counted || named || !args.value.is_empty() || !args.array.is_empty() {
             Self::Kill
@@ -249,6 +249,7 @@ fn object_specs(args: &ObjectArgs) -> impl Iterator<Item = Result<(String, Objec
         .chain(named(&args.rlock, ObjectSpec::RLock))
         .chain(named(&args.condition, ObjectSpec::Condition))
         .chain(named(&args.namespace, ObjectSpec::Namespace))
+        .chain(named(&args.pipe, ObjectSpec::Pipe(PipeMode::Duplex)))
         .chain(args.value.iter().map(value))
         .chain(args.array.iter().map(array))
         .chain(args.semaphore.iter().map(|counted| sized(counted, ObjectSpec::Semaphore)))

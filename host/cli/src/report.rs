@@ -252,6 +252,18 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// Formats a size for people.
+pub(crate) fn size(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+    let bytes_f = bytes as f64;
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes_f / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes_f / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes_f / 1_073_741_824.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Resumes a map: the inputs that the journal has a result for are kept away from the pool.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use wpool::{Completed, RawArguments};
@@ -24,7 +24,7 @@ pub(crate) struct Resume {
     /// The inputs that run, by the indices of their tasks.
     running: HashMap<u64, (u64, Key)>,
     /// The indices of inputs that the journal has, and whose values are not written yet.
-    found: VecDeque<u64>,
+    found: VecDeque<Range<u64>>,
 }
 
 impl Resume {
@@ -43,7 +43,7 @@ impl Resume {
         self.next += 1;
         let key = journal.key(input.as_ref().map_or(&[], RawArguments::bytes));
         if input.is_ok() && journal.has(index, key) {
-            self.found.push_back(index);
+            self.add_found(index);
             return false;
         }
         self.running.insert(self.started, (index, key));
@@ -56,19 +56,29 @@ impl Resume {
         (self.started < self.next).then(|| (self.started - 1, self.next - 1))
     }
 
-    /// Records the result of the map's task `nth`. Returns the index of its input, and the results to write before it.
-    pub(crate) fn ended(&mut self, nth: u64, completed: &Completed) -> Result<(u64, Vec<Resumed>), Failure> {
-        let Some((journal, path)) = &mut self.journal else { return Ok((nth, Vec::new())) };
+    fn add_found(&mut self, index: u64) {
+        match self.found.back_mut() {
+            Some(range) if range.end == index => range.end += 1,
+            _ => self.found.push_back(index..index + 1),
+        }
+    }
+
+    /// Records the result of the map's task `nth`. Returns the index of its input.
+    pub(crate) fn ended(&mut self, nth: u64, completed: &Completed) -> Result<u64, Failure> {
+        let Some((journal, path)) = &mut self.journal else { return Ok(nth) };
         let (index, key) = self.running.remove(&nth).unwrap_or_default();
-        let found = &mut self.found;
-        let mut update = || -> io::Result<Vec<Resumed>> {
-            if let Ok(value) = &completed.result {
-                journal.write(index, key, value)?;
-            }
-            let before = std::iter::from_fn(|| found.pop_front_if(|found| *found < index));
-            before.map(|found| Ok((found, journal.read(found)?))).collect()
-        };
-        update().map(|before| (index, before)).map_err(|error| Failure::cannot_write(path, error))
+        if let Ok(value) = &completed.result {
+            journal.write(index, key, value).map_err(|error| Failure::cannot_write(path, error))?;
+        }
+        Ok(index)
+    }
+
+    /// Takes the first value of the journal that is not written yet, if its input comes before the input `end`.
+    pub(crate) fn found_before(&mut self, end: u64) -> Result<Option<Resumed>, Failure> {
+        let Some(index) = self.first_found(end) else { return Ok(None) };
+        let Some((journal, path)) = &self.journal else { return Ok(None) };
+        let value = journal.read(index).map_err(|error| Failure::cannot_read(path, error))?;
+        Ok(Some((index, value)))
     }
 
     /// Whether the journal's file lacks a result.
@@ -82,13 +92,9 @@ impl Resume {
         journal.flush().map_err(|error| Failure::cannot_write(path, error))
     }
 
-    /// Flushes the journal. Returns the results that come after all others.
-    pub(crate) fn finish(self) -> Result<Vec<Resumed>, Failure> {
-        let Some((mut journal, path)) = self.journal else { return Ok(Vec::new()) };
-        let mut rest = || -> io::Result<_> {
-            journal.flush()?;
-            self.found.iter().map(|found| Ok((*found, journal.read(*found)?))).collect()
-        };
-        rest().map_err(|error| Failure::cannot_write(&path, error))
+    fn first_found(&mut self, end: u64) -> Option<u64> {
+        let index = self.found.front_mut().filter(|range| range.start < end)?.next();
+        self.found.pop_front_if(|range| range.is_empty());
+        index
     }
 }

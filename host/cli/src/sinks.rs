@@ -12,7 +12,6 @@ use crate::logs::{LogSink, Logs};
 use crate::output::{Format, Output};
 use crate::report::{self, Progress, ReportFile};
 use crate::results_dir::ResultsDir;
-use crate::resume::Resumed;
 use crate::source::Source;
 
 /// The longest time that a result waits for others before a reader gets it.
@@ -118,9 +117,14 @@ impl<'a> Sinks<'a> {
         Ok(outcome)
     }
 
-    /// Writes results of an earlier run, which have neither logs nor figures.
-    pub(crate) fn write_resumed(&mut self, resumed: &[Resumed]) -> Result<(), WriteError> {
-        resumed.iter().try_for_each(|(index, value)| self.write_value(*index, Ok(value)).map(drop))
+    /// Writes the value of an input from an earlier run, which has neither a log nor figures.
+    pub(crate) fn write_resumed(&mut self, index: u64, value: &[u8]) -> Result<(), WriteError> {
+        self.write_value(index, Ok(value)).map(drop)
+    }
+
+    /// Writes the entry of an input that was not taken. It has no task, so it counts neither as done nor as failed.
+    pub(crate) fn write_not_taken(&mut self, index: u64, error: &TaskError) -> Result<(), WriteError> {
+        self.write_and_flush(index, Err(error)).map(drop).map_err(|error| self.cannot_write(error))
     }
 
     /// The number of tasks that have failed, and of all that have ended.

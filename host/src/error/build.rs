@@ -38,6 +38,14 @@ pub enum BuildError {
 }
 
 /// A setting has a value that it cannot have.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let error = pool.task::<i64, i64>("square")?.chunk(0).unwrap_err();
+/// println!("{error}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{setting} cannot be {value}: {reason}")]
 pub struct SettingError {

@@ -4,6 +4,19 @@ use std::fmt;
 use std::time::Duration;
 
 /// Why a map has ended. All but the first are early ends: its input may have had more.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let mut squares = pool.task::<i64, i64>("square")?.map_timeout(std::time::Duration::from_secs(2)).map(0..);
+/// for result in &mut squares {
+///     println!("{result:?}"); // the last one is `TaskError::MapEnded`
+/// }
+/// if let Some(wpool::MapEnd::Timeout(limit)) = squares.ended() {
+///     println!("cut off after {limit:?}");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MapEnd {

@@ -4,6 +4,15 @@ use super::build::BuildError;
 use super::task::TaskError;
 
 /// Why a handle on a task could not be made.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// if let Err(error) = pool.task::<i64, i64>("sqare") {
+///     println!("{error}"); // the guest has no task `sqare`; did you mean `square`?
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskLookupError {
@@ -43,6 +52,18 @@ fn suggestion(nearest: &Option<String>, tasks: &[String]) -> String {
 }
 
 /// Why a task could not be submitted.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let square = pool.task::<i64, i64>("square")?;
+/// match square.try_submit(&3) {
+///     Ok(future) => println!("{}", future.result()?),
+///     Err(wpool::SubmitError::QueueFull { limit }) => println!("{limit} tasks wait already"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
@@ -90,6 +111,17 @@ pub enum ProcessError {
 }
 
 /// Why a call that waits for its result has none.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// match pool.task::<(i64, i64), i64>("divide")?.apply(&(1, 0)) {
+///     Ok(value) => println!("{value}"),
+///     Err(wpool::ApplyError::Task(error)) => println!("it ran, and failed: {error}"),
+///     Err(error) => println!("it never ran: {error}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {

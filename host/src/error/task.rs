@@ -13,6 +13,21 @@ use super::worker_exit::WorkerExit;
 /// Why a task has no value.
 ///
 /// Every submitted task ends exactly once, with its value or with one of these errors.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// use wpool::TaskError;
+/// let square = pool.task::<i64, i64>("square")?;
+/// match square.submit(&3)?.result() {
+///     Ok(value) => println!("{value}"),
+///     Err(TaskError::Guest(error)) => println!("it returned an error: {error}"),
+///     Err(TaskError::Timeout { limit, .. }) => println!("it took longer than {limit:?}"),
+///     Err(error) if error.is_retryable() => println!("submit it again: {error}"),
+///     Err(error) => println!("{}: {error}", error.kind()),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -230,6 +245,11 @@ impl TaskError {
 }
 
 /// The clocks of a task, each of which can have a timeout.
+///
+/// ```
+/// assert_eq!(wpool::Clock::Queue.name(), "queue");
+/// assert_eq!(format!("{} too long", wpool::Clock::Run), "ran too long");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Clock {

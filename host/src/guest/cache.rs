@@ -29,6 +29,14 @@ const MAX_TOTAL: u64 = 2 << 30;
 /// The default is `$XDG_CACHE_HOME/wpool`, or `~/.cache/wpool`, with the key of its seals in `$XDG_CONFIG_HOME/wpool`,
 /// or `~/.config/wpool`. Without a home folder there is no cache. If a folder cannot be written to, a warning is logged
 /// and guests are compiled each time. The entries take at most 2 GiB: beyond, those not used for longest are removed.
+///
+/// ```
+/// let folder = std::env::temp_dir().join("wpool-example");
+/// let cache = wpool::Cache::at(folder.join("entries"), folder.join("key"));
+/// assert!(cache.entries()?.is_empty());
+/// let loader = wpool::Loader::default().cache(cache);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cache {
     folders: Option<Folders>,

@@ -6,6 +6,20 @@ use super::outline::Outline;
 use super::types::Types;
 
 /// A struct or an enum that a guest has described. Names and docs are the guest's: they may hold any text.
+///
+/// ```no_run
+/// let guest = wpool::Guest::from_file("guest.wasm")?;
+/// for signature in guest.tasks() {
+///     for definition in signature.definitions().unwrap_or_default() {
+///         match &definition.body {
+///             wpool::TypeBody::Struct(fields) => println!("{}: {} fields", definition.name, fields.len()),
+///             wpool::TypeBody::Enum(variants) => println!("{}: {} variants", definition.name, variants.len()),
+///             _ => {}
+///         }
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TypeDefinition {

@@ -9,6 +9,19 @@ use crate::runtime::{MapStop, Runtime, StoppedBy};
 
 /// Ends a map early: no more inputs are pulled, and tasks that have not started are cancelled. Running tasks continue
 /// to run, and every input that was pulled still gets its result. Made by [`Map::canceller`](crate::Map::canceller).
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let squares = pool.task::<i64, i64>("square")?.map(0..);
+/// let canceller = squares.canceller();
+/// std::thread::spawn(move || {
+///     std::thread::sleep(std::time::Duration::from_secs(1));
+///     canceller.cancel();
+/// });
+/// println!("{} squares in a second", squares.filter(Result::is_ok).count());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Canceller {
     runtime: Weak<Runtime>,

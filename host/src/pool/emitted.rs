@@ -75,6 +75,18 @@ pub enum EmitError {
 ///
 /// Dropping it lets the task run on; what it emits after that is lost. Made by
 /// [`Task::submit_emitting`](crate::Task::submit_emitting).
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let count = pool.task::<u32, u32>("count_up")?;
+/// let (future, steps) = count.submit_emitting::<u32>(&3, wpool::EmitBuffer::default())?;
+/// for step in steps {
+///     println!("step {}", step?);
+/// }
+/// println!("{} in all", future.result()?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Emitted<E> {
     task: TaskId,
     cell: Arc<EmitCell>,

@@ -41,6 +41,15 @@ pub struct TaskFuture<R> {
 }
 
 /// The status of a task.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let future = pool.task::<i64, i64>("square")?.submit(&3)?;
+/// let _value = future.result();
+/// assert_eq!(future.status(), wpool::Status::Finished);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
     /// The task has not started.
@@ -58,6 +67,17 @@ pub enum Status {
 pub enum Undecoded {}
 
 /// The task has not ended, or the next result or value has not come, within the time that was given.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// use std::time::Duration;
+/// let future = pool.task::<i64, i64>("square")?.submit(&3)?;
+/// while let Err(wpool::NotYet(_)) = future.result_timeout(Duration::from_secs(1)) {
+///     println!("still at it");
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the task has not ended within {0:?}")]
 pub struct NotYet(pub Duration);
@@ -281,6 +301,15 @@ impl Future for TaskFuture<Undecoded> {
 }
 
 /// A future whose task is cancelled when it is dropped. Made by [`TaskFuture::cancel_on_drop`].
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let square = pool.task::<i64, i64>("square")?;
+/// let future = square.submit(&3)?.cancel_on_drop();
+/// drop(future); // as a runtime does with the slower of two branches
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct CancelOnDrop<R>(TaskFuture<R>);
 

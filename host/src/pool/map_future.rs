@@ -27,6 +27,15 @@ pub struct MapError {
 
 /// All results of a map that runs in the background. Made by [`Task::map_async`](crate::Task::map_async). Dropping it
 /// has no effect on the map.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let squares = pool.task::<i64, i64>("square")?.map_async(0..10, |results| println!("{results:?}"));
+/// println!("not there yet: {}", !squares.ready());
+/// assert_eq!(squares.get()?[3], 9);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct MapFuture<R> {
     state: Arc<State<R>>,
 }

@@ -41,6 +41,13 @@ pub enum Wait {
 }
 
 /// The fate of tasks that have not started when a pool [shuts down](Pool::shutdown).
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// pool.shutdown(wpool::Wait::Join, wpool::PendingTasks::Cancel);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PendingTasks {
     /// They run to their ends, and maps that are open get all their inputs.

@@ -41,6 +41,16 @@ const PULL_AHEAD: u64 = 2048;
 ///
 /// Made by [`RawTask::map`](crate::RawTask::map) and [`RawTask::imap_unordered`](crate::RawTask::imap_unordered).
 /// Dropping it cancels the tasks that have not started.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let square = pool.raw_task("square")?;
+/// for (index, completed) in square.map([Ok(vec![2]), Ok(vec![4])]) { // 1 and 2 in postcard
+///     println!("{index}: {:?} in {:?}", completed.result, completed.figures.run);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct RawMap<I: Iterator> {
     runtime: Arc<Runtime>,
     job: JobId,

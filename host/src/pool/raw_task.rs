@@ -18,6 +18,18 @@ use crate::runtime::{Arguments, LogPart, PoolGuest, Runtime, TaskCall, TaskOptio
 /// A task whose arguments and results are bytes in postcard.
 ///
 /// [`Signature`] converts them from and to JSON. For Rust types there is [`Task`](crate::Task).
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let square = pool.raw_task("square")?;
+/// let arguments = square.signature().arguments_from_json(b"[3]")?;
+/// let completed = square.submit(arguments)?.completed();
+/// let mut json = Vec::new();
+/// square.signature().value_to_json(completed.result.as_ref().map_err(Clone::clone)?, &mut json)?;
+/// assert_eq!(json, b"9");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct RawTask {
     runtime: Arc<Runtime>,
@@ -25,6 +37,11 @@ pub struct RawTask {
 }
 
 /// The arguments of one call: bytes in postcard, and the handles on shared objects in them.
+///
+/// ```
+/// let arguments = wpool::RawArguments::from(vec![6]); // 3 in postcard
+/// assert_eq!(arguments.bytes(), [6]);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct RawArguments {
     bytes: Vec<u8>,
@@ -312,6 +329,21 @@ impl RawTask {
 }
 
 /// Reads what the running tasks of a map log. Made by [`RawTask::follow_logs`].
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let (square, logs) = pool.raw_task("square")?.follow_logs();
+/// std::thread::spawn(move || {
+///     while logs.wait(std::time::Duration::MAX) {
+///         for part in logs.take() {
+///             print!("{}: {}", part.index, String::from_utf8_lossy(&part.bytes));
+///         }
+///     }
+/// });
+/// println!("{} results", square.map([Ok(vec![2]), Ok(vec![4])]).count());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct LogReader(Arc<LogCell>);
 

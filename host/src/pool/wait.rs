@@ -9,6 +9,10 @@ use crossbeam_channel::{Receiver, Sender};
 use super::future::{Status, TaskFuture};
 
 /// The condition under which [`wait`] returns.
+///
+/// ```
+/// assert_eq!(wpool::ReturnWhen::default(), wpool::ReturnWhen::AllCompleted);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum ReturnWhen {
     /// One of the futures has ended.

@@ -19,6 +19,11 @@ pub(crate) fn allow_self() {
 ///
 /// The default is this program itself, if it calls [`init`](crate::init) first in `main`; else the program `wpool` in
 /// the folder of this program, or in the folder above that.
+///
+/// ```
+/// let executable = wpool::Executable::at("/usr/local/bin/wpool");
+/// let loader = wpool::Loader::default().executable(executable);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Executable {
     path: Option<PathBuf>,

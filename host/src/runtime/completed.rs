@@ -60,6 +60,16 @@ impl TaskLog {
 }
 
 /// How a task ended: its value in postcard or its error, its figures and its log.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let future = pool.task::<i64, i64>("square")?.submit(&3)?;
+/// let completed = future.completed();
+/// println!("{} bytes in {:?}", completed.result.as_ref().map_or(0, Vec::len), completed.figures.run);
+/// print!("{}", completed.log.text());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Completed {

@@ -1,6 +1,14 @@
 //! A pool's counters at one moment.
 
 /// The counters of a pool at one moment.
+///
+/// ```no_run
+/// # let guest = wpool::Guest::from_file("guest.wasm")?;
+/// # let pool = wpool::Pool::builder(guest).build()?;
+/// let wpool::Stats { workers, queued, in_flight, .. } = pool.stats();
+/// println!("{workers} workers have {in_flight} tasks, and {queued} wait");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -94,6 +94,12 @@ impl Default for Limits {
 }
 
 /// Whether a task can read clocks and sleep, by the functions of `wpool_guest` or by WASI.
+///
+/// ```
+/// # use wpool_wire::limits as wpool;
+/// let mut limits = wpool::Limits::default();
+/// limits.clock = wpool::ClockPolicy::Denied;
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ClockPolicy {
@@ -105,6 +111,12 @@ pub enum ClockPolicy {
 }
 
 /// The source of a task's random numbers, drawn by the functions of `wpool_guest`, by `getrandom` or by WASI.
+///
+/// ```
+/// # use wpool_wire::limits as wpool;
+/// let mut limits = wpool::Limits::default();
+/// limits.random = wpool::RandomPolicy::Seeded(7);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum RandomPolicy {
@@ -182,6 +194,11 @@ impl Default for SubTasks {
 pub const MAX_EMITTED: u32 = 1 << 20;
 
 /// The unit of work that gets an instance of its own. A new instance shows no trace of an earlier one.
+///
+/// ```
+/// # use wpool_wire::limits as wpool;
+/// assert_eq!(wpool::Isolation::default(), wpool::Isolation::Task);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Isolation {
@@ -197,6 +214,12 @@ pub enum Isolation {
 }
 
 /// The consequence of a request for more memory or table elements than a task may have.
+///
+/// ```
+/// # use wpool_wire::limits as wpool;
+/// let mut limits = wpool::Limits::default();
+/// limits.grow = wpool::Grow::Deny;
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Grow {
     /// The task ends with `TaskError::MemoryLimit`, or `TaskError::TableLimit` for a table.
@@ -207,6 +230,12 @@ pub enum Grow {
 }
 
 /// The limits of the compilation of one guest.
+///
+/// ```
+/// # use wpool_wire::limits as wpool;
+/// let mut limits = wpool::CompileLimits::default();
+/// limits.module = 1 << 20;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CompileLimits {

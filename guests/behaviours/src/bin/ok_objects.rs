@@ -219,6 +219,13 @@ fn wait_for_one(from: Receiver<u32>) -> Result<u32, ObjectError> {
     from.get()
 }
 
+/// Sends a message, and returns the one from the other end.
+#[wpool_guest::task]
+fn swap(pipe: Connection<String>, message: String) -> Result<String, ObjectError> {
+    pipe.send(&message)?;
+    pipe.recv()
+}
+
 /// Sends one message, and ends.
 #[wpool_guest::task]
 fn send_and_go(pipe: Connection<String>) -> Result<u32, ObjectError> {

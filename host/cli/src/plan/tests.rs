@@ -196,7 +196,7 @@ fn tasks_that_may_wait_for_each_other_are_killed_at_an_early_end() {
 #[test]
 fn objects_are_declared_with_what_they_hold() {
     let flags = "--queue q:3 --dict d --list l --event e --lock k --value v=[1] --semaphore s:0 --barrier b:2 \
-                 --shared-array a:5 --rlock rl --condition c --namespace n --array ar=[1,2] \
+                 --shared-array a:5 --rlock rl --condition c --namespace n --pipe p --array ar=[1,2] \
                  --bounded-semaphore bs:2 --map -";
     let args = typed(&flags.split_whitespace().collect::<Vec<_>>());
     let specs: Result<Vec<(String, ObjectSpec)>, Failure> = object_specs(&args.objects).collect();
@@ -209,6 +209,7 @@ fn objects_are_declared_with_what_they_hold() {
         ("rl", ObjectSpec::RLock),
         ("c", ObjectSpec::Condition),
         ("n", ObjectSpec::Namespace),
+        ("p", ObjectSpec::Pipe(wpool::PipeMode::Duplex)),
         ("v", ObjectSpec::Value("[1]".to_owned())),
         ("ar", ObjectSpec::Array("[1,2]".to_owned())),
         ("s", ObjectSpec::Semaphore(0)),

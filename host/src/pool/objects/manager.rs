@@ -177,8 +177,12 @@ impl Manager {
     /// # Ok::<(), wpool::ObjectError>(())
     /// ```
     pub fn pipe<T: Schema>(&self, mode: PipeMode) -> (Connection<T>, Connection<T>) {
-        let [a, b] = self.server.make_pipe(mode == PipeMode::Duplex).map(Handle::new);
+        let [a, b] = self.make_pipe(mode);
         (Connection::from_handle(a), Connection::from_handle(b))
+    }
+
+    pub(super) fn make_pipe(&self, mode: PipeMode) -> [Handle; 2] {
+        self.server.make_pipe(mode == PipeMode::Duplex).map(Handle::new)
     }
 
     /// Makes a lock.

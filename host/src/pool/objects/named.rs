@@ -11,7 +11,7 @@ use wpool_objects::Handle as _;
 
 use super::handle::Handle;
 use super::manager::Manager;
-use super::spec::{NamedError, ObjectSpec};
+use super::spec::{NamedError, ObjectSpec, pipe_end};
 use crate::guest::json::{self, JsonError};
 use crate::guest::{Signature, Types, same_type};
 use crate::lock::{Mutex, MutexGuard};
@@ -49,7 +49,8 @@ struct Inner {
 #[derive(Debug)]
 struct Named {
     spec: ObjectSpec,
-    handle: Option<Handle>,
+    /// One when the object is made, two of a pipe.
+    handles: Vec<Handle>,
     /// The type of the content, from the first parameter that the object was passed to.
     content: Option<ContentType>,
 }
@@ -73,11 +74,11 @@ impl NamedObjects {
     /// [`NamedError::Twice`] if an object of that name is declared already.
     pub fn declare(&self, name: &str, spec: ObjectSpec) -> Result<(), NamedError> {
         let mut inner = self.lock();
-        if inner.objects.contains_key(name) {
+        if inner.objects.iter().any(|(other, named)| spec.clashes(name, other, &named.spec)) {
             return Err(NamedError::Twice(name.to_owned()));
         }
-        let handle = inner.manager.as_ref().and_then(|manager| Some(manager.make(spec.init()?)));
-        inner.objects.insert(name.to_owned(), Named { spec, handle, content: None });
+        let handles = inner.manager.as_ref().map_or_else(Vec::new, |manager| make(manager, &spec));
+        inner.objects.insert(name.to_owned(), Named { spec, handles, content: None });
         Ok(())
     }
 
@@ -86,7 +87,7 @@ impl NamedObjects {
     pub fn attach(&self, manager: &Manager) {
         let mut inner = self.lock();
         for named in inner.objects.values_mut() {
-            named.handle = named.spec.init().map(|init| manager.make(init));
+            named.handles = make(manager, &named.spec);
         }
         inner.manager = Some(manager.clone());
     }
@@ -220,7 +221,7 @@ impl NamedObjects {
     fn look_up(&self, name: &str) -> Result<(Option<Handle>, Option<ContentType>), NamedError> {
         let inner = self.lock();
         let named = inner.objects.get(name).ok_or_else(|| NamedError::Unknown(name.to_owned()))?;
-        Ok((named.handle.clone(), named.content.clone()))
+        Ok((named.handles.first().cloned(), named.content.clone()))
     }
 
     /// The content of an object that no task has got yet.
@@ -243,7 +244,11 @@ impl Inner {
     /// Finds an object by its name. An error if there is none, or its type is not the wanted one.
     fn named(&mut self, name: &str, wanted: &HandleType, types: &Types) -> Result<&mut Named, String> {
         let shown = || types.name(&Type::Handle(wanted.clone()));
-        let Some(named) = self.objects.get_mut(name) else {
+        let is_pipe = |named: &Named| matches!(named.spec, ObjectSpec::Pipe(_));
+        if wanted.kind == Kind::Pipe && self.objects.get(name).is_some_and(is_pipe) {
+            return Err(format!("`{name}` is a whole pipe: name one of its ends, `{name}.a` or `{name}.b`"));
+        }
+        let Some(named) = self.objects.get_mut(base_name(name, wanted)) else {
             self.unknown_name = true;
             return Err(format!("no {} is named `{name}`", shown()));
         };
@@ -277,7 +282,8 @@ impl Inner {
     fn handle(&mut self, name: &str, wanted: &HandleType, types: &Types) -> Result<Handle, String> {
         let manager = self.manager.clone().ok_or("no pool is attached")?;
         let named = self.named(name, wanted, types)?;
-        if let Some(handle) = &named.handle {
+        let end = pipe_end(name).filter(|_| wanted.kind == Kind::Pipe).map_or(0, |(_, end)| end);
+        if let Some(handle) = named.handles.get(end) {
             return Ok(handle.clone());
         }
         let item = wanted.items.first().copied().unwrap_or_default();
@@ -302,8 +308,24 @@ impl Inner {
             _ => Err(ObjectError::BadHandle),
         };
         let made = made.map_err(|error| format!("`{name}` cannot be made: {error}"))?;
-        named.handle = Some(made.clone());
+        named.handles = vec![made.clone()];
         Ok(made)
+    }
+}
+
+/// Makes an object whose initial state depends on no types, both ends of a pipe.
+fn make(manager: &Manager, spec: &ObjectSpec) -> Vec<Handle> {
+    match spec {
+        ObjectSpec::Pipe(mode) => manager.make_pipe(*mode).into(),
+        spec => spec.init().map(|init| manager.make(init)).into_iter().collect(),
+    }
+}
+
+/// The name that an object is declared by: that of the pipe if an end of one is wanted.
+fn base_name<'a>(name: &'a str, wanted: &HandleType) -> &'a str {
+    match pipe_end(name) {
+        Some((pipe, _)) if wanted.kind == Kind::Pipe => pipe,
+        _ => name,
     }
 }
 

@@ -12,6 +12,13 @@ use wpool_abi::object::ObjectError;
 use super::manager::{Connection, Queue, Receiver};
 
 /// An object that [`wait_ready`] can wait for: a queue, its receiver, or an end of a pipe.
+///
+/// ```
+/// let numbers = wpool::Manager::new().queue::<u32>(0);
+/// numbers.put(&1)?;
+/// assert_eq!(wpool::wait_ready(&[&numbers], None)?, [0]);
+/// # Ok::<(), wpool::ObjectError>(())
+/// ```
 pub trait Readable: sealed::Sealed {
     /// Resolves when there is something to read; the end of the values counts as something.
     #[doc(hidden)]

@@ -2,11 +2,22 @@
 
 use wpool_abi::object::{Kind, ObjectError};
 
+use super::manager::PipeMode;
 use crate::guest::json::ValueError;
 use crate::manager::ObjectInit;
 
 /// The kind of a named object, and its initial content. The types of its content are those of the first parameter that
 /// it is passed to.
+///
+/// ```
+/// use wpool::{NamedObjects, ObjectSpec, PipeMode};
+/// let objects = NamedObjects::default();
+/// objects.declare("jobs", ObjectSpec::Queue(Some(100)))?;
+/// objects.declare("best", ObjectSpec::Value("[0, null]".to_owned()))?;
+/// objects.declare("line", ObjectSpec::Pipe(PipeMode::Duplex))?; // `line.a` and `line.b`
+/// assert!(objects.declare("line.b", ObjectSpec::Lock).is_err());
+/// # Ok::<(), wpool::NamedError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ObjectSpec {
@@ -36,6 +47,8 @@ pub enum ObjectSpec {
     Array(String),
     /// A barrier that this number of parties pass together. Zero counts as one.
     Barrier(u32),
+    /// A pipe. Its ends are named after it, with `.a` and `.b`; of a one-way pipe `.a` receives and `.b` sends.
+    Pipe(PipeMode),
     /// An array of this length in shared memory, all zero.
     SharedArray(usize),
     /// These bytes in read-only shared memory.
@@ -43,6 +56,14 @@ pub enum ObjectSpec {
 }
 
 impl ObjectSpec {
+    /// Whether an object and another one with this specification have a name in common.
+    pub(super) fn clashes(&self, name: &str, other: &str, spec: &ObjectSpec) -> bool {
+        let is_end = |spec: &ObjectSpec, pipe: &str, name: &str| {
+            matches!(spec, ObjectSpec::Pipe(_)) && pipe_end(name).is_some_and(|(base, _)| base == pipe)
+        };
+        name == other || is_end(self, name, other) || is_end(spec, other, name)
+    }
+
     pub(super) fn kind(&self) -> Kind {
         match self {
             ObjectSpec::Queue(_) => Kind::Queue,
@@ -57,11 +78,12 @@ impl ObjectSpec {
             ObjectSpec::Namespace => Kind::Namespace,
             ObjectSpec::Array(_) => Kind::Array,
             ObjectSpec::Barrier(_) => Kind::Barrier,
+            ObjectSpec::Pipe(_) => Kind::Pipe,
             ObjectSpec::SharedArray(_) | ObjectSpec::Broadcast(_) => Kind::SharedArray,
         }
     }
 
-    /// The object's initial state; `None` if that depends on the types of its content.
+    /// The object's initial state; `None` if that depends on the types of its content, or there are two objects.
     pub(super) fn init(&self) -> Option<ObjectInit> {
         match *self {
             ObjectSpec::Queue(capacity) => {
@@ -79,12 +101,19 @@ impl ObjectSpec {
             ObjectSpec::Barrier(parties) => {
                 Some(ObjectInit::Barrier { parties: parties.max(1), acts: false })
             }
-            ObjectSpec::Value(_)
+            ObjectSpec::Pipe(_)
+            | ObjectSpec::Value(_)
             | ObjectSpec::Array(_)
             | ObjectSpec::SharedArray(_)
             | ObjectSpec::Broadcast(_) => None,
         }
     }
+}
+
+/// Splits the name of a pipe's end into the pipe's name and the number of the end.
+pub(super) fn pipe_end(name: &str) -> Option<(&str, usize)> {
+    let (pipe, end) = name.rsplit_once('.')?;
+    Some((pipe, ["a", "b"].iter().position(|name| *name == end)?))
 }
 
 /// The reason why an object cannot be declared, or its content not be read.
