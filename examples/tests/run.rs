@@ -209,8 +209,8 @@ fn the_tour_says_what_it_is_to_say() {
         ),
         (
             env!("CARGO_BIN_EXE_t34_logs"),
-            "of one task: 1 line\nresults of the map: 2\n\
-             task 0: sub_progress success\ntask 1: sub_progress success\n",
+            "of one task: 1 line\ntask 0: info: sub_progress success, 27 of 27 bytes came early\n\
+             task 1: info: sub_progress success, 27 of 27 bytes came early\n",
         ),
     ] {
         assert_eq!(run(program, &[]), expected, "{program}");

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use wpool::{Guest, Pool};
+use wpool::{Guest, NotYet, Pool};
 use wpool_examples::{guest, say};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -17,20 +17,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     say(&format!("of one task: {} line", log.text().lines().count()));
 
     let (task, reader) = pool.raw_task("sub_progress")?.follow_logs();
-    let arguments = [b"[10]", b"[20]"].map(|json| task.signature().arguments_from_json(json));
-    let map = task.map(arguments.into_iter().map(|read| read.map_err(|error| error.to_string())));
-    let follower = std::thread::spawn(move || {
-        let mut seen = Vec::new();
-        while seen.len() < 2 && reader.wait(Duration::from_secs(60)) {
-            seen.extend(reader.take());
+    let arguments = ["100", "200"].map(|json| task.signature().arguments_from_json(json.as_bytes()));
+    let mut map = task.map(arguments.into_iter().map(|read| read.map_err(|error| error.to_string())));
+    let mut seen = [0, 0];
+    loop {
+        let next = map.next_timeout(Duration::from_millis(20));
+        for part in reader.take() {
+            seen[usize::try_from(part.index)?] += part.bytes.len();
         }
-        seen
-    });
-    say(&format!("results of the map: {}", map.count()));
-    let mut seen = follower.join().map_err(|_| "the follower has panicked")?;
-    seen.sort_by_key(|part| part.index);
-    for part in seen {
-        say(&format!("task {}: {}", part.index, String::from_utf8_lossy(&part.bytes).trim_end()));
+        match next {
+            Err(NotYet(_)) => {}
+            Ok(None) => return Ok(()),
+            Ok(Some((index, completed))) => {
+                completed.result?;
+                let log = completed.log.text();
+                let early = seen[usize::try_from(index)?];
+                say(&format!("task {index}: {}, {early} of {} bytes came early", log.trim_end(), log.len()));
+            }
+        }
     }
-    Ok(())
 }

@@ -77,6 +77,9 @@ impl Handle {
 }
 
 impl wpool_objects::Handle for Handle {
+    // The task's own sandbox is its bound.
+    const READS_UNTRUSTED: bool = false;
+
     fn call(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError> {
         self.call_encoded(&self.encode(call)?, nanoseconds(wait))
     }

@@ -212,7 +212,7 @@ fn b77_submitting_never_waits_for_a_worker_that_does_not_read() {
 }
 
 #[test]
-fn b107_b108_b109_b110_a_process_has_an_end_that_can_be_waited_for() {
+fn b107_b108_b109_a_process_has_an_end_that_can_be_waited_for() {
     bounded(|| {
         let guest = load(WPOOL, wpool_tests::SLOW_WORK);
         let long = Process::builder(guest.clone()).start::<u32, u64>("work", &4_000_000_000).unwrap();
@@ -279,7 +279,9 @@ fn b113_workers_and_guests_share_no_state_and_no_log() {
         let note = |task: Task<String, Vec<String>>, name: &str| task.apply(&name.to_owned()).unwrap();
         note(pool.task("note").unwrap(), "secret");
         assert_eq!(note(other.task("note").unwrap(), "spy"), Vec::<String>::new());
-        let logs = wpool_tests::pool(WPOOL, wpool_tests::OK_LOG).build().unwrap();
+        // Tasks of one instance have a log each.
+        let logs = wpool_tests::pool(WPOOL, wpool_tests::OK_LOG).isolation(wpool::Isolation::Worker);
+        let logs = logs.build().unwrap();
         let log = logs.task::<u32, u32>("log").unwrap();
         let written: Vec<_> = (1..50).map(|lines| log.submit(&lines).unwrap()).collect();
         for future in written {

@@ -84,12 +84,19 @@ fn b56_nothing_that_was_cancelled_or_waits_for_room_holds_up_a_shutdown() {
             let expected = if cancelled { Err(TaskError::Cancelled) } else { Ok(n * n) };
             assert_eq!(future.result(), expected);
         }
-        let pool = pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).max_queued(1).build().unwrap();
+        let pool =
+            pool(WPOOL, wpool_tests::SLOW_WORK).workers(1).max_queued(1).timeout(None).build().unwrap();
         let work = pool.task::<u32, u64>("work").unwrap();
         let running = begun(&work, ENDLESS);
+        // A worker takes some ahead: the queue is full when it stays so.
         let mut accepted = Vec::new();
-        while let Ok(future) = work.try_submit(&1) {
-            accepted.push(future);
+        let mut refused = 0;
+        while refused < 50 {
+            std::thread::sleep(Duration::from_millis(1));
+            match work.try_submit(&1) {
+                Ok(future) => accepted.push(future),
+                Err(_) => refused += 1,
+            }
         }
         std::thread::scope(|scope| {
             let (begins, begun) = std::sync::mpsc::channel();

@@ -195,6 +195,13 @@ fn b44_b46_b47_b48_several_futures_are_waited_for() {
         let order = |futures: &[TaskFuture<u64>]| futures.iter().map(TaskFuture::id).collect::<Vec<_>>();
         assert_eq!(order(&waited.done), order(&more));
         assert!(wait(Vec::<TaskFuture<i64>>::new(), ReturnWhen::AllCompleted, None).done.is_empty());
+        // An error does not end it.
+        let halves = pool(WPOOL, wpool_tests::FAIL_ERROR).build().unwrap();
+        let failing = halves.task::<i64, i64>("half").unwrap().submit(&3).unwrap();
+        failing.exception().unwrap();
+        let later = work.submit(&100_000).unwrap();
+        let waited = wait([failing.erased(), later.erased()], ReturnWhen::AllCompleted, None);
+        assert!(waited.not_done.is_empty() && later.done());
     });
 }
 

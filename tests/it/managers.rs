@@ -131,7 +131,7 @@ fn a_host_thread_that_waits_for_a_process_is_answered_by_it() {
 }
 
 #[test]
-fn a_process_has_the_exit_code_that_its_guest_asks_for() {
+fn b110_a_process_has_the_exit_code_that_its_guest_asks_for() {
     bounded(|| {
         let guest = load(WPOOL, FAIL_EXIT);
         for code in [0, 3, 255, i32::MAX] {
@@ -151,7 +151,7 @@ fn a_process_has_the_exit_code_that_its_guest_asks_for() {
 }
 
 #[test]
-fn lists_and_dictionaries_have_what_pythons_have() {
+fn b104_lists_and_dictionaries_have_what_pythons_have() {
     bounded(|| {
         let manager = Manager::new();
         let list: List<String> = manager.list();

@@ -58,7 +58,7 @@ impl<K: Serialize, V: Serialize, H: Handle> Dict<K, V, H> {
     }
 }
 
-impl<K: Serialize, V: Serialize + DeserializeOwned, H: Handle> Dict<K, V, H> {
+impl<K: Serialize, V: Serialize + DeserializeOwned + Schema, H: Handle> Dict<K, V, H> {
     /// Sets the value of a key, and returns its former value; `None` if it had none.
     ///
     /// # Errors
@@ -79,7 +79,7 @@ impl<K: Serialize, V: Serialize + DeserializeOwned, H: Handle> Dict<K, V, H> {
     }
 }
 
-impl<K: Serialize, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
+impl<K: Serialize, V: DeserializeOwned + Schema, H: Handle> Dict<K, V, H> {
     /// Returns the value of a key; `None` if it has none.
     ///
     /// # Errors
@@ -108,16 +108,17 @@ impl<K: Serialize, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
     }
 }
 
-impl<K: DeserializeOwned, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
+impl<K: DeserializeOwned + Schema, V: DeserializeOwned + Schema, H: Handle> Dict<K, V, H> {
     /// Returns all keys and values, of one instant.
     ///
     /// # Errors
     /// [`ObjectError::PoolClosed`].
     pub fn items(&self) -> Result<Vec<(K, V)>, ObjectError> {
         match self.handle.call(Call::All, Wait::NonBlocking)? {
-            Reply::Entries(entries) => {
-                entries.into_iter().map(|(key, value)| Ok((from_bytes(&key)?, unpack(value)?))).collect()
-            }
+            Reply::Entries(entries) => entries
+                .into_iter()
+                .map(|(key, value)| Ok((from_bytes::<K, H>(&key)?, unpack(value)?)))
+                .collect(),
             _ => unexpected(),
         }
     }
@@ -146,7 +147,7 @@ impl<K: DeserializeOwned, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
         match self.handle.call(Call::PopLast, Wait::NonBlocking)? {
             Reply::Entries(entries) => {
                 let last = entries.into_iter().next();
-                last.map(|(key, value)| Ok((from_bytes(&key)?, unpack(value)?))).transpose()
+                last.map(|(key, value)| Ok((from_bytes::<K, H>(&key)?, unpack(value)?))).transpose()
             }
             _ => unexpected(),
         }
@@ -158,7 +159,7 @@ impl<K: DeserializeOwned, V: DeserializeOwned, H: Handle> Dict<K, V, H> {
     /// [`ObjectError::PoolClosed`].
     pub fn keys(&self) -> Result<Vec<K>, ObjectError> {
         match self.handle.call(Call::Keys, Wait::NonBlocking)? {
-            Reply::Keys(keys) => keys.iter().map(|key| from_bytes(key)).collect(),
+            Reply::Keys(keys) => keys.iter().map(|key| from_bytes::<K, H>(key)).collect(),
             _ => unexpected(),
         }
     }
@@ -192,7 +193,7 @@ impl<K, V, H: Handle> Dict<K, V, H> {
 
 macro_rules! sequence {
     ($($name:ident),*) => { $(
-        impl<T: DeserializeOwned, H: Handle> $name<T, H> {
+        impl<T: DeserializeOwned + Schema, H: Handle> $name<T, H> {
             /// Returns the value at an index.
             ///
             /// # Errors
@@ -365,7 +366,7 @@ impl<T: Serialize, H: Handle> List<T, H> {
     }
 }
 
-impl<T: DeserializeOwned, H: Handle> List<T, H> {
+impl<T: DeserializeOwned + Schema, H: Handle> List<T, H> {
     /// Removes the value at an index, and returns it.
     ///
     /// # Errors
@@ -385,7 +386,7 @@ impl<T, H: Handle> List<T, H> {
     }
 }
 
-impl<T: DeserializeOwned, H: Handle> Value<T, H> {
+impl<T: DeserializeOwned + Schema, H: Handle> Value<T, H> {
     /// Returns the value.
     ///
     /// # Errors
@@ -405,7 +406,7 @@ impl<T: Serialize, H: Handle> Value<T, H> {
     }
 }
 
-impl<T: Serialize + DeserializeOwned, H: Handle> Value<T, H> {
+impl<T: Serialize + DeserializeOwned + Schema, H: Handle> Value<T, H> {
     /// Replaces the value by `change(value)` atomically, and returns the former value. If another party changes the
     /// value meanwhile, `change` is called again.
     ///
@@ -464,7 +465,7 @@ impl<H: Handle> Namespace<H> {
     }
 }
 
-fn found<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<Option<T>, ObjectError> {
+fn found<T: DeserializeOwned + Schema, H: Handle>(reply: Reply<Item<H>>) -> Result<Option<T>, ObjectError> {
     match reply {
         Reply::Found(item) => item.map(unpack).transpose(),
         _ => unexpected(),
@@ -472,7 +473,7 @@ fn found<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<Option
 }
 
 /// Like [`found`], for a value that must exist.
-fn existing<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<T, ObjectError> {
+fn existing<T: DeserializeOwned + Schema, H: Handle>(reply: Reply<Item<H>>) -> Result<T, ObjectError> {
     found(reply)?.ok_or(ObjectError::NotFound)
 }
 
@@ -483,11 +484,11 @@ fn size<H: Handle>(handle: &H) -> Result<u64, ObjectError> {
     }
 }
 
-fn all<T: DeserializeOwned, H: Handle>(handle: &H) -> Result<Vec<T>, ObjectError> {
+fn all<T: DeserializeOwned + Schema, H: Handle>(handle: &H) -> Result<Vec<T>, ObjectError> {
     items(handle.call(Call::All, Wait::NonBlocking)?)
 }
 
-fn items<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<Vec<T>, ObjectError> {
+fn items<T: DeserializeOwned + Schema, H: Handle>(reply: Reply<Item<H>>) -> Result<Vec<T>, ObjectError> {
     match reply {
         Reply::Items(items, _) => items.into_iter().map(unpack).collect(),
         _ => unexpected(),

@@ -7,11 +7,15 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
+use wpool_schema::Schema;
 
 use crate::HandleScope;
 
 /// A handle of an object. The host has one type of handle, and a guest has another.
 pub trait Handle: Clone + fmt::Debug + Sized {
+    /// Whether values are read that an untrusted party has written: then their depth and parts are bounded.
+    const READS_UNTRUSTED: bool;
+
     /// Makes a call, and waits for the reply.
     ///
     /// # Errors
@@ -144,9 +148,9 @@ pub(crate) fn pack<H: Handle>(value: &(impl Serialize + ?Sized)) -> Result<Item<
 }
 
 /// Decodes a value and the handles in it.
-pub(crate) fn unpack<T: DeserializeOwned, H: Handle>(item: Item<H>) -> Result<T, ObjectError> {
+pub(crate) fn unpack<T: DeserializeOwned + Schema, H: Handle>(item: Item<H>) -> Result<T, ObjectError> {
     let Item { bytes, handles } = item;
-    H::resolving(handles, || from_bytes(&bytes))
+    H::resolving(handles, || from_bytes::<T, H>(&bytes))
 }
 
 /// Encodes a key, which cannot hold handles.
@@ -154,7 +158,10 @@ pub(crate) fn key(key: &(impl Serialize + ?Sized)) -> Result<Vec<u8>, ObjectErro
     postcard::to_allocvec(key).map_err(|error| ObjectError::BadValue(error.to_string()))
 }
 
-pub(crate) fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ObjectError> {
+pub(crate) fn from_bytes<T: DeserializeOwned + Schema, H: Handle>(bytes: &[u8]) -> Result<T, ObjectError> {
+    if H::READS_UNTRUSTED {
+        wpool_schema::check_bounds::<T>(bytes).map_err(|excess| ObjectError::BadValue(excess.to_string()))?;
+    }
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(ObjectError::BadValue(format!("{} bytes are left over", rest.len()))),

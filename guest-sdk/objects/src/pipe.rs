@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
+use wpool_schema::Schema;
 
 use crate::Handle;
 use crate::handle::{at_most, object, pack, unexpected, unpack};
@@ -27,7 +28,7 @@ impl<T: Serialize, H: Handle> Connection<T, H> {
     }
 }
 
-impl<T: DeserializeOwned, H: Handle> Connection<T, H> {
+impl<T: DeserializeOwned + Schema, H: Handle> Connection<T, H> {
     /// Receives a message, and waits for one.
     ///
     /// # Errors
@@ -91,7 +92,7 @@ impl<T, H: Handle> Connection<T, H> {
     }
 }
 
-fn only<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<T, ObjectError> {
+fn only<T: DeserializeOwned + Schema, H: Handle>(reply: Reply<Item<H>>) -> Result<T, ObjectError> {
     match reply {
         Reply::Items(items, _) => items.into_iter().next().map_or_else(unexpected, unpack),
         _ => unexpected(),

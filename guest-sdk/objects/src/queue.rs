@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wpool_abi::object::{Call, Item, ObjectError, Reply, Rights, Wait};
+use wpool_schema::Schema;
 
 use crate::Handle;
 use crate::handle::{at_most, object, pack, unexpected, unpack};
@@ -124,7 +125,7 @@ putting!(Queue, Sender);
 
 macro_rules! getting {
     ($($name:ident),*) => { $(
-        impl<T: DeserializeOwned, H: Handle> $name<T, H> {
+        impl<T: DeserializeOwned + Schema, H: Handle> $name<T, H> {
             /// Takes a value, and waits for one.
             ///
             /// # Errors
@@ -247,7 +248,7 @@ fn pack_all<'v, T: Serialize + 'v, H: Handle>(
     values.into_iter().map(pack).collect::<Result<_, _>>().map(Call::Put)
 }
 
-fn first<T: DeserializeOwned, H: Handle>(reply: Reply<Item<H>>) -> Result<Delivery<T>, ObjectError> {
+fn first<T: DeserializeOwned + Schema, H: Handle>(reply: Reply<Item<H>>) -> Result<Delivery<T>, ObjectError> {
     match reply {
         Reply::Items(items, again) => match items.into_iter().next() {
             Some(item) => Ok(Delivery { value: unpack(item)?, again }),

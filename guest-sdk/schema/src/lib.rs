@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod bounds;
 mod fingerprint;
 #[cfg(feature = "json")]
 mod json;
 
+pub use self::bounds::{Excess, MAX_DEPTH, check_bounds, max_parts};
 pub use self::fingerprint::of as fingerprint_of;
 #[cfg(feature = "json")]
 pub use self::json::Json;

@@ -107,7 +107,7 @@ impl serde::Serialize for Traced {
     }
 }
 
-/// What a task's module makes when it is used first: each task has a new instance of it.
+/// A value that is made when a task uses it first: each task has a new instance of it.
 static IMPORTED: std::sync::Once = std::sync::Once::new();
 
 /// The square of a number, with a line for each step in the worker.

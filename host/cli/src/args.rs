@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Man,
 }
 
-/// What `wpool run --help` ends with.
+/// The examples at the end of `wpool run --help`.
 const RUN_EXAMPLES: &str = "\
 Examples:
   wpool run guest.wasm --map inputs.json                       one task per item of an array, or per line

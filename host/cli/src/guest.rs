@@ -75,16 +75,36 @@ pub(crate) fn choose_task<'g>(guest: &'g Guest, wanted: Option<&str>) -> Result<
         [only] => Ok(only),
         [] => Err(Failure::input("the guest has no tasks").hint("mark a function with #[wpool_guest::task]")),
         several => {
-            let shown: Vec<String> = several.iter().map(|task| format!("  {}", signature(task))).collect();
+            let mut shown: Vec<String> =
+                several.iter().take(MAX_SHOWN).map(|task| format!("  {}", signature(task))).collect();
+            if several.len() > MAX_SHOWN {
+                shown.push(format!("  and {} more", several.len() - MAX_SHOWN));
+            }
             Err(Failure::input(format!("the guest has {} tasks:\n{}", several.len(), shown.join("\n")))
                 .hint("choose one with --task NAME"))
         }
     }
 }
 
+/// The tasks that an error lists.
+const MAX_SHOWN: usize = 20;
+
+/// The bytes of a signature that are shown. The guest has chosen the names in it.
+const MAX_SIGNATURE: usize = 10_000;
+
 /// Returns a task's signature in the notation of its author: `square(x: i64) -> i64`.
 pub(crate) fn signature(task: &Signature) -> String {
-    let parameters: Vec<String> = task.parameters().map(|(name, ty)| format!("{name}: {ty}")).collect();
+    let mut room = MAX_SIGNATURE;
+    let mut parameters = Vec::new();
+    for (name, ty) in task.parameters() {
+        let parameter = format!("{name}: {ty}");
+        let Some(left) = room.checked_sub(parameter.len()) else {
+            parameters.push("…".to_owned());
+            break;
+        };
+        room = left;
+        parameters.push(parameter);
+    }
     let returns = match task.error() {
         Some(error) => format!("result<{}, {error}>", task.returns()),
         None => task.returns(),

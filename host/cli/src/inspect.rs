@@ -13,6 +13,8 @@ use crate::types::{docs, types};
 
 /// The size in bytes from which on the schemas of further tasks are left out: a guest chooses its types.
 const MAX_SCHEMAS: usize = 16 << 20;
+/// The size of the tasks' signatures and docs in a text, beyond which no further task is shown.
+const MAX_TEXT: usize = 1 << 20;
 
 /// The form in which a guest is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +56,21 @@ fn as_json(guest: &Guest) -> Value {
     })
 }
 
-/// Describes a function. Its schemas are left out if they are larger than `room`, from which their size is taken.
+/// Describes a function. Schemas and parameters are left out if they are larger than `room`, from which their size is taken.
 fn function_as_json(function: &Signature, room: &mut usize) -> Value {
-    let parameters: Vec<Value> =
-        function.parameters().map(|(name, ty)| json!({"name": name, "type": ty})).collect();
+    let mut parameters = Vec::new();
+    for (name, ty) in function.parameters() {
+        let Some(left) = room.checked_sub(name.len() + ty.len()) else { break };
+        *room = left;
+        parameters.push(json!({"name": name, "type": ty}));
+    }
     json!({
         "name": function.name(),
         "docs": function.docs(),
         "parameters": parameters,
         "returns": function.returns(),
         "error": function.error(),
-        "schema": schemas(function).filter(|schemas| fits(schemas, room)),
+        "schema": (*room > 0).then(|| schemas(function).filter(|schemas| fits(schemas, room))).flatten(),
     })
 }
 
@@ -84,6 +90,10 @@ fn as_text(guest: &Guest) -> String {
     let mut text = String::new();
     let init = guest.initializer().map(|init| ("init ", init));
     for (kind, function) in init.into_iter().chain(guest.tasks().iter().map(|task| ("", task))) {
+        if text.len() > MAX_TEXT {
+            text += "and more\n";
+            break;
+        }
         text += &format!("{kind}{}\n", signature(function));
         text += &docs(function.docs(), 4);
     }

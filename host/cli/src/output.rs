@@ -1,12 +1,15 @@
 //! Writes results: as an array with errors at the indices of their inputs, or as a line per result.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize as _;
-use serde_json::{Map, Value, json};
+use serde::Deserializer as _;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use wpool::{Signature, TaskError};
 
 use crate::target::Target;
@@ -100,8 +103,8 @@ impl Output {
                 self.line(&[format!("{{\"index\":{index},\"ok\":").as_bytes(), &text, b"}"])
             }
             (Format::Jsonl, Err(error)) => {
-                let line = json!({"index": index, "error": error_object(error, signature)}).to_string();
-                self.line(&[line.as_bytes()])
+                let error = error_object(error, signature);
+                self.line(&[format!("{{\"index\":{index},\"error\":{error}}}").as_bytes()])
             }
         };
         self.text = text;
@@ -190,7 +193,7 @@ impl Output {
 
 /// Returns the element of a failed result.
 fn failed(error: &TaskError, signature: &Signature) -> String {
-    json!({"$error": error_object(error, signature)}).to_string()
+    format!("{{\"$error\":{}}}", error_object(error, signature))
 }
 
 /// Escapes a value's own key `$error` with one more `$`, so that it cannot be taken for a failed result.
@@ -200,26 +203,64 @@ fn escape_error_key(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.starts_with(b"{") || !contains(b"$error\"") {
         return text.into();
     }
-    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(text) else { return text.into() };
-    let renamed: Map<String, Value> = object
-        .into_iter()
-        .map(|(key, value)| if is_error_key(&key) { (format!("${key}"), value) } else { (key, value) })
-        .collect();
     let mut out = Vec::new();
-    // Values that have just been parsed can be written to a buffer.
-    let _written = renamed.serialize(&mut serde_json::Serializer::new(&mut out));
-    out.into()
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    match deserializer.deserialize_map(Renamed { is_error_key, out: &mut out }) {
+        Ok(()) => out.into(),
+        Err(_) => text.into(),
+    }
+}
+
+/// Copies an object, whose keys are escaped. The values stay text: a tree of them would need many times the memory.
+struct Renamed<'o, F> {
+    is_error_key: F,
+    out: &'o mut Vec<u8>,
+}
+
+impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Renamed<'_, F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        self.out.push(b'{');
+        while let Some(key) = object.next_key::<String>()? {
+            let value: &RawValue = object.next_value()?;
+            let before = if self.out.len() == 1 { "" } else { "," };
+            let escape = if (self.is_error_key)(&key) { "$" } else { "" };
+            let key = Value::from(format!("{escape}{key}"));
+            write!(self.out, "{before}{key}:{value}").map_err(A::Error::custom)?;
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
 }
 
 /// Returns the JSON object of a failed result: its kind, a message, and the values that belong to the kind.
-pub(crate) fn error_object(error: &TaskError, signature: &Signature) -> Value {
+pub(crate) fn error_object(error: &TaskError, signature: &Signature) -> String {
+    let mut object = error_values(error).to_string();
+    if let Some(value) = guests_error(error, signature) {
+        object.pop();
+        object.push_str(",\"value\":");
+        object.push_str(&value);
+        object.push('}');
+    }
+    object
+}
+
+/// The error that a task has returned, in JSON, if its type is described.
+fn guests_error(error: &TaskError, signature: &Signature) -> Option<String> {
+    let TaskError::Guest(guest) = error else { return None };
+    let mut text = Vec::new();
+    signature.error_to_json(guest.value()?, &mut text).ok().filter(|described| *described)?;
+    String::from_utf8(text).ok()
+}
+
+fn error_values(error: &TaskError) -> Value {
     let mut object = json!({"kind": error.kind(), "message": error.to_string()});
     let extra = match error {
-        TaskError::Guest(guest) => guest.value().and_then(|bytes| {
-            let mut text = Vec::new();
-            signature.error_to_json(bytes, &mut text).ok().filter(|described| *described)?;
-            Some(json!({"value": serde_json::from_slice::<Value>(&text).ok()?}))
-        }),
         TaskError::Panic { location, .. } => Some(json!({"location": location})),
         TaskError::Trap { trap, backtrace } => {
             let frames: Vec<Value> = backtrace

@@ -48,7 +48,9 @@ impl GuestError {
     /// ```
     pub fn decode<E: DeserializeOwned + Schema>(&self) -> Option<E> {
         let is_described = self.fingerprint == Some(wpool_schema::fingerprint::<E>());
-        postcard::from_bytes(self.value.as_deref().filter(|_| is_described)?).ok()
+        let bytes = self.value.as_deref().filter(|_| is_described)?;
+        wpool_schema::check_bounds::<E>(bytes).ok()?;
+        postcard::from_bytes(bytes).ok()
     }
 }
 

@@ -114,7 +114,7 @@ pub enum TaskError {
     /// The task used what a policy of its guest denies.
     #[error("denied: {capability} are denied by the policy `{}` of the guest", capability.name())]
     Denied {
-        /// What it used.
+        /// The capability that it used.
         capability: Capability,
     },
     /// The result does not have the type that the guest has described.

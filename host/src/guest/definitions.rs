@@ -59,7 +59,7 @@ pub struct VariantDefinition {
     pub name: String,
     /// The doc comment; empty if there is none.
     pub docs: String,
-    /// What it holds.
+    /// The values that the variant holds.
     pub body: VariantBody,
 }
 

@@ -149,6 +149,8 @@ fn decode<E: DeserializeOwned + Schema>(value: &EmittedValue) -> Result<E, EmitE
     if value.fingerprint != wpool_schema::fingerprint::<E>() {
         return Err(EmitError::WrongType);
     }
+    wpool_schema::check_bounds::<E>(&value.bytes)
+        .map_err(|excess| EmitError::Malformed { message: excess.to_string() })?;
     match postcard::take_from_bytes(&value.bytes) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(EmitError::Malformed { message: format!("{} bytes are left over", rest.len()) }),

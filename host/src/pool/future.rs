@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use wpool_schema::Schema;
 
 use super::decode::decode;
 use crate::callbacks;
@@ -233,7 +234,7 @@ impl<R> TaskFuture<R> {
     }
 }
 
-impl<R: DeserializeOwned> TaskFuture<R> {
+impl<R: DeserializeOwned + Schema> TaskFuture<R> {
     /// Waits for the end of the task, and returns its value.
     ///
     /// # Errors
@@ -283,7 +284,7 @@ impl<R> TaskFuture<R> {
     }
 }
 
-impl<R: DeserializeOwned> Future for TaskFuture<R> {
+impl<R: DeserializeOwned + Schema> Future for TaskFuture<R> {
     type Output = Result<R, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -313,7 +314,7 @@ impl Future for TaskFuture<Undecoded> {
 #[derive(Debug)]
 pub struct CancelOnDrop<R>(TaskFuture<R>);
 
-impl<R: DeserializeOwned> Future for CancelOnDrop<R> {
+impl<R: DeserializeOwned + Schema> Future for CancelOnDrop<R> {
     type Output = Result<R, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

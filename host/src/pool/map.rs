@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use wpool_schema::Schema;
 
 use super::canceller::Canceller;
 use super::future::NotYet;
@@ -65,7 +66,7 @@ impl<I: Iterator, R> Map<I, R> {
     }
 }
 
-impl<I: Iterator, R: DeserializeOwned> Iterator for Map<I, R> {
+impl<I: Iterator, R: DeserializeOwned + Schema> Iterator for Map<I, R> {
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -74,7 +75,7 @@ impl<I: Iterator, R: DeserializeOwned> Iterator for Map<I, R> {
     }
 }
 
-impl<I: Iterator, R: DeserializeOwned> Map<I, R> {
+impl<I: Iterator, R: DeserializeOwned + Schema> Map<I, R> {
     /// Waits at most for `timeout` for the next result; `None` at the end of the map. Zero looks without waiting.
     ///
     /// # Errors
@@ -86,7 +87,7 @@ impl<I: Iterator, R: DeserializeOwned> Map<I, R> {
 }
 
 #[cfg(feature = "stream")]
-impl<I: Iterator + Unpin, R: DeserializeOwned> futures_core::Stream for Map<I, R> {
+impl<I: Iterator + Unpin, R: DeserializeOwned + Schema> futures_core::Stream for Map<I, R> {
     type Item = Result<R, TaskError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {

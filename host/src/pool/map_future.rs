@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use wpool_schema::Schema;
 
 use super::decode::decode;
 use super::future::NotYet;
@@ -68,12 +69,12 @@ pub(super) fn decode_all<R>(
 
 /// Decodes a result on the callback thread. The threads that wait for the map must not miss its end, so a panic of the
 /// type's own code is an error of that result.
-fn decode_or_catch<R: DeserializeOwned>(completed: &Completed) -> Result<R, TaskError> {
+fn decode_or_catch<R: DeserializeOwned + Schema>(completed: &Completed) -> Result<R, TaskError> {
     std::panic::catch_unwind(AssertUnwindSafe(|| decode(completed)))
         .unwrap_or_else(|_| Err(TaskError::BadResult { message: "decoding it panicked".to_owned() }))
 }
 
-impl<R: DeserializeOwned + Send + Sync + 'static> MapFuture<R> {
+impl<R: DeserializeOwned + Schema + Send + Sync + 'static> MapFuture<R> {
     /// Makes a future, and the function that completes it and then calls `callback`.
     pub(super) fn new(
         callback: impl FnOnce(&Result<Vec<R>, MapError>) + Send + 'static,

@@ -212,7 +212,7 @@ impl<R> Process<R> {
     }
 }
 
-impl<R: DeserializeOwned> Process<R> {
+impl<R: DeserializeOwned + Schema> Process<R> {
     /// Waits for the end of the task, and returns its value.
     ///
     /// # Errors
@@ -235,7 +235,7 @@ impl<R> AsFd for Process<R> {
 }
 
 /// Resolves to what [`result`](Process::result) returns; `(&mut process).await` keeps the handle.
-impl<R: DeserializeOwned> Future for Process<R> {
+impl<R: DeserializeOwned + Schema> Future for Process<R> {
     type Output = Result<R, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
+use wpool_schema::Schema;
 
 use super::canceller::Canceller;
 use super::decode::decode;
@@ -330,7 +331,7 @@ impl<I: Iterator> RawMap<I> {
     }
 
     /// The typed value of a result.
-    pub(super) fn decode<R: DeserializeOwned>(&self, completed: &Completed) -> Result<R, TaskError> {
+    pub(super) fn decode<R: DeserializeOwned + Schema>(&self, completed: &Completed) -> Result<R, TaskError> {
         decode(completed)
     }
 
@@ -348,7 +349,7 @@ impl<I: Iterator> RawMap<I> {
     }
 }
 
-/// What the map waits for.
+/// The events that the map waits for.
 struct Wait {
     /// There are results to come.
     outstanding: bool,

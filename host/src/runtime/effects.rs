@@ -22,7 +22,7 @@ pub(super) enum Delivery {
     AbortMap(Arc<MapCell>),
     /// The `.await` of an emitted value.
     Wake(Waker),
-    /// What came of a turn of a server of shared objects.
+    /// The consequences of a turn of a server of shared objects.
     Outbox(Outbox),
 }
 

@@ -47,7 +47,7 @@ pub(super) enum Job {
 #[derive(Debug, Default)]
 pub(crate) struct MapStop(AtomicU8);
 
-/// What has ended a map from outside.
+/// The cause that has ended a map from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StoppedBy {
     Canceller,
@@ -64,7 +64,7 @@ impl MapStop {
         self.0.compare_exchange(0, value, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// What has ended the map; `None` if nothing has.
+    /// The cause that has ended the map; `None` if nothing has.
     pub(crate) fn by(&self) -> Option<StoppedBy> {
         match self.0.load(Ordering::Relaxed) {
             0 => None,

@@ -9,7 +9,7 @@ use crate::server::{Mailbox, ObjectServer, Outbox};
 pub(super) struct Servers {
     pub(super) own: Arc<ObjectServer>,
     others: Vec<Weak<ObjectServer>>,
-    /// What the servers have to tell this pool.
+    /// The messages of the servers to this pool.
     pub(super) mailbox: Arc<Mailbox>,
 }
 

@@ -280,7 +280,7 @@ impl Drop for ObjectServer {
     }
 }
 
-/// What came of a turn for others. It is delivered without the server's lock, as it runs code of users.
+/// The consequences of a turn for others. They are delivered without the server's lock, as it runs code of users.
 #[derive(Default)]
 #[must_use = "others wait for it"]
 pub(crate) struct Outbox {

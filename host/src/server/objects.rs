@@ -25,7 +25,7 @@ pub(crate) enum Caller {
     Task(TaskId, Arc<Mailbox>),
 }
 
-/// What came of a turn for others.
+/// The consequences of a turn for others.
 #[derive(Default)]
 pub(super) struct Outcome {
     pub(super) answers: Vec<(Arc<ObjectCall>, Answer)>,

@@ -54,7 +54,7 @@ pub mod from_worker {
     pub const REQUEST: u8 = 7;
     /// A suspended task was resumed: its [`TaskId`](super::TaskId).
     pub const RESUMED: u8 = 8;
-    /// What running tasks have logged, if their call asked for it: consecutive [`LogPart`](super::LogPart) records.
+    /// Parts of the logs of running tasks, if their call asked for it: consecutive [`LogPart`](super::LogPart) records.
     pub const LOG: u8 = 9;
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Context<'a> {
     /// The steps to the part that is being read.
     pub(super) path: &'a RefCell<Vec<Step>>,
     pub(super) objects: Objects<'a>,
+    /// The length that the output may have.
+    pub(super) most: usize,
 }
 
 impl Context<'_> {

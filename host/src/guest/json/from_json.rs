@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
 use wpool_abi::{Field, TypeIndex};
+use wpool_wire::limits::Limits;
 
 use super::context::{Context, Objects, Step, describe_error, no_objects};
 use super::error::JsonError;
@@ -48,7 +49,8 @@ fn read_whole<'t>(
     read: impl FnOnce(Context<'_>, &mut Vec<u8>, &mut JsonText<'t>) -> Result<(), serde_json::Error>,
 ) -> Result<(), JsonError> {
     let path = RefCell::new(Vec::new());
-    let context = Context { types, path: &path, objects };
+    let most = out.len() + Limits::MAX_PAYLOAD as usize;
+    let context = Context { types, path: &path, objects, most };
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let before = out.len();
     let whole = read(context, out, &mut deserializer).and_then(|()| {

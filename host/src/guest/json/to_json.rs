@@ -2,19 +2,17 @@
 
 use base64::display::Base64Display;
 use wpool_abi::{Field, Type, TypeIndex, VariantData};
+use wpool_schema::{Excess, MAX_DEPTH};
 
 use super::error::ValueError;
 use super::map_keys::is_object_key;
 use super::varint::unzigzag;
 use crate::guest::types::Types;
 
-/// The depth to which values may be nested. serde_json has the same limit for texts.
-const MAX_DEPTH: usize = 128;
-
-/// The parts that a value may have for each of its bytes, and beside them. Without a limit a few bytes could become any
-/// number of parts that need no bytes, such as `()`.
-const PARTS_PER_BYTE: usize = 16;
-const FREE_PARTS: usize = 100_000;
+/// The bytes that the JSON of a value may have for each of its bytes, and beside them. Without a limit a part of one byte
+/// could become a text of any length: the name of a field or a variant, which the guest has chosen.
+const TEXT_PER_BYTE: usize = 64;
+const FREE_TEXT: usize = 16 << 20;
 
 /// Appends the JSON of a value that fills `bytes`.
 pub(crate) fn value_to_json(
@@ -23,7 +21,8 @@ pub(crate) fn value_to_json(
     bytes: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), ValueError> {
-    let mut reader = Reader { types, rest: bytes, parts: bytes.len() * PARTS_PER_BYTE + FREE_PARTS };
+    let most = out.len() + bytes.len() * TEXT_PER_BYTE + FREE_TEXT;
+    let mut reader = Reader { types, rest: bytes, parts: wpool_schema::max_parts(bytes.len()), most };
     reader.value(types.get(ty), 0, out)?;
     match reader.rest {
         [] => Ok(()),
@@ -36,6 +35,8 @@ struct Reader<'a> {
     rest: &'a [u8],
     /// The number of parts that the value may still have.
     parts: usize,
+    /// The length that the output may have.
+    most: usize,
 }
 
 type Result<T, E = ValueError> = std::result::Result<T, E>;
@@ -47,12 +48,15 @@ fn wrong<T>(message: impl Into<String>) -> Result<T> {
 impl<'a> Reader<'a> {
     fn value(&mut self, ty: &Type, depth: usize, out: &mut Vec<u8>) -> Result<()> {
         if depth > MAX_DEPTH {
-            return wrong(format!("nested deeper than {MAX_DEPTH}"));
+            return wrong(Excess::Depth.to_string());
         }
         self.parts = match self.parts.checked_sub(1) {
             Some(parts) => parts,
-            None => return wrong("more values than its bytes can hold"),
+            None => return wrong(Excess::Parts.to_string()),
         };
+        if out.len() > self.most {
+            return wrong("its JSON is far longer than its bytes");
+        }
         match ty {
             Type::Unit => out.extend_from_slice(b"null"),
             Type::Bool => match self.byte()? {
@@ -124,7 +128,7 @@ impl<'a> Reader<'a> {
     /// Reads the length of a sequence or a map. A length that exceeds the remaining parts is refused at once.
     fn count(&mut self) -> Result<usize> {
         let count = usize::try_from(self.varint(64)?).unwrap_or(usize::MAX);
-        if count > self.parts { wrong("more values than its bytes can hold") } else { Ok(count) }
+        if count > self.parts { wrong(Excess::Parts.to_string()) } else { Ok(count) }
     }
 
     fn bytes(&mut self) -> Result<&'a [u8]> {
@@ -180,11 +184,12 @@ impl<'a> Reader<'a> {
     /// Copies a text that the guest has written as JSON, if it is valid.
     fn json(&mut self, out: &mut Vec<u8>) -> Result<()> {
         let text = self.text()?;
-        match serde_json::from_str::<serde_json::Value>(text) {
-            Ok(value) => push_json(&value, out),
-            Err(error) => return wrong(format!("JSON that is none: {error}")),
-        }
-        Ok(())
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        // A tree of values would need many times the memory of the text.
+        let copied =
+            serde_transcode::transcode(&mut deserializer, &mut serde_json::Serializer::new(&mut *out))
+                .and_then(|()| deserializer.end());
+        copied.or_else(|error| wrong(format!("JSON that is none: {error}")))
     }
 
     fn elements(

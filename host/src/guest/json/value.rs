@@ -6,6 +6,7 @@ use std::fmt;
 use base64::Engine as _;
 use serde::de::{self, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Unexpected, Visitor};
 use wpool_abi::{Field, Type, Variant, VariantData};
+use wpool_wire::limits::Limits;
 use wpool_wire::message::push_bytes;
 
 use super::context::{Context, Step};
@@ -255,6 +256,10 @@ pub(super) fn read_fields<'de, A: MapAccess<'de>>(
     step: fn(String) -> Step,
     mut map: A,
 ) -> Result<(), A::Error> {
+    // A field that is missing has a byte in the output and none in the text.
+    if out.len() > context.most {
+        return Err(A::Error::custom(format!("the value has more than {} bytes", Limits::MAX_PAYLOAD)));
+    }
     // Most texts have the fields in order, and then each is appended at once. A field that comes early waits in `early`
     // for those before it.
     let mut early: Vec<Option<Vec<u8>>> = vec![None; fields.len()];
@@ -293,10 +298,19 @@ pub(super) fn read_fields<'de, A: MapAccess<'de>>(
     Ok(())
 }
 
-/// Returns a list such as `` `a`, `b` or `c` ``.
+/// Returns a list such as `` `a`, `b` or `c` ``, of the first names if they are long together.
 fn one_of<'n>(names: impl Iterator<Item = &'n String>) -> String {
-    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
-    match names.split_last() {
+    const MAX_LIST: usize = 500;
+    let (mut list, mut length) = (Vec::new(), 0);
+    for name in names {
+        length += name.len();
+        if length > MAX_LIST {
+            list.push("others".to_owned());
+            break;
+        }
+        list.push(format!("`{name}`"));
+    }
+    match list.split_last() {
         None => "nothing".to_owned(),
         Some((last, [])) => last.clone(),
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),

@@ -98,6 +98,8 @@ thread_local! {
 }
 
 impl wpool_objects::Handle for Handle {
+    const READS_UNTRUSTED: bool = true;
+
     fn call(&self, call: Call<Item<Self>>, wait: Wait) -> Result<Reply<Item<Self>>, ObjectError> {
         let wait = until(wait, self.grant().timeout(), Instant::now());
         let owner = Owner::Host(self.owner.unwrap_or_else(thread_owner));

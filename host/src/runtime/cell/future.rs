@@ -25,7 +25,7 @@ struct Inner {
     completed: Option<Arc<Completed>>,
     /// The waiters were told.
     announced: bool,
-    /// What the running task has logged.
+    /// The log of the running task so far.
     log: Vec<u8>,
     /// The waker of each future that was polled, by its poller.
     wakers: Vec<(u64, Waker)>,

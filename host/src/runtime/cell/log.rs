@@ -6,7 +6,7 @@ use crate::lock::{Condvar, Mutex, wait_until};
 
 /// The bytes that the cell holds at most. A reader that is slower loses parts, and finds them in the results.
 const MAX_HELD: usize = 1 << 20;
-/// What a part takes beside its bytes.
+/// The memory that a part takes beside its bytes.
 const PART: usize = 64;
 
 /// A part of the log of a running task of a map.
@@ -18,7 +18,7 @@ pub struct LogPart {
     /// The number of bytes that the task has logged before. A task that runs again, because its worker was lost,
     /// begins anew at zero.
     pub offset: u64,
-    /// What the task has logged. It need not end with a line.
+    /// The bytes that the task has logged. They need not end with a line.
     pub bytes: Vec<u8>,
 }
 
