@@ -41,11 +41,6 @@ pub(crate) enum Event {
         worker: WorkerId,
         task: TaskId,
     },
-    /// A task has had an effect outside of its instance, so it must not run again.
-    Acted {
-        worker: WorkerId,
-        task: TaskId,
-    },
     /// The answer to [`Action::Recall`]: the tasks that could be taken back.
     Recalled {
         worker: WorkerId,
@@ -93,8 +88,9 @@ pub(crate) struct Probe {
     pub(crate) running: Option<TaskId>,
     /// A counter that changes whenever `running` does.
     pub(crate) slice: u64,
-    /// Whether any of the worker's tasks has begun.
-    pub(crate) begun: bool,
+    /// Whether tasks have begun, and all of them wait for the parent: for an answer, for the outcome of a sub-task, or for
+    /// room for what they emit. The parent knows that itself.
+    pub(crate) waits: bool,
     /// The worker's memory in bytes; `None` if it was not read.
     pub(crate) resident: Option<u64>,
 }

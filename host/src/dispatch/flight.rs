@@ -83,6 +83,11 @@ impl Flight {
         }
     }
 
+    /// Whether a task has had an effect, or waits: it has begun, whatever the control page says.
+    pub(super) fn has_acted(&self, task: TaskId) -> bool {
+        self.acted.contains(&task) || self.suspended.contains(&task)
+    }
+
     /// Removes the marks of the tasks that have had an effect, and returns the tasks.
     pub(super) fn take_acted(&mut self) -> HashSet<TaskId> {
         std::mem::take(&mut self.acted)

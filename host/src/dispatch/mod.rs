@@ -46,7 +46,6 @@ impl Dispatcher {
             Event::Done { worker, tasks } => self.done(worker, &tasks, now, actions),
             Event::Suspended { worker, task } => self.suspended(worker, task, actions),
             Event::Resumed { worker, task } => self.resumed(worker, task),
-            Event::Acted { worker, task } => self.acted(worker, task),
             Event::Recalled { worker, taken, why } => self.recalled(worker, &taken, why, now, actions),
             Event::Probed { worker, seen } => self.probed(worker, seen, now, actions),
             Event::WorkerExited { worker, exit, begun, running, message } => {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{Action, Probe};
 use super::expiry::GRACE;
+use super::range::Range;
 use super::state::Dispatcher;
 use crate::ids::WorkerId;
 
@@ -38,18 +39,17 @@ impl Dispatcher {
         let Some(state) = self.ready_mut(worker) else { return };
         state.retiring |= seen.resident.zip(max_memory).is_some_and(|(resident, max)| resident > max);
         let running = seen.running.filter(|task| state.flight.claim_of(*task).is_some());
-        // All tasks that have begun are suspended: the worker waits for answers.
-        if running.is_none() && seen.begun {
+        if running.is_none() && seen.waits {
             state.slice = None;
             return;
         }
-        let range = match running {
-            Some(task) => state.flight.range_of(task),
-            None => state.flight.tasks().next().map(|(_, _, range)| range),
+        let limit_of = |range: &Range| Some(range.policy.run_timeout?.saturating_add(range.policy.grace));
+        let limit = match running {
+            Some(task) => state.flight.range_of(task).and_then(limit_of),
+            // A task may sleep, or be about to begin: none takes longer than the longest of them all.
+            None => state.flight.ranges().map(limit_of).reduce(|a, b| Some(a?.max(b?))).flatten(),
         };
-        let limit = range
-            .and_then(|range| Some(range.policy.run_timeout?.saturating_add(range.policy.grace)))
-            .map(|limit| limit.saturating_add(GRACE));
+        let limit = limit.map(|limit| limit.saturating_add(GRACE));
         match state.slice {
             Some((slice, since)) if slice == seen.slice => {
                 if limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit) {

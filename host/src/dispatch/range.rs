@@ -61,6 +61,8 @@ pub(crate) struct RetryHistory {
     pub(crate) lost_while_running: u16,
     /// The number of workers that were lost while these tasks had begun and did not run.
     pub(crate) lost_while_suspended: u16,
+    /// The number of workers that were lost before they had begun these tasks.
+    pub(crate) lost_unbegun: u16,
     /// Whether the task is a crash suspect, which must run alone. The range of a suspect has one task.
     pub(crate) suspect: bool,
 }

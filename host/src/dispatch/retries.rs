@@ -10,6 +10,8 @@ use crate::ids::TaskId;
 /// How often a task is retried whose workers were lost while it was suspended, or had ended with its record on the way.
 /// It is not to blame for that, so `max_retries` does not count it, but the number must have a bound.
 const MAX_LOST_WHILE_SUSPENDED: u16 = 50;
+/// The number of workers that a task may lose that have not begun it. None of them need be its fault, so it is large.
+const MAX_LOST_UNBEGUN: u16 = 1000;
 
 /// How a worker's process ended, and what its control page said then.
 pub(super) struct ExitReport {
@@ -44,16 +46,34 @@ impl Dispatcher {
             } else if state.stuck == Some(task) {
                 let limit = range.policy.run_timeout.unwrap_or_default();
                 self.fail(range, TaskError::Timeout { clock: Clock::Run, limit }, actions);
-            } else if !report.begun.contains(&task) {
-                self.enqueue(range);
             } else if acted.contains(&task) {
+                // This is the parent's own knowledge, and stands above the control page.
                 self.attribute(task, range, Retry::Forbidden, report, actions);
+            } else if !report.begun.contains(&task) {
+                self.retry_unbegun(task, range, report, actions);
             } else if state.stuck.is_some() {
                 self.enqueue(range);
             } else {
                 self.attribute(task, range, Retry::Allowed { alone }, report, actions);
             }
         }
+    }
+
+    /// Sends a task again that had not begun, as its worker has told. It is not charged for that, but not for ever.
+    fn retry_unbegun(
+        &mut self,
+        task: TaskId,
+        mut range: Range,
+        report: &ExitReport,
+        actions: &mut Vec<Action>,
+    ) {
+        range.history.lost_unbegun = range.history.lost_unbegun.saturating_add(1);
+        if range.history.lost_unbegun <= MAX_LOST_UNBEGUN {
+            return self.enqueue(range);
+        }
+        let earlier = self.earlier_exits.remove(&task).unwrap_or_default();
+        let cause = report.exit.clone();
+        self.fail(range, TaskError::WorkerLost { cause, phase: Phase::Queued, earlier }, actions);
     }
 
     /// Attributes the end of a worker that crashed or was killed from outside to a task that had begun there: the task is

@@ -190,18 +190,27 @@ impl SubTaskTree {
         node.children.push(Child::Ended(outcome));
     }
 
-    /// Takes the outcome of a task's `index`th sub-task, or notes that the task awaits it.
-    pub(crate) fn take(&mut self, parent: TaskId, index: u32) -> Wanted {
-        let Some(node) = self.nodes.get_mut(&parent) else { return Wanted::Nothing };
-        let Some(child) = node.children.get_mut(index as usize) else { return Wanted::Nothing };
-        match child {
+    /// Whether a task waits for the outcome of a sub-task.
+    pub(crate) fn awaits(&self, parent: TaskId) -> bool {
+        self.nodes.get(&parent).is_some_and(|node| node.awaits.is_some())
+    }
+
+    /// Takes the outcome of a task's `index`th sub-task, or notes that the task awaits it. A task that awaits one asks
+    /// for no other.
+    pub(crate) fn take(&mut self, parent: TaskId, index: u32) -> Result<Wanted, ProtocolViolation> {
+        let Some(node) = self.nodes.get_mut(&parent) else { return Ok(Wanted::Nothing) };
+        if node.awaits.is_some() {
+            return Err(ProtocolViolation);
+        }
+        let Some(child) = node.children.get_mut(index as usize) else { return Ok(Wanted::Nothing) };
+        Ok(match child {
             Child::Runs { task, .. } => {
                 node.awaits = Some(index);
                 Wanted::Later(*task)
             }
             Child::Ended(_) => {
                 let Child::Ended(outcome) = std::mem::replace(child, Child::Taken) else {
-                    return Wanted::Nothing;
+                    return Ok(Wanted::Nothing);
                 };
                 if let Some(root) = self.roots.get_mut(&node.root) {
                     root.held = root.held.saturating_sub(outcome.size());
@@ -209,7 +218,7 @@ impl SubTaskTree {
                 Wanted::Now(outcome)
             }
             Child::Taken => Wanted::Nothing,
-        }
+        })
     }
 
     /// Notes the end of a sub-task. Returns the outcome if the parent awaits it; otherwise keeps it, or a refusal in its
@@ -313,13 +322,15 @@ mod tests {
         let mut tree = SubTaskTree::default();
         submit(&mut tree, ROOT, 0, 0, CHILD).unwrap();
         submit(&mut tree, ROOT, 0, 1, TaskId(3)).unwrap();
-        assert_eq!(tree.take(ROOT, 0), Wanted::Later(CHILD));
+        assert_eq!(tree.take(ROOT, 0), Ok(Wanted::Later(CHILD)));
+        assert_eq!(tree.take(ROOT, 1), Err(ProtocolViolation), "one question at a time");
+        assert!(tree.awaits(ROOT) && !tree.awaits(CHILD));
         assert_eq!(end(&mut tree, ROOT, 1, b"early"), None);
         assert_eq!(end(&mut tree, ROOT, 0, b"awaited"), Some(value(b"awaited")));
-        assert_eq!(tree.take(ROOT, 1), Wanted::Now(value(b"early")));
-        assert_eq!(tree.take(ROOT, 1), Wanted::Nothing, "once");
-        assert_eq!(tree.take(ROOT, 7), Wanted::Nothing, "there is none");
-        assert_eq!(tree.take(TaskId(99), 0), Wanted::Nothing);
+        assert_eq!(tree.take(ROOT, 1), Ok(Wanted::Now(value(b"early"))));
+        assert_eq!(tree.take(ROOT, 1), Ok(Wanted::Nothing), "once");
+        assert_eq!(tree.take(ROOT, 7), Ok(Wanted::Nothing), "there is none");
+        assert_eq!(tree.take(TaskId(99), 0), Ok(Wanted::Nothing));
     }
 
     #[test]
@@ -332,7 +343,7 @@ mod tests {
         submit(&mut tree, ROOT, 0, 1, TaskId(6)).unwrap();
         assert_eq!(submit(&mut tree, ROOT, 0, 2, TaskId(7)), Err(Refusal::Total(4)));
         let refused = Wanted::Now(SubTaskEnd::refused(&Refusal::Total(4)));
-        assert_eq!(tree.take(ROOT, 2), refused, "the refusal is the outcome");
+        assert_eq!(tree.take(ROOT, 2), Ok(refused), "the refusal is the outcome");
         assert_eq!(tree.check(ROOT, 0, 3, 0, QUOTA), Err(ProtocolViolation), "the worker knows the fan-out");
         assert_eq!(tree.check(CHILD, 1, 1, 0, QUOTA), Err(ProtocolViolation), "and counts");
     }
@@ -343,7 +354,7 @@ mod tests {
         submit(&mut tree, ROOT, 0, 0, CHILD).unwrap();
         assert_eq!(tree.check(ROOT, 0, 1, 91, QUOTA), Ok(Err(Refusal::Held(100))));
         assert_eq!(end(&mut tree, ROOT, 0, &[0; 101]), None);
-        assert_eq!(tree.take(ROOT, 0), Wanted::Now(SubTaskEnd::refused(&Refusal::Held(100))));
+        assert_eq!(tree.take(ROOT, 0), Ok(Wanted::Now(SubTaskEnd::refused(&Refusal::Held(100)))));
         assert_eq!(tree.check(ROOT, 0, 1, 100, QUOTA), Ok(Ok(())), "all of it came back");
     }
 

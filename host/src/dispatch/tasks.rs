@@ -75,7 +75,8 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn acted(&mut self, worker: WorkerId, task: TaskId) {
+    /// A task has had an effect outside of its instance. It changes no decision before its worker ends.
+    pub(crate) fn acted(&mut self, worker: WorkerId, task: TaskId) {
         // Also in a worker that is about to end: what it sent before counts.
         if let Some(state) = self.slot_mut(worker).and_then(Slot::worker_mut) {
             state.flight.mark_acted(task);
@@ -91,6 +92,10 @@ impl Dispatcher {
         actions: &mut Vec<Action>,
     ) {
         let Some(state) = self.ready_mut(worker) else { return };
+        if taken.iter().any(|task| state.flight.has_acted(*task)) {
+            actions.push(Action::Violation { worker, what: "it gave back a task that has acted" });
+            return;
+        }
         for range in take_back(state, taken, now) {
             match why {
                 Recall::Cancel => self.fail(range, TaskError::Cancelled, actions),

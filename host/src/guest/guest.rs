@@ -194,10 +194,15 @@ impl Guest {
         self.module.info.image_len
     }
 
-    /// Returns the index of a task among the guest's tasks.
+    /// Returns the index of a task among the guest's tasks. It only compares names: a guest may ask for it under a lock.
+    pub(crate) fn index_of(&self, name: &str) -> Option<u32> {
+        let index = self.module.tasks.iter().position(|task| task.name() == name)?;
+        Some(u32::try_from(index).expect("a guest has few tasks"))
+    }
+
+    /// Returns the index of a task among the guest's tasks. The error suggests another name.
     pub(crate) fn function(&self, name: &str) -> Result<u32, TaskLookupError> {
-        let index = self.module.tasks.iter().position(|task| task.name() == name);
-        index.map(|index| u32::try_from(index).expect("a guest has few tasks")).ok_or_else(|| {
+        self.index_of(name).ok_or_else(|| {
             let tasks: Vec<String> = self.module.tasks.iter().map(|task| task.name().to_owned()).collect();
             let nearest = nearest(name, &tasks);
             TaskLookupError::UnknownTask { name: name.to_owned(), nearest, tasks }

@@ -125,7 +125,8 @@ fn spawn(runtime: &Runtime, worker: WorkerId, guest: &PoolGuest) -> Result<(), S
         sent => sent.map_err(system("a connection"))?,
     }
     let socket = Arc::new(socket);
-    let conversation = Conversation { limits: guest.limits, is_ready: false, logged: HashMap::new() };
+    let conversation =
+        Conversation { limits: guest.limits, is_ready: false, is_fatal: false, logged: HashMap::new() };
     let link = Link::new(Box::new(process), Arc::clone(&socket), control, Instant::now() + START_TIMEOUT);
     // In one turn: the news of a worker find its link, and its exit is news only after its frames can be read.
     runtime.with(|state| {

@@ -66,6 +66,8 @@ pub(super) struct Conversation {
     pub(super) limits: Limits,
     /// Whether the worker has answered the hello.
     pub(super) is_ready: bool,
+    /// Whether the worker has given up.
+    pub(super) is_fatal: bool,
     /// How much of the logs of its running tasks the worker has sent, in bytes.
     pub(super) logged: HashMap<TaskId, u64>,
 }
@@ -251,7 +253,10 @@ impl Link {
                     self.sent += count;
                 }
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => return Flushed::Partly,
+                Err(rustix::io::Errno::AGAIN) => {
+                    self.forget_sent();
+                    return Flushed::Partly;
+                }
                 Err(error) => {
                     self.forget_unsent();
                     return self.unreachable(error);
@@ -260,6 +265,18 @@ impl Link {
         }
         self.forget_unsent();
         Flushed::Whole
+    }
+
+    /// Frees what was sent when it is most of a large buffer: one that never drains must not grow.
+    fn forget_sent(&mut self) {
+        const LARGE: usize = 1 << 20;
+        if self.sent < LARGE || self.sent < self.out.len() / 2 {
+            return;
+        }
+        self.out.discard(self.sent);
+        self.files.iter_mut().for_each(|(at, _)| *at -= self.sent);
+        self.answers = self.answers.min(self.out.len());
+        self.sent = 0;
     }
 
     fn forget_unsent(&mut self) {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use wpool_wire::codec::Frame;
+use wpool_wire::control::CLAIMS;
 use wpool_wire::message::{
     BadMessage, Done, Fatal, LogPart, Outcome, Ready, Request, decode, from_worker, take_record,
 };
@@ -16,9 +17,20 @@ use super::reactor::WorkerNews;
 use super::state::{EndedTask, Lifecycle, State};
 use crate::dispatch::Event;
 use crate::error::TaskError;
-use crate::ids::WorkerId;
+use crate::ids::{TaskId, WorkerId};
 use crate::outcome::Ended;
 use wpool_wire::limits::Limits;
+
+/// The records of a frame that are handled in one turn. A worker has no more tasks at a time.
+const MAX_RECORDS: usize = CLAIMS as usize;
+
+/// The characters of a worker's text that are kept.
+const MAX_TEXT: usize = 1000;
+
+/// A text of a worker, cut to a length that can be kept for every task.
+fn brief(text: &str) -> String {
+    text.chars().take(MAX_TEXT).flat_map(char::escape_debug).collect()
+}
 
 /// Tells a pool the news of its workers.
 pub(super) struct News<'a>(pub(super) &'a Runtime);
@@ -38,12 +50,18 @@ impl WorkerNews for News<'_> {
                 conversation.is_ready = true;
                 self.ready(worker, payload)
             }
+            (from_worker::DONE | from_worker::REQUEST | from_worker::LOG, true) if payload.is_empty() => {
+                Err(BadMessage(format!("an empty frame of kind {}", frame.kind)))
+            }
             (from_worker::DONE, true) => self.done(worker, payload, conversation),
-            (from_worker::SUSPENDED, true) => self.tell(payload, |task| Event::Suspended { worker, task }),
+            (from_worker::SUSPENDED, true) => self.suspended(worker, payload),
             (from_worker::RESUMED, true) => self.tell(payload, |task| Event::Resumed { worker, task }),
             (from_worker::REQUEST, true) => self.requests(worker, payload),
             (from_worker::LOG, true) => self.logs(worker, payload, conversation),
-            (from_worker::FATAL, _) => self.fatal(worker, payload),
+            (from_worker::FATAL, _) if !conversation.is_fatal => {
+                conversation.is_fatal = true;
+                self.fatal(worker, payload)
+            }
             (kind, _) => Err(BadMessage(format!("a frame of kind {kind} out of turn"))),
         }
     }
@@ -80,6 +98,16 @@ impl News<'_> {
         Ok(())
     }
 
+    /// A task that runs waits.
+    fn suspended(&self, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
+        let task: TaskId = decode(payload)?;
+        self.0.with(|state| {
+            state.asking(worker, task)?;
+            state.handle(Event::Suspended { worker, task }, Instant::now());
+            Ok(())
+        })
+    }
+
     fn ready(&self, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
         let ready: Ready = decode(payload)?;
         self.0.with(|state| {
@@ -92,7 +120,8 @@ impl News<'_> {
             } else if let Some(link) = state.links.get_mut(worker) {
                 link.set_exit_reason(format!(
                     "it is build {} with protocol {}, this is {BUILD} with {PROTOCOL_VERSION}",
-                    ready.build, ready.protocol
+                    brief(&ready.build),
+                    ready.protocol
                 ));
                 link.kill();
             }
@@ -102,25 +131,34 @@ impl News<'_> {
 
     fn fatal(&self, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
         let Fatal { message } = decode(payload)?;
+        let message = brief(&message);
         tracing::error!(%worker, message, "a worker gave up");
         self.0.with(|state| {
             if let Some(link) = state.links.get_mut(worker) {
                 link.set_exit_reason(message);
+                link.expect_exit(Instant::now() + EXIT_TIMEOUT);
+                state.effects.wake_driver = true;
             }
         });
         Ok(())
     }
 
-    /// Carries out all requests of a frame in one turn.
+    /// Carries out the requests of a frame, many in one turn.
     fn requests(&self, worker: WorkerId, payload: &[u8]) -> Result<(), BadMessage> {
-        self.0.with(|state| {
-            let mut rest = payload;
-            while !rest.is_empty() {
-                let request: Request<'_> = take_record(&mut rest)?;
-                state.request(worker, request)?;
-            }
-            Ok(())
-        })
+        let mut rest = payload;
+        while !rest.is_empty() {
+            self.0.with(|state| {
+                for _ in 0..MAX_RECORDS {
+                    if rest.is_empty() {
+                        break;
+                    }
+                    let request: Request<'_> = take_record(&mut rest)?;
+                    state.request(worker, request)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Handles all parts of logs in a frame in one turn. A worker cannot send more of a log than the log may have.
@@ -156,6 +194,9 @@ impl News<'_> {
         let mut rest = payload;
         let (mut tasks, mut with_handles) = (Vec::new(), Vec::new());
         while !rest.is_empty() {
+            if tasks.len() >= MAX_RECORDS {
+                return Err(BadMessage("more tasks have ended than a worker can have".to_owned()));
+            }
             let record: Done<'_> = take_record(&mut rest)?;
             if let Outcome::Value(_, handles @ [_, ..]) = record.outcome {
                 with_handles.push((tasks.len(), handles));

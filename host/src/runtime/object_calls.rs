@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
-use wpool_abi::object::{Call, MAX_HANDLES, ObjectError, Reply, Wait};
+use wpool_abi::object::{MAX_HANDLES, ObjectError, Reply, Wait};
 use wpool_wire::message::{BadMessage, Credit, Flow, encode, to_worker};
 
+use super::requests::behind;
 use super::sessions::{CreditExceeded, Request};
 use super::state::State;
 use crate::dispatch::{Event, Range};
@@ -30,12 +31,18 @@ impl State {
         {
             *call = Err(ObjectError::Quota(format!("a task may make {limit} calls a second")));
         }
+        if self.is_behind(worker)
+            && let Request::Call { call, .. } = &mut request
+        {
+            *call = Err(ObjectError::Quota(behind()));
+        }
+        let session = self.sessions.get_or_open(task, worker);
         let added = session.add(request);
         added.map_err(|CreditExceeded| {
             BadMessage(format!("task {task} asked for more than it was allowed to"))
         })?;
         if !std::mem::replace(&mut session.acted, true) {
-            self.handle(Event::Acted { worker, task }, Instant::now());
+            self.dispatcher.acted(worker, task);
         }
         self.work_off(task);
         // A task without its answer yet is suspended, and keeps no other from running.
@@ -79,13 +86,13 @@ impl State {
         &mut self,
         task: TaskId,
         handle: u32,
-        call: Result<Call, ObjectError>,
+        call: Result<Box<[u8]>, ObjectError>,
         wait: Option<Wait>,
     ) -> Called {
         let Some(session) = self.sessions.get_mut(task) else {
             return Called::Answered(Err(ObjectError::BadHandle));
         };
-        match call.and_then(|call| session.permitted(handle, call)) {
+        match call.and_then(|call| session.permitted(handle, Request::decode(&call)?)) {
             Ok((grant, call)) => {
                 let wait = until(wait.unwrap_or(Wait::Forever), grant.timeout(), Instant::now());
                 let Some(server) = ObjectServer::of(&grant) else {

@@ -30,7 +30,6 @@ use wpool_wire::message::BadMessage;
 use super::interest::{Interest, Source};
 use crate::ids::WorkerId;
 use crate::lock::{Mutex, MutexGuard};
-use crate::process::readable_within;
 
 /// The number of events that are taken from the kernel at a time.
 const EVENTS: usize = 64;
@@ -74,10 +73,18 @@ struct Reader<C> {
     conversation: C,
 }
 
+impl<C> Reader<C> {
+    /// The number of bytes that have arrived and were not read.
+    fn arrived(&self) -> u64 {
+        rustix::io::ioctl_fionread(&*self.socket).unwrap_or(0)
+    }
+}
+
 /// Whether a worker's stream can have more.
 #[derive(Debug, PartialEq, Eq)]
 enum Stream {
-    Open,
+    /// It can; this number of bytes were read now.
+    Open(u64),
     Ended,
 }
 
@@ -302,17 +309,17 @@ impl<C> Readers<C> {
         let Some(Reader { frames, socket, conversation }) = self.0.get_mut(&worker) else {
             return Stream::Ended;
         };
-        match frames.fill(&**socket) {
+        let count = match frames.fill(&**socket) {
             Ok(0) => return Stream::Ended,
-            Ok(_) => {}
+            Ok(count) => count as u64,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return Stream::Open;
+                return Stream::Open(0);
             }
             Err(_) => return Stream::Ended,
-        }
+        };
         loop {
             let handled = match frames.next_frame() {
-                Ok(None) => return Stream::Open,
+                Ok(None) => return Stream::Open(count),
                 Ok(Some(frame)) => {
                     news.frame(worker, conversation, &frame).map_err(|error| error.to_string())
                 }
@@ -325,27 +332,25 @@ impl<C> Readers<C> {
         }
     }
 
-    /// A worker's process is gone. What it sent before is read first. Another process may hold the other end of its
-    /// socket open, so the end of the stream is not waited for.
+    /// A worker's process is gone. What it sent before is read first, and no more than that: another process may hold the
+    /// other end of its socket, and write to it for ever.
     fn process_ended(
         &mut self,
         worker: WorkerId,
         interest: &Interest,
         news: &mut impl WorkerNews<Conversation = C>,
     ) {
-        while self.0.contains_key(&worker) {
-            if self.read(worker, news) == Stream::Ended || !self.has_more(worker) {
-                self.close(worker, interest, news);
+        let mut left = self.0.get(&worker).map_or(0, Reader::arrived);
+        while left > 0 {
+            match self.read(worker, news) {
+                Stream::Open(count) => left = left.saturating_sub(count.max(1)),
+                Stream::Ended => break,
             }
         }
+        if self.0.contains_key(&worker) {
+            self.close(worker, interest, news);
+        }
         news.exited(worker);
-    }
-
-    /// Whether a dead worker's socket still holds something.
-    fn has_more(&self, worker: WorkerId) -> bool {
-        self.0
-            .get(&worker)
-            .is_some_and(|reader| readable_within(reader.socket.as_fd(), Duration::ZERO).unwrap_or(false))
     }
 }
 

@@ -23,8 +23,10 @@ use crate::error::TaskError;
 use crate::ids::{Place, TaskId, WorkerId};
 use crate::manager::Stored;
 
-/// A worker with this many bytes of unread answers breaks the protocol if it asks for more.
-const MAX_UNSENT: usize = 1 << 30;
+/// While a worker has this many bytes of answers that it has not read, calls of its tasks are refused.
+const MAX_UNSENT: usize = 128 << 20;
+/// A worker that has read nothing while this much was refused breaks the protocol.
+const MAX_REFUSED: usize = 1 << 20;
 
 /// A sub-task, as a task asks for it.
 struct SubTaskRequest<'a> {
@@ -47,19 +49,16 @@ impl State {
         let range = self.asking(worker, task)?;
         match ask {
             Ask::Emit { fingerprint, value } => {
-                self.handle(Event::Acted { worker, task }, Instant::now());
+                self.dispatcher.acted(worker, task);
                 self.emitted(task, fingerprint, value)
             }
             Ask::Submit { index, name, takes, returns, arguments, handles } => {
-                self.handle(Event::Acted { worker, task }, Instant::now());
+                self.dispatcher.acted(worker, task);
                 let grants = self.sessions.resolve(worker, task, handle_indices(handles))?;
                 let arguments = Arguments { bytes: arguments.to_vec(), grants };
                 self.submit_sub_task(task, range, SubTaskRequest { index, name, takes, returns, arguments })
             }
-            Ask::Outcome { index } => {
-                self.outcome_wanted(worker, task, index);
-                Ok(())
-            }
+            Ask::Outcome { index } => self.outcome_wanted(worker, task, &range, index),
             Ask::Call { handle, wait, call } => {
                 self.object_request(worker, task, range, Request::new(handle, call, Some(wait)))
             }
@@ -73,15 +72,20 @@ impl State {
 
     /// The range of the task that a worker speaks for. The worker must have the task, the task must have begun, and the
     /// worker must read its answers: then it never has many before it.
-    fn asking(&self, worker: WorkerId, task: TaskId) -> Result<Range, BadMessage> {
+    pub(super) fn asking(&self, worker: WorkerId, task: TaskId) -> Result<Range, BadMessage> {
         let known = self.dispatcher.task_of(worker, task).zip(self.links.get(worker));
         match known.filter(|((claim, _), link)| link.control.has_started(*claim, task)) {
             None => Err(BadMessage(format!("a request of task {task}, which it does not run"))),
-            Some((_, link)) if link.unsent_answers() > MAX_UNSENT => {
+            Some((_, link)) if link.unsent_answers() > MAX_UNSENT + MAX_REFUSED => {
                 Err(BadMessage(format!("task {task} asks without reading what it was answered")))
             }
             Some(((_, range), _)) => Ok(range),
         }
+    }
+
+    /// Whether a worker has so many answers to read that its tasks get no more.
+    pub(super) fn is_behind(&self, worker: WorkerId) -> bool {
+        self.links.get(worker).is_some_and(|link| link.unsent_answers() > MAX_UNSENT)
     }
 
     /// A running task has logged something, whose place in its log was checked.
@@ -150,12 +154,26 @@ impl State {
     }
 
     /// A task waits for the outcome of a sub-task, or gets it if it is there.
-    fn outcome_wanted(&mut self, worker: WorkerId, task: TaskId, index: u32) {
-        let end = match self.subtasks.take(task, index) {
+    fn outcome_wanted(
+        &mut self,
+        worker: WorkerId,
+        task: TaskId,
+        range: &Range,
+        index: u32,
+    ) -> Result<(), BadMessage> {
+        let violation = || BadMessage(format!("task {task} asked for an outcome out of turn"));
+        self.guests.get(&range.guest).and_then(|guest| quota(&guest.limits)).ok_or_else(violation)?;
+        if self.is_behind(worker) {
+            self.send_outcome(worker, task, SubTaskEnd::failed("quota", behind()));
+            return Ok(());
+        }
+        let end = match self.subtasks.take(task, index).map_err(|ProtocolViolation| violation())? {
             Wanted::Later(sub_task) => {
+                // What the servers learn of the task goes when its session does.
+                self.sessions.get_or_open(task, worker);
                 self.handle(Event::Suspended { worker, task }, Instant::now());
                 self.set_dependency(task, Some(sub_task));
-                return;
+                return Ok(());
             }
             Wanted::Now(end) => end,
             Wanted::Nothing => SubTaskEnd::failed(
@@ -164,6 +182,7 @@ impl State {
             ),
         };
         self.send_outcome(worker, task, end);
+        Ok(())
     }
 
     /// A sub-task has ended: its parent is told now if it waits, and else when it asks.
@@ -224,7 +243,7 @@ impl SubTaskRequest<'_> {
     /// The function that is meant, if the guest has it and it takes and returns what the task believes.
     fn function(&self, guest: &PoolGuest) -> Result<u32, Refusal> {
         let unknown = || Refusal::UnknownTask(self.name.chars().take(100).collect());
-        let function = guest.guest.function(self.name).map_err(|_| unknown())?;
+        let function = guest.guest.index_of(self.name).ok_or_else(unknown)?;
         let (takes, returns) = guest.guest.tasks()[function as usize].fingerprints();
         let wrong = |what| Refusal::WrongType { task: self.name.to_owned(), what };
         match (takes == self.takes, returns == self.returns) {
@@ -233,6 +252,11 @@ impl SubTaskRequest<'_> {
             _ => Ok(function),
         }
     }
+}
+
+/// Why a task of a worker that does not read its answers gets no more.
+pub(super) fn behind() -> String {
+    format!("the task's worker has {MAX_UNSENT} bytes of answers to read")
 }
 
 /// The sub-tasks that the tasks of a guest may submit; `None` allows none.

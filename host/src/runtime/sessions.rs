@@ -12,8 +12,9 @@ use crate::manager::{Grant, Stored, Ticket};
 
 /// A task's request to the shared objects.
 pub(super) enum Request {
-    /// A call. Without `wait` it is a post, which has no answer.
-    Call { handle: u32, call: Result<Call, ObjectError>, wait: Option<Wait> },
+    /// A call as the guest has written it. Without `wait` it is a post, which has no answer. It is decoded when its turn
+    /// comes: decoded values can take many times the memory.
+    Call { handle: u32, call: Result<Box<[u8]>, ObjectError>, wait: Option<Wait> },
     /// Asks for an answer when all posts so far are done.
     Flush,
 }
@@ -21,8 +22,12 @@ pub(super) enum Request {
 impl Request {
     /// A call as a guest has written it.
     pub(super) fn new(handle: u32, call: &[u8], wait: Option<Wait>) -> Self {
-        let call = decode::<Call>(call).map_err(|error| ObjectError::BadValue(error.to_string()));
-        Request::Call { handle, call, wait }
+        Request::Call { handle, call: Ok(call.into()), wait }
+    }
+
+    /// Reads a call.
+    pub(super) fn decode(call: &[u8]) -> Result<Call, ObjectError> {
+        decode::<Call>(call).map_err(|error| ObjectError::BadValue(error.to_string()))
     }
 
     /// Whether the task waits for the answer.
@@ -145,6 +150,11 @@ impl Sessions {
 
     pub(super) fn get_mut(&mut self, task: TaskId) -> Option<&mut Session> {
         self.0.get_mut(&task)
+    }
+
+    /// Whether a task waits for the answer to a call.
+    pub(super) fn awaits_answer(&self, task: TaskId) -> bool {
+        self.0.get(&task).is_some_and(|session| session.awaits_answer)
     }
 
     /// The session of a task. A task that was sent without handles gets an empty one: every handle in its calls is

@@ -293,10 +293,18 @@ impl State {
     fn probe(&self, worker: WorkerId) -> Option<Probe> {
         let link = self.links.get(worker)?;
         let (running, slice) = link.control.running();
-        let begun =
-            self.dispatcher.tasks_of(worker).any(|(task, claim)| link.control.has_started(claim, task));
+        let tasks = self.dispatcher.tasks_of(worker);
+        let mut begun = tasks.filter(|(task, claim)| link.control.has_started(*claim, *task)).peekable();
+        let waits = begun.peek().is_some() && begun.all(|(task, _)| self.waits_for_parent(task));
         let resident = if self.dispatcher.watches_memory() { link.resident() } else { None };
-        Some(Probe { running, slice, begun, resident })
+        Some(Probe { running, slice, waits, resident })
+    }
+
+    /// Whether a task can go on only when this process, a sub-task or a reader has done something.
+    fn waits_for_parent(&self, task: TaskId) -> bool {
+        self.sessions.awaits_answer(task)
+            || self.subtasks.awaits(task)
+            || self.emits.get(&task).is_some_and(|cell| cell.is_full())
     }
 
     /// A worker broke the protocol: it is killed. Frames that it sent before are still checked one by one.

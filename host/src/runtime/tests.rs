@@ -50,8 +50,12 @@ impl Bench {
         });
         assert_eq!(runtime.to_spawn.try_recv(), Ok((WORKER, GUEST)), "the driver is to start it");
         peer.socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        let conversation =
-            Conversation { limits: Limits::default(), is_ready: false, logged: HashMap::new() };
+        let conversation = Conversation {
+            limits: Limits::default(),
+            is_ready: false,
+            is_fatal: false,
+            logged: HashMap::new(),
+        };
         Self { runtime, conversation, peer, reader: FrameReader::new(1 << 20), next: 0 }
     }
 

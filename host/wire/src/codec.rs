@@ -123,6 +123,11 @@ impl FrameWriter {
         self.bytes[header..header + 4].copy_from_slice(&len.to_le_bytes());
     }
 
+    /// Removes the first `len` bytes, which were sent.
+    pub fn discard(&mut self, len: usize) {
+        self.bytes.drain(..len);
+    }
+
     /// Returns the bytes, to append to the payload of an open frame.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut Vec<u8> {

@@ -1,7 +1,9 @@
 //! The messages: the payloads of frames, in postcard. The order of fields and variants is the wire format.
 
+use std::fmt;
 use std::time::Duration;
 
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use wpool_abi::object::{Kind, Number, Rights, Wait};
 
@@ -263,7 +265,7 @@ pub enum Outcome<'a> {
     },
     Trap {
         number: u8,
-        #[serde(borrow)]
+        #[serde(borrow, deserialize_with = "few_frames")]
         backtrace: Vec<Frame<'a>>,
     },
     /// It ended with an exit code.
@@ -291,6 +293,37 @@ pub enum Outcome<'a> {
     BadGuest(&'a str),
     /// The guest asked for what its policy denies.
     Denied(Capability),
+}
+
+/// The functions of a backtrace at most.
+pub const MAX_FRAMES: usize = 16;
+/// The bytes of a function's name in a backtrace at most.
+pub const MAX_FRAME_NAME: usize = 4096;
+
+/// Reads a backtrace, of which the parent keeps far more memory than a worker has to send.
+fn few_frames<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Frame<'de>>, D::Error> {
+    struct Few;
+
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<Frame<'de>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_FRAMES} functions")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut frames = Vec::new();
+            while let Some(frame) = seq.next_element::<Frame<'de>>()? {
+                if frames.len() == MAX_FRAMES || frame.function.len() > MAX_FRAME_NAME {
+                    return Err(A::Error::invalid_length(frames.len() + 1, &self));
+                }
+                frames.push(frame);
+            }
+            Ok(frames)
+        }
+    }
+
+    deserializer.deserialize_seq(Few)
 }
 
 /// One function of a backtrace.

@@ -172,8 +172,8 @@ impl Model {
                 worker.into_iter().for_each(|worker| self.exit(worker, WorkerExit::Code(0)));
             }
             (13, Some(worker), _) => {
-                let (slice, begun) = (u64::from(pick % 2), pick.is_multiple_of(3));
-                let seen = Probe { running: None, slice, begun, resident: None };
+                let (slice, waits) = (u64::from(pick % 2), pick.is_multiple_of(3));
+                let seen = Probe { running: None, slice, waits, resident: None };
                 self.run(Event::Probed { worker, seen });
             }
             (14, ..) => self.run(Event::Tick),

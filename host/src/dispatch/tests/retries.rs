@@ -61,11 +61,11 @@ fn a_task_that_has_acted_is_not_retried_when_another_one_was_stuck() {
     bench.submit(0, 1);
     bench.done(0, 0, Duration::from_millis(10));
     bench.submit(1, 2);
-    bench.handle(Event::Acted { worker: worker(0, 1), task: TaskId(2) });
+    bench.dispatcher.acted(worker(0, 1), TaskId(2));
     let killed = (0..1000).any(|_| {
         bench.now = bench.dispatcher.next_deadline().expect("a busy worker is looked at");
         bench.handle(Event::Tick);
-        let seen = Probe { running: Some(TaskId(1)), slice: 1, begun: true, resident: None };
+        let seen = Probe { running: Some(TaskId(1)), slice: 1, waits: false, resident: None };
         bench.handle(Event::Probed { worker: worker(0, 1), seen }).contains(&Action::Kill(worker(0, 1)))
     });
     assert!(killed);

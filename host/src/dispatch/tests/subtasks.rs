@@ -104,7 +104,7 @@ fn no_task_is_stolen_for_a_worker_without_room() {
 fn a_task_that_has_acted_is_not_retried() {
     let mut bench = bench(1, 1);
     bench.submit(0, 1);
-    bench.handle(Event::Acted { worker: worker(0, 1), task: TaskId(0) });
+    bench.dispatcher.acted(worker(0, 1), TaskId(0));
     let actions = bench.exited(worker(0, 1), OUTSIDE, &[0], Some(0));
     assert!(matches!(failed(actions)[..], [(0, TaskError::WorkerLost { .. })]), "{actions:?}");
 }
@@ -221,7 +221,7 @@ impl Forest {
             let depth = self.nodes[usize::try_from(task).unwrap()].depth;
             let width = if depth < self.deepest { self.widths.pop_front().unwrap_or(0) } else { 0 };
             for _ in 0..width {
-                self.run(Event::Acted { worker, task: TaskId(task) });
+                self.dispatcher.acted(worker, TaskId(task));
                 let event = self.submit(Some(task), depth + 1);
                 self.run(event);
             }

@@ -110,6 +110,12 @@ impl EmitCell {
         inner.waker.take()
     }
 
+    /// Whether the task may emit no more before a value is read.
+    pub(crate) fn is_full(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.received >= inner.granted
+    }
+
     /// Whether a reader need not wait.
     pub(crate) fn is_ready(&self) -> bool {
         let inner = self.inner.lock();
