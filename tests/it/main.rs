@@ -10,6 +10,7 @@ mod behaviours;
 mod bindings;
 /// The command line, as snapshots that are its manual.
 mod cli;
+mod cli_files;
 /// The flags of the command: inputs of every form, results in files, retries, halts, dry runs.
 mod cli_flags;
 /// The command in pipes: results as they come, readers that leave, inputs that do not come.

@@ -107,7 +107,10 @@ impl Soak<'_> {
         match (code, &whole, &partial) {
             (Some(0), Some(whole), None) => self.check(whole, INPUTS..=INPUTS, figures)?,
             (Some(1), Some(whole), None) if self.cut == Cut::Error => {
-                self.check(whole, self.odd + 1..=INPUTS, figures)?;
+                self.check(whole, INPUTS..=INPUTS, figures)?;
+            }
+            (Some(1), None, Some(partial)) if self.cut == Cut::Error => {
+                self.check(partial, self.odd + 1..=INPUTS, figures)?;
             }
             (Some(1), Some(whole), None) if self.cut == Cut::Deadline => {
                 self.check(whole, INPUTS..=INPUTS, figures)?;

@@ -15,6 +15,7 @@ use crate::interrupt::Interrupt;
 use crate::logs::Logs;
 use crate::output::{Format, Output};
 use crate::plan::{CallPlan, RunPlan};
+use crate::reader_watch::ReaderWatch;
 use crate::report::{Progress, ReportFile, Screen};
 use crate::sinks::{Outcome, SinkPlan};
 use crate::source::DECLARE;
@@ -45,13 +46,22 @@ pub(crate) fn call(plan: &RunPlan, call: &CallPlan, interrupt: &Interrupt) -> Do
         move || future.kill()
     });
     let watch = watch.map_err(Failure::start)?;
+    let reader = ReaderWatch::start(sinks.output.descriptor(), {
+        let future = future.clone();
+        move || future.kill()
+    });
+    let reader = reader.map_err(Failure::start)?;
     let completed = follow(&future, &logs);
-    drop(watch);
+    let is_unread = reader.is_gone();
+    drop((watch, reader));
     let written = objects.finish();
     logs.end(0, &completed.log)?;
     logs.finish()?;
     if interrupt.requested() {
         return Ok(ExitCode::from(INTERRUPTED));
+    }
+    if is_unread {
+        return Ok(ExitCode::from(SUCCESS));
     }
     let outcome = sinks.write(&completed, &signature)?;
     written?;
@@ -125,8 +135,9 @@ fn follow(future: &TaskFuture<Undecoded>, logs: &Logs) -> Arc<Completed> {
 fn arguments_as_json(signature: &Signature, words: &[String]) -> Result<String, Failure> {
     let types: Vec<String> = signature.parameters().map(|(_, ty)| ty).collect();
     if types.len() != words.len() {
+        let arguments = if types.len() == 1 { "argument" } else { "arguments" };
         return Err(Failure::input(format!(
-            "`{}` takes {} arguments, got {}",
+            "`{}` takes {} {arguments}, got {}",
             self::signature(signature),
             types.len(),
             words.len()

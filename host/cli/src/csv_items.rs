@@ -1,14 +1,14 @@
 //! Reads the records of a CSV file as JSON objects: the header row names the fields, and what the task takes decides
 //! whether a cell is a text or something else.
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 
 use crate::items::{Item, ItemError};
 use crate::reading::Reading;
 
 /// The items of one file or stream.
 pub(crate) struct CsvItems<R> {
-    reader: csv::Reader<R>,
+    reader: csv::Reader<Quotes<R>>,
     reading: Reading,
     /// `None` before the header row was read, and after the end.
     columns: Option<Vec<Column>>,
@@ -27,7 +27,12 @@ struct Column {
 
 impl<R: BufRead> CsvItems<R> {
     pub(crate) fn new(reader: R, reading: Reading) -> Self {
-        Self { reader: csv::Reader::from_reader(reader), reading, columns: None, has_begun: false }
+        Self {
+            reader: csv::Reader::from_reader(Quotes::new(reader)),
+            reading,
+            columns: None,
+            has_begun: false,
+        }
     }
 
     fn begin(&mut self) -> Result<(), ItemError> {
@@ -45,11 +50,15 @@ impl<R: BufRead> CsvItems<R> {
         }
         let Some(columns) = &mut self.columns else { return Ok(None) };
         let mut record = csv::StringRecord::new();
-        if !self.reader.read_record(&mut record).map_err(item_error)? {
+        let is_record = self.reader.read_record(&mut record).map_err(item_error)?;
+        let line = record.position().map_or(0, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        if self.reader.get_ref().ends_in_quotes() {
+            return Err(ItemError::malformed(line, "a quote is never closed".to_owned()));
+        }
+        if !is_record {
             self.columns = None;
             return Ok(None);
         }
-        let line = record.position().map_or(0, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
         let text = fitting_text(columns, &record, &self.reading);
         Ok(Some(Item { text: text.into_bytes(), line, column: 1, is_source: false }))
     }
@@ -109,12 +118,66 @@ fn record_as_json(columns: &[Column], record: &csv::StringRecord, bare: bool) ->
 fn cell_as_json(column: &Column, cell: &str) -> String {
     let as_text = match cell {
         "" => column.empty_is_text,
-        _ => column.is_text || serde_json::from_str::<serde::de::IgnoredAny>(cell).is_err(),
+        // Quotes within a cell are its own: those of CSV are gone.
+        _ => {
+            column.is_text
+                || cell.starts_with('"')
+                || serde_json::from_str::<serde::de::IgnoredAny>(cell).is_err()
+        }
     };
     match (as_text, cell) {
         (true, _) => serde_json::Value::from(cell).to_string(),
         (false, "") => "null".to_owned(),
         (false, _) => cell.to_owned(),
+    }
+}
+
+/// Reads on, and follows the quotes: a cell that never ends would swallow the rest of the file without a word.
+struct Quotes<R> {
+    reader: R,
+    place: Place,
+    has_ended: bool,
+}
+
+/// A place in a text of cells.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    /// Before a cell.
+    Before,
+    Unquoted,
+    Quoted,
+    /// Behind a quote within a quoted cell: the end of it, or the first of two.
+    Quote,
+}
+
+impl Place {
+    fn after(self, byte: u8) -> Self {
+        match (self, byte) {
+            (Place::Quoted, b'"') => Place::Quote,
+            (Place::Quoted, _) | (Place::Before | Place::Quote, b'"') => Place::Quoted,
+            (_, b',' | b'\n' | b'\r') => Place::Before,
+            _ => Place::Unquoted,
+        }
+    }
+}
+
+impl<R> Quotes<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, place: Place::Before, has_ended: false }
+    }
+
+    /// Whether the text has ended within a quoted cell.
+    fn ends_in_quotes(&self) -> bool {
+        self.has_ended && self.place == Place::Quoted
+    }
+}
+
+impl<R: io::Read> io::Read for Quotes<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(into)?;
+        self.has_ended = count == 0;
+        self.place = into[..count].iter().fold(self.place, |place, byte| place.after(*byte));
+        Ok(count)
     }
 }
 
@@ -144,6 +207,7 @@ mod tests {
             ("-1.5e3", "-1.5e3"),
             ("007", "\"007\""),
             ("x \"y\"", "\"x \\\"y\\\"\""),
+            ("\"y\"", "\"\\\"y\\\"\""),
             ("", "null"),
         ] {
             assert_eq!(json(&column, cell), expected);

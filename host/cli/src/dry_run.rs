@@ -37,6 +37,6 @@ pub(crate) fn show(plan: &RunPlan, guest: &Guest, task: &Signature, inputs: &str
     line("timeout", &limit(plan.pool.timeout.map(|time| format!("{time:?}"))));
     line("memory", &limit(plan.pool.memory.map(report::size)));
     line("deadline", &limit(plan.terms.deadline.map(|time| format!("{time:?}"))));
-    report::print(&report::escaped(&text));
+    report::print(&report::escaped(&text))?;
     Ok(ExitCode::from(SUCCESS))
 }

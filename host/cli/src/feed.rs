@@ -38,6 +38,8 @@ struct Queue {
 struct State {
     inputs: VecDeque<Input>,
     bytes: usize,
+    /// The input that the reader has, which waits for room.
+    held: Option<Input>,
     ended: bool,
     /// The failure that has ended the inputs early.
     failure: Option<Failure>,
@@ -93,11 +95,14 @@ impl Feed {
         }
     }
 
-    /// Ends the queue. Returns the number of inputs in it, which nobody takes any more.
-    pub(crate) fn end(self) -> u64 {
+    /// Ends the queue. Returns the inputs in it, which nobody takes any more.
+    pub(crate) fn end(mut self) -> Vec<Input> {
         let mut state = self.queue.lock();
         state.closed = true;
-        (self.taken.len() + state.inputs.len()) as u64
+        let rest = std::mem::take(&mut state.inputs);
+        let held = state.held.take();
+        drop(state);
+        std::mem::take(&mut self.taken).into_iter().chain(rest).chain(held).collect()
     }
 
     /// Returns the failure that has ended the inputs early, if all inputs before it were taken.
@@ -121,12 +126,14 @@ impl Queue {
     /// Adds an input when there is room. Returns false if the map takes no more.
     fn push(&self, input: Input) -> bool {
         let mut state = self.lock();
+        state.held = Some(input);
         while !state.closed && (state.inputs.len() >= MAX_INPUTS || state.bytes >= MAX_BYTES) {
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed {
             return false;
         }
+        let Some(input) = state.held.take() else { return false };
         state.bytes += input.as_ref().map_or_else(String::len, |arguments| arguments.bytes().len());
         state.inputs.push_back(input);
         let waker = state.take_awaited();

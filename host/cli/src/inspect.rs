@@ -32,7 +32,7 @@ pub(crate) fn inspect(guest: &GuestSource, form: Form) -> Done {
         Form::Json => format!("{:#}\n", as_json(&guest)),
         Form::Rust => guest.rust_bindings(),
     };
-    report::print(&text);
+    report::print(&text)?;
     Ok(ExitCode::from(SUCCESS))
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn cache() -> Done {
         report::size(total),
         format!("in {}", path.display()),
     ]);
-    report::print(&report::table(&rows));
+    report::print(&report::table(&rows))?;
     Ok(ExitCode::from(SUCCESS))
 }
 
@@ -160,6 +160,6 @@ fn age(then: SystemTime) -> String {
 pub(crate) fn clear_cache() -> Done {
     let removed =
         Cache::default().clear().map_err(|error| Failure::input("cannot clear the cache").because(error))?;
-    report::print(&format!("removed {removed} compiled guests\n"));
+    report::print(&format!("removed {removed} compiled guests\n"))?;
     Ok(ExitCode::from(SUCCESS))
 }

@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
@@ -14,15 +16,17 @@ use crate::target::remove_unfinished;
 pub(crate) struct Interrupt {
     /// Never carries a message: the first signal disconnects it, which every later look at it sees too.
     first: Receiver<Infallible>,
+    /// Whether there is anything to finish. Before that, the first signal ends the process: it may wait to open a file.
+    has_begun: Arc<AtomicBool>,
 }
 
 impl Interrupt {
     /// Begins to listen for signals. Possible once in a process.
     pub(crate) fn listen() -> Result<Self, ctrlc::Error> {
         let (connected, interrupt) = Self::pair();
-        let mut connected = Some(connected);
+        let (mut connected, has_begun) = (Some(connected), Arc::clone(&interrupt.has_begun));
         ctrlc::set_handler(move || {
-            if connected.take().is_none() {
+            if connected.take().is_none() || !has_begun.load(Ordering::SeqCst) {
                 // The workers die with this process.
                 end_now();
             }
@@ -33,7 +37,7 @@ impl Interrupt {
     /// An interrupt, and what is dropped at the first signal.
     fn pair() -> (Sender<Infallible>, Self) {
         let (connected, first) = bounded(1);
-        (connected, Self { first })
+        (connected, Self { first, has_begun: Arc::default() })
     }
 
     /// Whether a signal has come.
@@ -43,6 +47,7 @@ impl Interrupt {
 
     /// Has `stop` called at the first signal, at once if it has come already, until the watch is dropped.
     pub(crate) fn on_first(&self, stop: impl FnOnce() + Send + 'static) -> io::Result<Watch> {
+        self.has_begun.store(true, Ordering::SeqCst);
         let (connected, dropped) = bounded::<Infallible>(1);
         let first = self.first.clone();
         let thread = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {

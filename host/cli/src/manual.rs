@@ -14,7 +14,7 @@ use crate::report;
 pub(crate) fn completions(shell: Shell) -> Done {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "wpool", &mut script);
-    report::print(&String::from_utf8_lossy(&script));
+    report::print(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::from(SUCCESS))
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn completions(shell: Shell) -> Done {
 pub(crate) fn page() -> Done {
     let mut text = Vec::new();
     pages(&mut text).map_err(Failure::input)?;
-    report::print(&String::from_utf8_lossy(&text));
+    report::print(&String::from_utf8_lossy(&text))?;
     Ok(ExitCode::from(SUCCESS))
 }
 

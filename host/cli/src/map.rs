@@ -22,7 +22,7 @@ use crate::sinks::{Sinks, WriteError};
 /// far below the time that a reader notices.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How often tasks that are to run again are looked at.
+/// How often tasks that are to run again are looked at, and values of the journal.
 const RETRY_PERIOD: Duration = Duration::from_millis(10);
 
 /// A map whose pool has started.
@@ -71,17 +71,44 @@ impl MapRun<'_> {
         let watch = self.interrupt.on_first(stop).map_err(Failure::start)?;
         let reader = self.watch_reader(&sinks, results.canceller())?;
         let mut following = Following { results, resume: &resume, retries: &retries, ended: false };
-        let (cut_short, cut_off) = self.write_results(&mut following, &mut sinks, &stopped, &reader, halt)?;
+        let written = self.write_results(&mut following, &mut sinks, &stopped, &reader, halt);
         drop((following, watch));
-        let mut resume = resume.into_inner();
+        let rest = Rest {
+            feed: feed.into_inner(),
+            resume: resume.into_inner(),
+            taken: taken.get(),
+            stopped: stopped.get(),
+        };
+        match written.and_then(|written| self.write_rest(&mut sinks, rest, written)) {
+            Ok(ended) => Ok(self.finish(sinks, ended)?),
+            Err(error) => {
+                sinks.give_up();
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes what is known of inputs that have no task.
+    fn write_rest(
+        &self,
+        sinks: &mut Sinks<'_>,
+        Rest { mut feed, mut resume, taken, stopped }: Rest,
+        (cut_short, cut_off): (bool, Option<Duration>),
+    ) -> Result<Ended, WriteError> {
         resume.catch_up()?;
-        write_found(&mut resume, &mut sinks, u64::MAX)?;
-        let defect = feed.borrow_mut().take_failure();
-        let late = match cut_off.filter(|_| self.total != Some(taken.get())) {
-            Some(deadline) => Some(self.cut_off(&mut sinks, deadline, taken.get(), feed.into_inner())?),
+        write_found(&mut resume, sinks, u64::MAX)?;
+        let defect = feed.take_failure();
+        let left = self.total.map(|total| total.saturating_sub(taken));
+        let is_cut = left.map_or_else(|| stopped && !feed.is_at_end(), |left| left > 0);
+        let late = match cut_off.filter(|_| left != Some(0)) {
+            Some(deadline) => Some(self.cut_off(sinks, &mut resume, deadline, taken, feed)?),
             None => None,
         };
-        Ok(self.finish(sinks, Ended { defect, cut_short, stopped: stopped.get(), late })?)
+        if late.is_none() {
+            sinks.not_taken(left.unwrap_or(0));
+        }
+        let whole = !cut_short && !is_cut && defect.is_none() && late.is_none();
+        Ok(Ended { whole, defect, late })
     }
 
     /// Returns the task with its logs followed, if they are written at all.
@@ -170,13 +197,22 @@ impl MapRun<'_> {
     fn cut_off(
         &self,
         sinks: &mut Sinks<'_>,
+        resume: &mut Resume,
         deadline: Duration,
         taken: u64,
         feed: Feed,
     ) -> Result<Failure, WriteError> {
-        let read = taken + feed.end();
         let error = TaskError::MapEnded { end: MapEnd::Timeout(deadline), pulled: taken };
-        for index in taken..self.total.unwrap_or(read) {
+        let mut read = taken;
+        for input in feed.end() {
+            if resume.is_to_run(&input) {
+                sinks.write_not_taken(read, &error)?;
+            } else {
+                write_found(resume, sinks, u64::MAX)?;
+            }
+            read += 1;
+        }
+        for index in read..self.total.unwrap_or(read) {
             sinks.write_not_taken(index, &error)?;
         }
         let left = match self.total {
@@ -190,9 +226,7 @@ impl MapRun<'_> {
     /// Ends all files. Returns the exit code.
     fn finish(&self, sinks: Sinks<'_>, ended: Ended) -> Result<u8, Failure> {
         let interrupted = self.interrupt.requested();
-        let whole = !ended.cut_short && ended.defect.is_none() && ended.late.is_none();
-        // An error that stops the run is part of a whole output, an interrupt is not.
-        let failed = sinks.finish(!interrupted && (whole || ended.stopped))?;
+        let failed = sinks.finish(!interrupted && ended.whole)?;
         match (ended.defect, ended.late) {
             _ if interrupted => Ok(INTERRUPTED),
             (Some(defect), _) => Err(defect),
@@ -236,6 +270,7 @@ impl<I: Iterator> Following<'_, '_, I> {
                 return Ok(Some(result));
             }
             let (waiting, full) = (retries.is_waiting(), retries.is_full());
+            let resumes = self.resume.borrow().is_open();
             drop(retries);
             if self.ended && !waiting {
                 return Ok(None);
@@ -246,7 +281,7 @@ impl<I: Iterator> Following<'_, '_, I> {
                 self.catch_up(sinks)?;
                 continue;
             }
-            let next = match (behind, waiting) {
+            let next = match (behind, waiting || resumes) {
                 (true, _) => self.results.next_timeout(PAUSE),
                 (false, true) => self.results.next_timeout(RETRY_PERIOD),
                 (false, false) => Ok(self.results.next()),
@@ -268,6 +303,8 @@ impl<I: Iterator> Following<'_, '_, I> {
         if resume.is_behind() {
             resume.catch_up()?;
         }
+        let end = resume.first_unwritten();
+        write_found(&mut resume, sinks, end)?;
         sinks.catch_up()
     }
 }
@@ -317,14 +354,22 @@ impl Iterator for Pulled<'_, '_> {
     }
 }
 
-/// How a map ended.
-struct Ended {
-    /// The failure that has ended the inputs early.
-    defect: Option<Failure>,
-    /// Whether a task was cancelled.
-    cut_short: bool,
+/// What is left when the map has given its last result.
+struct Rest {
+    feed: Feed,
+    resume: Resume,
+    /// The number of inputs that were taken.
+    taken: u64,
     /// Whether the error of a task has stopped the run.
     stopped: bool,
+}
+
+/// How a map ended.
+struct Ended {
+    /// Whether every input has the result of its task.
+    whole: bool,
+    /// The failure that has ended the inputs early.
+    defect: Option<Failure>,
     /// The failure of a run whose deadline has passed before all inputs were taken.
     late: Option<Failure>,
 }

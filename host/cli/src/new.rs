@@ -25,7 +25,7 @@ pub(crate) fn new(path: &Path) -> Done {
     write_package(path, name)
         .map_err(|error| Failure::input(format!("cannot make `{}`", path.display())).because(error))?;
     let shown = path.display();
-    report::print(&format!("made {shown}\ntry: wpool run {shown} --map {shown}/inputs.json\n"));
+    report::print(&format!("made {shown}\ntry: wpool run {shown} --map {shown}/inputs.json\n"))?;
     Ok(ExitCode::from(SUCCESS))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use wpool::{Manager, NamedError, NamedObjects, ObjectSpec};
@@ -59,7 +59,7 @@ impl Objects {
         Ok(StartedObjects {
             drains: drains.collect::<Result<_, _>>()?,
             named: &self.named,
-            dumps: &self.dumps,
+            dumps: self.dumps.iter().map(Dump::open).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -68,7 +68,7 @@ impl Objects {
 pub(crate) struct StartedObjects<'a> {
     named: &'a NamedObjects,
     drains: Vec<Drain<'a>>,
-    dumps: &'a [ObjectFile],
+    dumps: Vec<Dump<'a>>,
 }
 
 impl StartedObjects<'_> {
@@ -80,7 +80,7 @@ impl StartedObjects<'_> {
             outcome = outcome.and(drained);
         }
         for dump in self.dumps {
-            let dumped = write_dump(self.named, dump);
+            let dumped = dump.finish(self.named);
             outcome = outcome.and(dumped);
         }
         outcome
@@ -138,16 +138,23 @@ fn drain(named: &NamedObjects, queue: &str, mut file: File) -> Result<(), DrainE
     }
 }
 
-fn write_dump(named: &NamedObjects, dump: &ObjectFile) -> Result<(), Failure> {
-    let mut text = named.to_json(&dump.name).map_err(failed)?;
-    text.push('\n');
-    write_file(&dump.path, &text).map_err(|error| Failure::cannot_write(&dump.path, error))
+/// An object that is written to a file at the end. The file is opened before, when nothing is lost if that fails.
+struct Dump<'a> {
+    file: &'a ObjectFile,
+    target: Target,
 }
 
-fn write_file(path: &Path, text: &str) -> io::Result<()> {
-    let mut target = Target::open(path)?;
-    target.write_all(text.as_bytes())?;
-    target.finish()
+impl<'a> Dump<'a> {
+    fn open(file: &'a ObjectFile) -> Result<Self, Failure> {
+        let target = Target::open(&file.path).map_err(|error| Failure::cannot_write(&file.path, error))?;
+        Ok(Self { file, target })
+    }
+
+    fn finish(mut self, named: &NamedObjects) -> Result<(), Failure> {
+        let text = named.to_json(&self.file.name).map_err(failed)?;
+        let written = writeln!(self.target, "{text}").and_then(|()| self.target.finish());
+        written.map_err(|error| Failure::cannot_write(&self.file.path, error))
+    }
 }
 
 fn failed(error: NamedError) -> Failure {

@@ -1,6 +1,6 @@
 //! Resolves what was typed into the plan of a run, once; no function behind this file sees a flag.
 
-mod files;
+pub(crate) mod files;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +61,17 @@ pub(crate) struct MapPlan {
     pub(crate) early_end: EarlyEnd,
 }
 
+impl MapPlan {
+    /// The files of the run beside its results, each with the flag that names it.
+    pub(crate) fn files(&self) -> Vec<(&'static str, &Path)> {
+        let inputs = self.inputs.files().into_iter().map(|path| ("the inputs", path));
+        let written =
+            [("--output", &self.sinks.output), ("--report", &self.sinks.report), ("--resume", &self.journal)];
+        let written = written.into_iter().filter_map(|(flag, path)| Some((flag, path.as_deref()?)));
+        inputs.chain(written).collect()
+    }
+}
+
 /// The effect of an early end of the run, by an interrupt or an error, on the tasks that are running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EarlyEnd {
@@ -101,12 +112,12 @@ impl RunPlan {
 impl Work {
     fn resolve(args: &RunArgs) -> Result<Self, Failure> {
         if let [task, arguments @ ..] = args.call.as_slice() {
-            files::check_distinct(args)?;
+            files::check_distinct(args, None)?;
             let (task, arguments) = (task.clone(), arguments.to_vec());
             return Ok(Self::Call(CallPlan { task, arguments, sinks: SinkPlan::from(args) }));
         }
         let inputs = inputs(args)?;
-        files::check_distinct(args)?;
+        files::check_distinct(args, Some(&inputs))?;
         Ok(Self::Map(MapPlan {
             inputs,
             task: args.task.clone(),

@@ -1,5 +1,4 @@
 //! Messages, progress, logs and reports: the only file of the command that prints.
-#![allow(clippy::print_stderr, clippy::print_stdout, reason = "the other files print through this one")]
 
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -36,24 +35,34 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 /// Prints a failure with its causes and its hint. Returns its exit code.
 pub(crate) fn failure(failure: &Failure) -> ExitCode {
     let (red, plain) = if io::stderr().is_terminal() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
-    eprintln!("{red}error:{plain} {}", escaped(&failure.to_string()));
+    say(&format!("{red}error:{plain} {}", escaped(&failure.to_string())));
     for cause in failure.causes() {
-        eprintln!("  caused by: {}", escaped(&cause.to_string()));
+        say(&format!("  caused by: {}", escaped(&cause.to_string())));
     }
     if let Some(hint) = &failure.hint {
-        eprintln!("  hint: {hint}");
+        say(&format!("  hint: {hint}"));
     }
     ExitCode::from(failure.code)
 }
 
 /// Prints a line to standard error.
 pub(crate) fn note(message: &str) {
-    eprintln!("{}", escaped(message));
+    say(&escaped(message));
+}
+
+/// Prints a line to standard error. A message that nobody can read costs the run nothing else.
+fn say(line: &str) {
+    let _unread = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Prints the text that a command was asked for. A reader that has left is no error.
-pub(crate) fn print(text: &str) {
-    let _unread = io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush());
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::cannot_write(Path::new("standard output"), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Escapes control characters in a text from outside, so that it cannot move a terminal's cursor.
@@ -75,8 +84,8 @@ impl Screen {
     /// Prints a line.
     pub(crate) fn above(&self, line: &str) {
         match &self.0 {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| say(line)),
+            None => say(line),
         }
     }
 }
@@ -149,6 +158,11 @@ impl Progress {
             "cancelled": self.cancelled,
             "seconds": self.began.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Counts inputs of which no task was made.
+    pub(crate) fn not_taken(&mut self, inputs: u64) {
+        self.cancelled += inputs;
     }
 
     /// Returns the line that is printed at the end.

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::exit_code::Failure;
+use crate::plan::files::check_results;
 use crate::source::Source;
 use crate::target::Target;
 
@@ -18,22 +19,31 @@ pub(crate) struct ResultsDir<'a> {
 }
 
 impl<'a> ResultsDir<'a> {
-    /// Checks that no two inputs have the same file.
-    pub(crate) fn check(folder: &Path, source: &Source, total: Option<u64>) -> Result<(), Failure> {
+    /// Checks that no two inputs have the same file, and that none of the run's other `files` is one of them.
+    pub(crate) fn check(
+        folder: &Path,
+        source: &Source,
+        total: Option<u64>,
+        files: &[(&'static str, &Path)],
+    ) -> Result<(), Failure> {
         if folder.exists() && !folder.is_dir() {
             return Err(Failure::input(format!("`{}` is no folder", folder.display())));
         }
         let mut known: HashMap<String, String> = HashMap::new();
         for index in 0..total.unwrap_or(0) {
             // Inputs without names are numbered, and numbers differ.
-            let Some(name) = source.input_name(index) else { return Ok(()) };
+            let Some(name) = source.input_name(index) else { break };
             let file = file_name(&name);
             if let Some(other) = known.insert(file.clone(), name.clone()) {
                 let message = format!("the results of `{other}` and `{name}` would both be in `{file}`");
                 return Err(Failure::input(message).hint("rename one of them, or write to one --output"));
             }
         }
-        Ok(())
+        let is_number =
+            |name: &str| name.strip_suffix(".json").is_some_and(|stem| stem.parse::<u64>().is_ok());
+        let is_result =
+            |name: &str| if known.is_empty() { is_number(name) } else { known.contains_key(name) };
+        check_results(folder, files, is_result)
     }
 
     /// Makes the folder if it is not there.
@@ -49,7 +59,7 @@ impl<'a> ResultsDir<'a> {
             let mut target = Target::open(&path)?;
             target.write_all(text)?;
             target.write_all(b"\n")?;
-            target.finish()
+            target.finish_soon()
         };
         write().map_err(|error| Failure::cannot_write(&path, error))
     }

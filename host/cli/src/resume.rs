@@ -21,6 +21,8 @@ pub(crate) struct Resume {
     next: u64,
     /// The index of the next task of the map.
     started: u64,
+    /// The number of tasks that have ended.
+    ended: u64,
     /// The inputs that run, by the indices of their tasks.
     running: HashMap<u64, (u64, Key)>,
     /// The indices of inputs that the journal has, and whose values are not written yet.
@@ -67,6 +69,7 @@ impl Resume {
     pub(crate) fn ended(&mut self, nth: u64, completed: &Completed) -> Result<u64, Failure> {
         let Some((journal, path)) = &mut self.journal else { return Ok(nth) };
         let (index, key) = self.running.remove(&nth).unwrap_or_default();
+        self.ended += 1;
         if let Ok(value) = &completed.result {
             journal.write(index, key, value).map_err(|error| Failure::cannot_write(path, error))?;
         }
@@ -79,6 +82,16 @@ impl Resume {
         let Some((journal, path)) = &self.journal else { return Ok(None) };
         let value = journal.read(index).map_err(|error| Failure::cannot_read(path, error))?;
         Ok(Some((index, value)))
+    }
+
+    /// Whether there is a journal.
+    pub(crate) fn is_open(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// The index of the first input that runs: the values before it can be written.
+    pub(crate) fn first_unwritten(&self) -> u64 {
+        self.running.get(&self.ended).map_or(u64::MAX, |(index, _)| *index)
     }
 
     /// Whether the journal's file lacks a result.

@@ -33,7 +33,7 @@ fn run_map(plan: &RunPlan, map: &MapPlan, interrupt: &Interrupt) -> Done {
     let reading = Reading { signature: signature.clone(), objects: plan.objects.named.clone() };
     let total = map.inputs.check(&reading)?;
     if let Some(folder) = &map.sinks.results {
-        ResultsDir::check(folder, &map.inputs, total)?;
+        ResultsDir::check(folder, &map.inputs, total, &map.files())?;
     }
     if plan.dry {
         return dry_run::show(plan, &guest, &signature, &map.inputs.shown(total), &map.sinks);

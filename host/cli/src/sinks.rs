@@ -124,7 +124,26 @@ impl<'a> Sinks<'a> {
 
     /// Writes the entry of an input that was not taken. It has no task, so it counts neither as done nor as failed.
     pub(crate) fn write_not_taken(&mut self, index: u64, error: &TaskError) -> Result<(), WriteError> {
-        self.write_and_flush(index, Err(error)).map(drop).map_err(|error| self.cannot_write(error))
+        self.write_and_flush(index, Err(error)).map(drop).map_err(|error| self.cannot_write(error))?;
+        if let Some(results) = &self.results {
+            results.write(index, self.output.last_element())?;
+        }
+        Ok(())
+    }
+
+    /// Counts inputs of which no task was made.
+    pub(crate) fn not_taken(&mut self, inputs: u64) {
+        self.progress.not_taken(inputs);
+    }
+
+    /// Keeps what was written, as far as that is possible, when the run cannot go on.
+    pub(crate) fn give_up(self) {
+        self.progress.clear();
+        if let Ok(Some(partial)) = self.output.finish(false) {
+            report::note(&format!("what was done is in {}", partial.display()));
+        }
+        // The failure that ends the run is reported, and not what follows from it.
+        let _lost = self.report.map(|report| report.finish(&self.progress));
     }
 
     /// The number of tasks that have failed, and of all that have ended.

@@ -1,7 +1,7 @@
 //! The source of a map's inputs, and how each of them becomes the arguments of a call.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,7 @@ impl Source {
         }
         let file = File::open(path).map_err(unreadable)?;
         let state = FileState::of(&file).map_err(unreadable)?;
-        let layout = layout_of(path, layout, &mut BufReader::new(file)).map_err(unreadable)?;
+        let (layout, _) = layout_of(path, layout, &mut BufReader::new(file)).map_err(unreadable)?;
         Ok(Self::File { path: path.to_owned(), layout, state })
     }
 
@@ -68,6 +68,11 @@ impl Source {
     pub(crate) fn contents(patterns: &[String], with_name: bool) -> Result<Self, Failure> {
         let mut files = Vec::new();
         for pattern in patterns {
+            // A shell has replaced its own patterns by names, which may look like patterns.
+            if Path::new(pattern).is_file() {
+                files.push(pattern.trim_start_matches("./").into());
+                continue;
+            }
             let matches =
                 glob::glob(pattern).map_err(|error| Failure::input(format!("`{pattern}`: {error}")))?;
             let before = files.len();
@@ -79,7 +84,11 @@ impl Source {
                 files.extend(path.is_file().then_some(path));
             }
             if files.len() == before {
-                return Err(Failure::input(format!("no file matches `{pattern}`")));
+                let failure = Failure::input(format!("no file matches `{pattern}`"));
+                return Err(match Path::new(pattern).is_dir() {
+                    true => failure.hint(format!("it is a folder; its files are '{pattern}/*'")),
+                    false => failure,
+                });
             }
         }
         Ok(Self::Contents { files, with_name })
@@ -95,6 +104,15 @@ impl Source {
             }
             Self::Words(words) => check_words(words, reading).map(|()| Some(words.count())),
             Self::File { path, layout, .. } => check_file(path, *layout, reading).map(Some),
+        }
+    }
+
+    /// The files that are read.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::File { path, .. } | Self::Stream { path: Some(path), .. } => vec![path],
+            Self::Contents { files, .. } => files.iter().map(PathBuf::as_path).collect(),
+            Self::Stream { path: None, .. } | Self::Words(_) => Vec::new(),
         }
     }
 
@@ -140,7 +158,9 @@ impl Source {
                 }
                 let inputs =
                     json_inputs(items(BufReader::new(file), layout, &reading), reading, path.clone());
-                Box::new(inputs.map(move |input| still_fits(input?, &path, state)))
+                let name = path.clone();
+                let end = std::iter::once_with(move || (!state.is_of(&name)).then(|| Err(changed(&name))));
+                Box::new(inputs.map(move |input| still_fits(input, &path, state)).chain(end.flatten()))
             }
             Self::Stream { path, layout } => {
                 let (stream, layout) = open_stream(path.as_deref(), layout)?;
@@ -155,6 +175,10 @@ impl FileState {
     fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self(metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+    }
+
+    fn is_of(self, path: &Path) -> bool {
+        File::open(path).and_then(|file| Self::of(&file)).is_ok_and(|now| now == self)
     }
 }
 
@@ -218,24 +242,47 @@ fn open_stream(path: Option<&Path>, layout: Option<Layout>) -> Result<(Box<dyn B
             None => Box::new(io::stdin().lock()),
             Some(path) => Box::new(BufReader::new(File::open(path)?)),
         };
-        let layout = layout_of(name, layout, &mut reader)?;
-        Ok((reader, layout))
+        let (layout, space) = layout_of(name, layout, &mut reader)?;
+        Ok((Box::new(io::Cursor::new(space).chain(reader)) as Box<dyn BufRead>, layout))
     };
-    open().map_err(|error| Failure::cannot_read(name, error))
+    open().map_err(|error| match path {
+        Some(path) => Failure::cannot_read(path, error),
+        None => Failure::input("cannot read standard input").because(error),
+    })
 }
 
-/// Returns the layout that the user names, else that of the file's name, else that of the first byte.
-fn layout_of(path: &Path, named: Option<Layout>, reader: &mut impl BufRead) -> io::Result<Layout> {
-    Ok(match (named, path.extension().and_then(|extension| extension.to_str())) {
+/// Returns the layout that the user names, else that of the file's name, else that of the first byte. White space before
+/// that byte is returned, too: it was read.
+fn layout_of(path: &Path, named: Option<Layout>, reader: &mut impl BufRead) -> io::Result<(Layout, Vec<u8>)> {
+    let mut space = Vec::new();
+    let layout = match (named, path.extension().and_then(|extension| extension.to_str())) {
         (Some(layout), _) => layout,
         (None, Some("json")) => Layout::Array,
         (None, Some("jsonl" | "ndjson")) => Layout::Lines,
         (None, Some("csv")) => Layout::Csv,
-        (None, _) => {
-            let first = reader.fill_buf()?.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
-            if first == Some(b'[') { Layout::Array } else { Layout::Lines }
+        (None, _) => match first_byte(reader, &mut space)? {
+            Some(b'[') => Layout::Array,
+            _ => Layout::Lines,
+        },
+    };
+    Ok((layout, space))
+}
+
+/// Returns the first byte that is no white space, and moves what is before it to `space`.
+fn first_byte(reader: &mut impl BufRead, space: &mut Vec<u8>) -> io::Result<Option<u8>> {
+    /// Whoever sends more of it names the layout.
+    const MAX_SPACE: usize = 1 << 20;
+    while space.len() < MAX_SPACE {
+        let arrived = reader.fill_buf()?;
+        let first = arrived.iter().find(|byte| !byte.is_ascii_whitespace()).copied();
+        if first.is_some() || arrived.is_empty() {
+            return Ok(first);
         }
-    })
+        space.extend_from_slice(arrived);
+        let len = arrived.len();
+        reader.consume(len);
+    }
+    Ok(None)
 }
 
 /// Returns the items, of which each is JSON.
@@ -266,10 +313,13 @@ fn json_inputs(
 
 /// Every item was checked, so one that does not fit now ends the inputs: the file has changed, or an object that the
 /// item names cannot be made.
-fn still_fits(input: Input, path: &Path, state: FileState) -> Result<Input, Failure> {
-    let Err(message) = input else { return Ok(input) };
-    let same = File::open(path).and_then(|file| FileState::of(&file)).is_ok_and(|now| now == state);
-    Err(if same { Failure::input(format!("{}:{message}", path.display())) } else { changed(path) })
+fn still_fits(input: Result<Input, Failure>, path: &Path, state: FileState) -> Result<Input, Failure> {
+    match input {
+        Ok(Ok(arguments)) => Ok(Ok(arguments)),
+        _ if !state.is_of(path) => Err(changed(path)),
+        Ok(Err(message)) => Err(Failure::input(format!("{}:{message}", path.display()))),
+        Err(failure) => Err(failure),
+    }
 }
 
 fn content(path: &Path, Reading { signature, objects }: &Reading, with_name: bool) -> Input {

@@ -3,7 +3,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -58,8 +58,16 @@ impl Target {
         Ok(Self::Whole(file, path))
     }
 
-    /// Renames the file to its path.
+    /// Renames the file to its path when it is on the disk, so that a crash of the machine leaves the old one or the new.
     pub(crate) fn finish(self) -> io::Result<()> {
+        if let Self::Whole(file, _) = &self {
+            file.as_file().sync_all()?;
+        }
+        self.finish_soon()
+    }
+
+    /// Renames the file to its path. One of many small files is not waited for.
+    pub(crate) fn finish_soon(self) -> io::Result<()> {
         match self {
             Self::Whole(file, path) => publish(file, &path),
             Self::Direct(mut file) => file.flush(),
@@ -120,7 +128,9 @@ impl Temporary {
     fn new_in(folder: &Path) -> io::Result<Self> {
         // Under the lock, so that an exit sees a file that was made.
         let mut unfinished = unfinished();
-        let file = NamedTempFile::new_in(folder)?;
+        // As the umask allows, like any other file of this user.
+        let everybody = std::fs::Permissions::from_mode(0o666);
+        let file = tempfile::Builder::new().permissions(everybody).tempfile_in(folder)?;
         unfinished.push(std::path::absolute(file.path())?);
         Ok(Self(Some(file)))
     }
@@ -153,13 +163,11 @@ impl Drop for Temporary {
     }
 }
 
-/// Renames a finished file to its path, with the permissions of any other file that this user makes.
+/// Renames a finished file to its path. It keeps the permissions of a file that it replaces.
 fn publish(file: Temporary, path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    // A temporary file is private, and the umask cannot be read without changing it: so an ordinary file is made.
-    let like_others = File::options().create(true).append(true).open(path).and_then(|file| file.metadata());
-    let mode = like_others.map_or(0o644, |metadata| metadata.permissions().mode());
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    if let Ok(metadata) = std::fs::metadata(path) {
+        file.as_file().set_permissions(metadata.permissions())?;
+    }
     file.persist(path)
 }
 

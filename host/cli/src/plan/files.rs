@@ -1,9 +1,12 @@
 //! Checks that no two files of a run are one: the later would overwrite the earlier.
 
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::args::RunArgs;
 use crate::exit_code::Failure;
+use crate::source::Source;
 use crate::target::is_own_stream;
 use crate::values::Assigned;
 
@@ -14,26 +17,64 @@ struct Named<'a> {
     written: bool,
 }
 
-/// Checks all files that the flags name. Two flags may read one file.
-pub(super) fn check_distinct(args: &RunArgs) -> Result<(), Failure> {
-    let mut known: Vec<(Named<'_>, PathBuf)> = Vec::new();
-    for file in named_files(args) {
+/// Checks all files that the flags name, and those of the inputs. Two flags may read one file.
+pub(super) fn check_distinct(args: &RunArgs, inputs: Option<&Source>) -> Result<(), Failure> {
+    let mut known: HashMap<Identity, Named<'_>> = HashMap::new();
+    let contents = inputs.filter(|_| !args.map_files.is_empty()).map(Source::files).unwrap_or_default();
+    let contents = contents.into_iter().map(|path| Named { flag: "--map-files", path, written: false });
+    for file in named_files(args).into_iter().chain(contents) {
         if !is_plain(file.path) {
             continue;
         }
-        let real = real(file.path);
-        let other = known.iter().find(|(other, path)| *path == real && (file.written || other.written));
-        if let Some((other, _)) = other {
-            return Err(Failure::input(format!(
-                "`{}` is the file of both {} and {}",
-                file.path.display(),
-                other.flag,
-                file.flag
-            )));
+        let identity = Identity::of(file.path);
+        match known.get(&identity) {
+            Some(other) if file.written || other.written => {
+                return Err(Failure::input(format!(
+                    "`{}` is the file of both {} and {}",
+                    file.path.display(),
+                    other.flag,
+                    file.flag
+                )));
+            }
+            _ => drop(known.insert(identity, file)),
         }
-        known.push((file, real));
     }
     Ok(())
+}
+
+/// Checks that no file that the flags name is one of those that `--results` writes, whose names `is_result` knows.
+pub(crate) fn check_results(
+    folder: &Path,
+    files: &[(&'static str, &Path)],
+    is_result: impl Fn(&str) -> bool,
+) -> Result<(), Failure> {
+    let Ok(folder) = std::fs::canonicalize(folder) else { return Ok(()) };
+    for (flag, path) in files {
+        let path = real(path);
+        let name = path.file_name().and_then(|name| name.to_str());
+        if path.parent() == Some(&folder) && name.is_some_and(&is_result) {
+            let message =
+                format!("a result would be written to `{}`, which is a file of {flag}", path.display());
+            return Err(Failure::input(message).hint("name another folder with --results"));
+        }
+    }
+    Ok(())
+}
+
+/// What makes two paths one file: the inode of a file that is there, or the path of one that is not.
+#[derive(PartialEq, Eq, Hash)]
+enum Identity {
+    Inode(u64, u64),
+    Path(PathBuf),
+}
+
+impl Identity {
+    fn of(path: &Path) -> Self {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Self::Inode(metadata.dev(), metadata.ino()),
+            Err(_) => Self::Path(real(path)),
+        }
+    }
 }
 
 fn named_files(args: &RunArgs) -> Vec<Named<'_>> {
