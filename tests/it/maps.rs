@@ -284,3 +284,50 @@ fn a_map_that_waits_for_an_input_can_be_cancelled_and_cut_off() {
         drop(sender);
     });
 }
+
+/// A result of a mebibyte or more for each index.
+fn mebibytes(
+    pool: &Pool,
+    count: u32,
+) -> wpool::Map<impl Iterator<Item = (String, u32, Option<char>)>, String> {
+    let repeat = pool.task::<(String, u32, Option<char>), String>("repeat").unwrap();
+    repeat.map((0..count).map(|n| (n.to_string(), 1 << 20, None)))
+}
+
+#[test]
+fn results_that_nobody_takes_hold_back_further_tasks() {
+    const MANY: u32 = 400;
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_ECHO).workers(2).build().unwrap();
+        let mut map = mebibytes(&pool, MANY);
+        let first = map.next().unwrap().unwrap();
+        // All are submitted, as their arguments are few bytes. No task runs when the counter stands still for long.
+        let done = || pool.stats().succeeded;
+        let before = Cell::new(0);
+        crate::until("no further task ends", || {
+            std::thread::sleep(Duration::from_millis(200));
+            before.replace(done()) == done()
+        });
+        assert!(done() < u64::from(MANY) / 2, "{} results of a mebibyte or more are held", done());
+        // The reader gets all of them, in their order, also after the pool was closed and joined.
+        pool.close();
+        pool.join().unwrap();
+        let rest: Vec<String> = map.map(Result::unwrap).collect();
+        assert_eq!((first.as_str().len(), rest.len()), (1 << 20, MANY as usize - 1));
+        assert!(rest.iter().zip(1..MANY).all(|(text, n)| text.starts_with(&n.to_string())));
+    });
+}
+
+#[test]
+fn results_that_are_gathered_or_cancelled_are_not_held_back() {
+    bounded(|| {
+        let pool = pool(WPOOL, wpool_tests::OK_ECHO).workers(2).build().unwrap();
+        let repeat = pool.task::<(String, u32, Option<char>), String>("repeat").unwrap();
+        let inputs = || (0..150).map(|_| ("x".to_owned(), 1 << 20, None));
+        let gathered = repeat.map_async(inputs(), |_| {}).get().unwrap();
+        assert_eq!(gathered.len(), 150);
+        drop(repeat.map(inputs()));
+        let unordered = repeat.imap_unordered(inputs()).filter(Result::is_ok).count();
+        assert_eq!(unordered, 150);
+    });
+}

@@ -63,6 +63,16 @@ pub(crate) enum Event {
     },
     /// A task is cancelled unless it has begun.
     Cancel(TaskId),
+    /// Only tasks of the job whose index is below `below` are handed out from now on: the results find no room.
+    Hold {
+        job: JobId,
+        below: u64,
+    },
+    /// Tasks of the job whose index is below `below` are handed out again.
+    Release {
+        job: JobId,
+        below: u64,
+    },
     /// The tasks of a job are cancelled, except for those that have begun.
     CancelJob(JobId),
     /// All tasks are cancelled, except for those that have begun.

@@ -22,6 +22,10 @@ impl Lane {
         self.ranges.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.ranges.values().map(|range| range.count as usize).sum()
+    }
+
     /// Adds a range, joined with the one that it continues.
     pub(super) fn add(&mut self, range: Range) {
         if let Some((_, before)) = self.ranges.range_mut(..range.first).next_back()

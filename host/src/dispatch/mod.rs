@@ -52,6 +52,12 @@ impl Dispatcher {
                 self.worker_exited(worker, ExitReport { exit, begun, running, message }, now, actions);
             }
             Event::Cancel(task) => self.cancel(task, actions),
+            Event::Hold { job, below } => {
+                self.guests.values_mut().for_each(|guest| guest.waiting.hold(job, below));
+            }
+            Event::Release { job, below } => {
+                self.guests.values_mut().for_each(|guest| guest.waiting.release(job, below));
+            }
             Event::CancelJob(job) => self.cancel_where(|range| range.job == job, actions),
             Event::CancelPending => self.cancel_where(|_| true, actions),
             Event::Kill(task) => self.kill(task, actions),

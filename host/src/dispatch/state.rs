@@ -74,6 +74,11 @@ impl Dispatcher {
         self.settings.max_memory.is_some()
     }
 
+    /// The number of tasks that wait and are held back.
+    pub(crate) fn held(&self) -> usize {
+        self.guests.values().map(|guest| guest.waiting.held()).sum()
+    }
+
     /// The number of tasks that wait, without those in flight.
     pub(crate) fn queued(&self) -> usize {
         self.guests.values().map(|guest| guest.waiting.len()).sum()

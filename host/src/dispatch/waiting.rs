@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::lane::Lane;
 use super::range::{Range, Rank};
-use crate::ids::TaskId;
+use crate::ids::{JobId, TaskId};
 
 /// The properties of a task that decide how many like it are sent together.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,6 +20,8 @@ pub(super) struct Waiting {
     lanes: BTreeMap<Rank, Lane>,
     /// Crash suspects: tasks that must run alone. They precede all others.
     suspects: Lane,
+    /// Tasks of jobs that are held back: they wait, and are not handed out.
+    held: Lane,
     len: usize,
 }
 
@@ -30,6 +32,11 @@ impl Waiting {
 
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The number of tasks that are held back.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
     }
 
     pub(super) fn add(&mut self, range: Range) {
@@ -71,14 +78,15 @@ impl Waiting {
 
     /// Removes one task. `None` if it does not wait.
     pub(super) fn remove(&mut self, task: TaskId) -> Option<Range> {
-        let mut lanes = std::iter::once(&self.suspects).chain(self.lanes.values());
-        let rank = lanes.find_map(|lane| lane.containing(task))?.policy.rank();
+        let lanes = [&self.suspects, &self.held].into_iter().chain(self.lanes.values());
+        let rank = lanes.filter_map(|lane| lane.containing(task)).next()?.policy.rank();
         self.remove_between(rank, task, task.plus(1)).pop()
     }
 
     /// Removes the tasks of one rank from `first` up to but not including `end`.
     pub(super) fn remove_between(&mut self, rank: Rank, first: TaskId, end: TaskId) -> Vec<Range> {
         let mut removed = self.suspects.remove_between(first, end);
+        removed.extend(self.held.remove_between(first, end));
         if let Some(lane) = self.lanes.get_mut(&rank) {
             removed.extend(lane.remove_between(first, end));
             if lane.is_empty() {
@@ -89,9 +97,45 @@ impl Waiting {
         removed
     }
 
+    /// Holds back the tasks of a job, but for those whose index is below `below`.
+    pub(super) fn hold(&mut self, job: JobId, below: u64) {
+        let is_behind = |range: &Range| range.job == job && range.index + u64::from(range.count) > below;
+        let mut behind = Vec::new();
+        self.lanes.retain(|_, lane| {
+            behind.extend(lane.remove_where(is_behind));
+            !lane.is_empty()
+        });
+        for range in behind {
+            let (head, tail) = range.split_at(before(&range, below));
+            self.put_back(head);
+            self.held.add(tail);
+        }
+    }
+
+    /// Hands out the tasks of a job again whose index is below `below`.
+    pub(super) fn release(&mut self, job: JobId, below: u64) {
+        let is_next = |range: &Range| range.job == job && range.index < below;
+        for range in self.held.remove_where(is_next) {
+            let (head, tail) = range.split_at(before(&range, below));
+            self.put_back(head);
+            if tail.count > 0 {
+                self.held.add(tail);
+            }
+        }
+    }
+
+    /// Adds tasks that are counted already.
+    fn put_back(&mut self, range: Range) {
+        if range.count > 0 {
+            self.len -= range.count as usize;
+            self.add(range);
+        }
+    }
+
     /// Removes the tasks of all ranges that are `chosen`.
     pub(super) fn remove_where(&mut self, chosen: impl Fn(&Range) -> bool) -> Vec<Range> {
         let mut removed = self.suspects.remove_where(&chosen);
+        removed.extend(self.held.remove_where(&chosen));
         self.lanes.retain(|_, lane| {
             removed.extend(lane.remove_where(&chosen));
             !lane.is_empty()
@@ -104,7 +148,12 @@ impl Waiting {
     pub(super) fn drain(&mut self) -> Vec<Range> {
         self.len = 0;
         let lanes = std::mem::take(&mut self.lanes);
-        self.suspects.drain().chain(lanes.into_values().flat_map(|mut lane| lane.drain())).collect()
+        let held = self.held.drain();
+        self.suspects
+            .drain()
+            .chain(held)
+            .chain(lanes.into_values().flat_map(|mut lane| lane.drain()))
+            .collect()
     }
 
     /// How many ranges were looked at to remove tasks by their ids, without those of lanes that are empty by now.
@@ -121,6 +170,11 @@ impl Waiting {
 
 fn total(ranges: &[Range]) -> usize {
     ranges.iter().map(|range| range.count as usize).sum()
+}
+
+/// The number of a range's tasks whose index is below `below`.
+fn before(range: &Range, below: u64) -> u32 {
+    u32::try_from(below.saturating_sub(range.index)).unwrap_or(u32::MAX).min(range.count)
 }
 
 #[cfg(test)]
@@ -196,5 +250,24 @@ mod tests {
         );
         let order: Vec<_> = std::iter::from_fn(|| waiting.take(9, 0)).map(|range| range.first.0).collect();
         assert_eq!(order, [0, 3, 1]);
+    }
+
+    #[test]
+    fn tasks_that_are_held_back_wait_and_can_be_removed() {
+        let mut waiting = Waiting::default();
+        waiting.add(range(0, 10));
+        let job = range(0, 1).job;
+        waiting.hold(job, 3);
+        assert_eq!((waiting.len(), waiting.take(9, 0)), (10, Some(range(0, 3))));
+        assert_eq!(waiting.take(9, 0), None, "the others are held back");
+        waiting.release(job, 5);
+        assert_eq!(waiting.take(9, 0), Some(range(3, 2)));
+        assert_eq!(waiting.remove(TaskId(6)), Some(range(6, 1)), "a task that is held back can be cancelled");
+        waiting.release(job, u64::MAX);
+        assert_eq!((waiting.take(9, 0), waiting.take(9, 0)), (Some(range(5, 1)), Some(range(7, 3))));
+        assert!(waiting.is_empty());
+        waiting.add(range(20, 2));
+        waiting.hold(job, 0);
+        assert_eq!((waiting.drain().len(), waiting.len()), (1, 0));
     }
 }

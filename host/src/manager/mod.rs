@@ -12,4 +12,4 @@ mod waiting;
 
 pub(crate) use self::grant::{Answer, Grant, ObjectId, Owner, Released, SharedRegion, Stored, Ticket};
 pub(crate) use self::objects::ObjectInit;
-pub(crate) use self::store::{Called, Store};
+pub(crate) use self::store::{Called, Reach, Store};

@@ -25,14 +25,11 @@ use crate::error::{MapEnd, TaskError};
 use crate::ids::JobId;
 use crate::lock::Mutex;
 use crate::manager::Grant;
-use crate::runtime::cell::map::{MapCell, Whole};
+use crate::runtime::cell::map::{MAX_HELD, MapCell, Whole};
 use crate::runtime::{Completed, MapStop, PendingInputs, Runtime, StoppedBy, TaskCall};
 
 /// The default number of inputs that are pulled before their results are taken.
 const DEFAULT_BUFFER: usize = 8192;
-/// The limit in bytes of the arguments that a map holds. When it is reached, an input is pulled only if no other is
-/// outstanding.
-const MAX_HELD: usize = 64 << 20;
 /// Inputs are published together: a batch is full at this number of inputs, or at this number of bytes.
 const BATCH_INPUTS: usize = 64;
 const BATCH_BYTES: usize = 64 * 1024;
@@ -145,7 +142,7 @@ impl<I: Iterator> RawMap<I> {
             && self.stop.by().is_none()
             && self.pull_until.is_none_or(|at| at > Instant::now())
             && outstanding < self.buffer
-            && (self.held < MAX_HELD || outstanding == 0)
+            && (self.held as u64 + self.cell.held() < MAX_HELD || outstanding == 0)
     }
 
     /// Pulls one more input. The inputs so far are published when they fill a batch, or when a worker wants a task.
@@ -164,7 +161,10 @@ impl<I: Iterator> RawMap<I> {
             Err(message) => {
                 // Tasks that are published together have consecutive indices, and no task has this one.
                 self.runtime.publish(self.job);
-                self.cell.arrivals().push(index, Completed::failed(TaskError::BadArguments { message }));
+                let failed = Completed::failed(TaskError::BadArguments { message });
+                // It has no task, so none is held back for it.
+                let _too_late = self.cell.keep(&failed);
+                self.cell.arrivals().push(index, failed);
             }
         }
     }
@@ -255,6 +255,9 @@ impl<I: Iterator> RawMap<I> {
         });
         self.gathered = true;
         self.cell.when_whole(self.pulled, whole);
+        if self.cell.stop_holding() {
+            self.runtime.release(self.job, u64::MAX);
+        }
         self.runtime.call_driver();
     }
 
@@ -338,6 +341,9 @@ impl<I: Iterator> RawMap<I> {
     fn pop_ready(&mut self) -> Option<(u64, Completed)> {
         let (index, completed) = self.ready.pop_front()?;
         self.given += 1;
+        if let Some(has_room) = self.cell.give(&completed) {
+            self.runtime.release(self.job, if has_room { u64::MAX } else { self.given + 1 });
+        }
         if self.stops_on_error && completed.result.is_err() && !self.has_failed {
             self.has_failed = true;
             self.canceller().cancel();

@@ -40,10 +40,11 @@ impl State {
     /// Whether a closed pool has nothing to do but to wait for the readers of maps.
     pub(super) fn rests_for_maps(&self) -> bool {
         let (_, in_flight) = self.dispatcher.counts();
+        let held = self.dispatcher.held();
         self.lifecycle != Lifecycle::Open
             && in_flight == 0
-            && self.dispatcher.queued() == 0
-            && self.jobs.any_incomplete_map()
+            && self.dispatcher.queued() == held
+            && (held > 0 || self.jobs.any_incomplete_map())
     }
 
     /// Every task has ended, and every worker is gone.

@@ -84,6 +84,18 @@ pub struct Completed {
 }
 
 impl Completed {
+    /// The bytes of its value or its error, of its log and of its handles.
+    pub(crate) fn size(&self) -> u64 {
+        const GRANT: usize = 64;
+        let result = match &self.result {
+            Ok(value) => value.len(),
+            Err(TaskError::Guest(error)) => error.message.len() + error.value.as_ref().map_or(0, Vec::len),
+            Err(TaskError::BadArguments { message } | TaskError::BadResult { message }) => message.len(),
+            Err(_) => 0,
+        };
+        (result + self.log.bytes.len() + GRANT * self.grants.as_slice().len()) as u64
+    }
+
     /// A task that ended without a value, and used nothing.
     pub(crate) fn failed(error: TaskError) -> Self {
         Self {

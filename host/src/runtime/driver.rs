@@ -49,7 +49,11 @@ fn drive(runtime: &Runtime) {
         let idle = || runtime.open_jobs() == 0;
         runtime.reactor.poll_as_driver(&mut leaders, deadline, idle, &mut News(runtime));
         if deadline.is_some_and(|at| at <= Instant::now()) {
-            runtime.tell(Event::Tick);
+            runtime.with(|state| {
+                let now = Instant::now();
+                state.handle(Event::Tick, now);
+                state.resume_postponed(now);
+            });
         }
     }
 }
@@ -79,7 +83,8 @@ fn prepare(runtime: &Runtime) -> Next {
     runtime.with(|state| {
         state.links.kill_overdue(Instant::now());
         let links = state.links.next_overdue();
-        let deadline = state.dispatcher.next_deadline().into_iter().chain(links).min();
+        let heavy = state.heavy.next_due();
+        let deadline = state.dispatcher.next_deadline().into_iter().chain(links).chain(heavy).min();
         state.driver_wakes_at = deadline;
         if state.dispatcher.is_finished() { Next::End } else { Next::At(deadline) }
     })

@@ -349,7 +349,7 @@ impl Jobs {
         }
         self.jobs.iter().find_map(|(job, kind)| match kind {
             Job::Map(map) if guests.contains(&map.call.guest.key) => {
-                (!map.pending.lock().is_empty()).then_some(*job)
+                (!map.cell.holds() && !map.pending.lock().is_empty()).then_some(*job)
             }
             Job::Map(_) | Job::Single { .. } | Job::SubTask { .. } => None,
         })

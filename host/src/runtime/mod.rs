@@ -22,6 +22,7 @@ mod completed;
 mod driver;
 mod effects;
 mod handle_table;
+mod heavy;
 mod interest;
 mod jobs;
 mod link;
@@ -244,6 +245,11 @@ impl Runtime {
             }
             state.close_after_maps();
         });
+    }
+
+    /// Hands out the tasks of a map again that were held back, as far as their index is below `below`.
+    pub(crate) fn release(&self, job: JobId, below: u64) {
+        self.tell(Event::Release { job, below });
     }
 
     /// Forgets a map whose reader is gone.

@@ -54,10 +54,16 @@ impl State {
     }
 
     /// Carries out a task's requests in their order, until one has to wait.
-    fn work_off(&mut self, task: TaskId) {
+    pub(super) fn work_off(&mut self, task: TaskId) {
         while let Some(session) = self.sessions.get_mut(task) {
-            if session.waits.is_some() {
+            if session.waits.is_some() || session.is_postponed {
                 return;
+            }
+            let Some(request) = session.backlog.front() else { return };
+            let cost = session.cost(request);
+            if !self.heavy.pay(cost, Instant::now()) {
+                session.is_postponed = true;
+                return self.postpone(task);
             }
             let Some(request) = session.backlog.pop_front() else { return };
             let wanted = request.wants_answer();

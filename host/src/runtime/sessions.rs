@@ -1,6 +1,7 @@
 //! The session of one task with shared objects: its handles, and its calls on their way.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use wpool_abi::object::{Call, Item, MAX_HANDLES, ObjectError, Reply, Verb, Wait};
 use wpool_wire::message::{BadMessage, POSTS, decode};
@@ -8,7 +9,8 @@ use wpool_wire::message::{BadMessage, POSTS, decode};
 use super::handle_table::HandleTable;
 use super::token_bucket::TokenBucket;
 use crate::ids::{TaskId, WorkerId};
-use crate::manager::{Grant, Stored, Ticket};
+use crate::manager::{Grant, Reach, Stored, Ticket};
+use crate::server::ObjectServer;
 
 /// A task's request to the shared objects.
 pub(super) enum Request {
@@ -46,6 +48,8 @@ pub(super) struct Session {
     pub(super) last_call: Option<(u32, Verb)>,
     /// Requests that were not carried out yet, in order.
     pub(super) backlog: VecDeque<Request>,
+    /// The next request waits until there is time for it.
+    pub(super) is_postponed: bool,
     /// The task waits for an answer.
     pub(super) awaits_answer: bool,
     /// The dispatcher was told that the task is suspended for that.
@@ -71,6 +75,7 @@ impl Session {
             waits: None,
             last_call: None,
             backlog: VecDeque::new(),
+            is_postponed: false,
             awaits_answer: false,
             suspended: false,
             earlier: None,
@@ -125,12 +130,41 @@ impl Session {
         Ok((grant.clone(), call.try_map(with_grants)?))
     }
 
+    /// About how long a request keeps this process busy, if it goes over a whole object.
+    pub(super) fn cost(&self, request: &Request) -> Duration {
+        let Request::Call { handle, call: Ok(call), .. } = request else { return Duration::ZERO };
+        let cost = || {
+            let reach = reach(call)?;
+            let grant = self.table.get(*handle).ok()?;
+            Some(ObjectServer::of(grant)?.cost(grant.id(), reach))
+        };
+        cost().unwrap_or_default()
+    }
+
     /// A reply as the task sees it: the grants in it are the task's own from now on.
     pub(super) fn receive(&mut self, reply: Reply<Stored>) -> Reply {
         reply.map(|Item { bytes, handles }| {
             let handles = handles.into_iter().map(|grant| self.table.add(grant)).collect();
             Item { bytes, handles }
         })
+    }
+}
+
+/// The values that a call goes over; `None` if it is about few.
+fn reach(call: &[u8]) -> Option<Reach> {
+    let (verb, _) = postcard::take_from_bytes::<Verb>(call).ok()?;
+    const ALL: Reach = Reach::Copies { from: 0, to: i64::MAX };
+    match verb {
+        Verb::All | Verb::Keys | Verb::Clear | Verb::Reorder => Some(ALL),
+        Verb::Find | Verb::Count => Some(Reach::Moves { from: 0 }),
+        Verb::Slice | Verb::Splice | Verb::InsertAt | Verb::RemoveAt => match Request::decode(call).ok()? {
+            Call::Slice { from, to } => Some(Reach::Copies { from, to }),
+            Call::Splice { from, .. } | Call::InsertAt(from, _) | Call::RemoveAt(from) => {
+                Some(Reach::Moves { from })
+            }
+            _ => None,
+        },
+        _ => None,
     }
 }
 

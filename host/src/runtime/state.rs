@@ -14,6 +14,7 @@ use super::cell::future::FutureCell;
 use super::completed::{Completed, ResultGrants};
 use super::effects::{Delivery, Effects};
 use super::handle_table::granted;
+use super::heavy::HeavyWork;
 use super::jobs::{Arguments, Job, Jobs, next_tasks};
 use super::link::Links;
 use super::pool_guest::{PoolGuest, TaskCall};
@@ -44,6 +45,7 @@ pub(crate) struct State {
     pub(super) servers: Servers,
     pub(super) sessions: Sessions,
     pub(super) effects: Effects,
+    pub(super) heavy: HeavyWork,
     pub(super) lifecycle: Lifecycle,
     pub(super) stats: Stats,
     next_guest: u32,
@@ -98,6 +100,7 @@ impl State {
             servers,
             sessions: Sessions::default(),
             effects: Effects::default(),
+            heavy: HeavyWork::default(),
             lifecycle: Lifecycle::Open,
             stats: Stats::default(),
             next_guest: 0,
@@ -380,6 +383,9 @@ impl State {
                 self.sub_task_ended(parent, index, completed);
             }
             Job::Map(map) => {
+                if let Some(below) = map.cell.keep(&completed) {
+                    self.effects.follow_up(Event::Hold { job: id, below });
+                }
                 self.effects.deliveries.push(Delivery::Map(Arc::clone(&map.cell), index, completed));
                 map.ended(index);
                 self.jobs.remove_if_dropped(id);

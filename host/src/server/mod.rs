@@ -24,7 +24,7 @@ use crate::callbacks::Callbacks;
 use crate::ids::TaskId;
 use crate::lock::Mutex;
 use crate::manager::{
-    Answer, Called, Grant, ObjectId, ObjectInit, Owner, Released, SharedRegion, Stored, Ticket,
+    Answer, Called, Grant, ObjectId, ObjectInit, Owner, Reach, Released, SharedRegion, Stored, Ticket,
 };
 
 /// The server of one manager.
@@ -178,6 +178,11 @@ impl ObjectServer {
                 (Called::Waits(ticket), outbox)
             }
         }
+    }
+
+    /// About how long a call that goes over these values takes.
+    pub(crate) fn cost(&self, id: ObjectId, reach: Reach) -> Duration {
+        self.objects.lock().store.cost(id, reach)
     }
 
     /// Takes back a reply that did not reach its owner.

@@ -29,6 +29,8 @@ impl Attempt {
 pub(in crate::manager) struct WaitState {
     /// The id under which the object knows the call; `None` before its first attempt.
     pub(super) id: Option<u64>,
+    /// The values of a `put` that have found room.
+    pub(super) put: usize,
     /// The call has timed out and waits only to get its lock back.
     pub(super) timed_out: bool,
 }

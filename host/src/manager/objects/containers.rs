@@ -16,6 +16,11 @@ pub(in crate::manager) struct Dict {
 }
 
 impl Dict {
+    /// The number of values, and their bytes.
+    pub(super) fn extent(&self) -> (u64, u64) {
+        (self.values.len() as u64, self.bytes)
+    }
+
     pub(super) fn attempt(&mut self, call: &mut Call<Stored>) -> Attempt {
         match call {
             Call::Look(key) => Attempt::reply(Reply::Found(self.values.get(key).cloned())),
@@ -86,6 +91,13 @@ impl Sequence {
         Self { grows, values, bytes, revision: 0 }
     }
 
+    /// The number of the values between two indices, and about how many bytes they have.
+    pub(super) fn extent(&self, from: i64, to: i64) -> (u64, u64) {
+        let values = self.bounds(from, to).len() as u64;
+        let average = self.bytes / (self.values.len() as u64).max(1);
+        (values, values * average)
+    }
+
     pub(super) fn attempt(&mut self, call: &mut Call<Stored>) -> Attempt {
         let resizes = matches!(
             call,
@@ -94,11 +106,13 @@ impl Sequence {
         if resizes && !self.grows {
             return Attempt::Never(ObjectError::WrongKind);
         }
-        if resizes || matches!(call, Call::SetAt(..) | Call::Swap { .. }) {
-            self.revision += 1;
-        }
+        let changes = resizes || matches!(call, Call::SetAt(..) | Call::Swap { .. });
         match self.done(call) {
-            Ok(reply) => Attempt::reply(reply),
+            Ok(reply) => {
+                // A call that is refused changes nothing, and keeps nobody from sorting.
+                self.revision += u64::from(changes);
+                Attempt::reply(reply)
+            }
             Err(error) => Attempt::Never(error),
         }
     }

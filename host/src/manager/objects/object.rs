@@ -119,6 +119,15 @@ impl Object {
         Object::Pipe { queue: Queue::new(Some(PIPE_CAPACITY), false), peer, may_put }
     }
 
+    /// The number of the values between two indices, and about how many bytes they have. All of a dictionary.
+    pub(in crate::manager) fn extent(&self, from: i64, to: i64) -> (u64, u64) {
+        match self {
+            Object::Dict(dict) => dict.extent(),
+            Object::Sequence(sequence) => sequence.extent(from, to),
+            _ => (0, 0),
+        }
+    }
+
     /// Attempts to answer a call.
     pub(in crate::manager) fn attempt(
         &mut self,
@@ -127,11 +136,11 @@ impl Object {
         state: &mut WaitState,
     ) -> Attempt {
         match self {
-            Object::Queue(queue) => queue.attempt(owner, call),
+            Object::Queue(queue) => queue.attempt(owner, call, state),
             Object::Pipe { queue, may_put, .. } => match call {
                 Call::Put(_) | Call::Get(_) if !*may_put => Attempt::Never(ObjectError::NoRight),
                 Call::TaskDone(_) | Call::Join => Attempt::Never(ObjectError::WrongKind),
-                call => queue.attempt(owner, call),
+                call => queue.attempt(owner, call, state),
             },
             Object::Lock(lock) => lock.attempt(owner, call),
             Object::Semaphore(semaphore) => semaphore.attempt(owner, call),

@@ -4,8 +4,11 @@ use std::collections::{HashMap, VecDeque};
 
 use wpool_abi::object::{Call, ObjectError, Reply};
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, WaitState};
 use crate::manager::grant::{MAX_BYTES, Owner, Stored};
+
+/// The bytes of values that tasks together may have taken and not worked off; beyond it a `put` waits.
+const MAX_TAKEN: u64 = 4 * MAX_BYTES;
 
 /// A value, and whether a task that failed has taken it before.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub(in crate::manager) struct Queue {
     /// The values that each task has taken and not worked off. They return when the task fails. `None` if this queue
     /// does not requeue.
     taken: Option<HashMap<Owner, Taken>>,
+    /// The size of the values in `taken`.
+    taken_bytes: u64,
 }
 
 /// The values that one task has taken, oldest first, and their size.
@@ -37,23 +42,28 @@ struct Taken {
 }
 
 impl Taken {
-    fn add(&mut self, values: &[QueuedValue]) {
-        self.bytes += values.iter().map(|queued| size(&queued.value)).sum::<u64>();
+    /// Adds values, and returns their size.
+    fn add(&mut self, values: &[QueuedValue]) -> u64 {
+        let added = values.iter().map(|queued| size(&queued.value)).sum::<u64>();
+        self.bytes += added;
         self.values.extend(values.iter().cloned());
+        added
     }
 
-    /// Removes the oldest `count` values, which are worked off.
-    fn remove_oldest(&mut self, count: usize) {
-        for queued in self.values.drain(..count.min(self.values.len())) {
-            self.bytes -= size(&queued.value);
-        }
+    /// Removes the oldest `count` values, which are worked off, and returns their size.
+    fn remove_oldest(&mut self, count: usize) -> u64 {
+        let removed = self.values.drain(..count.min(self.values.len()));
+        let removed = removed.map(|queued| size(&queued.value)).sum();
+        self.bytes -= removed;
+        removed
     }
 
-    /// Removes the newest `count` values, which did not reach the task.
-    fn remove_newest(&mut self, count: usize) {
-        for queued in self.values.drain(self.values.len().saturating_sub(count)..) {
-            self.bytes -= size(&queued.value);
-        }
+    /// Removes the newest `count` values, which did not reach the task, and returns their size.
+    fn remove_newest(&mut self, count: usize) -> u64 {
+        let removed = self.values.drain(self.values.len().saturating_sub(count)..);
+        let removed = removed.map(|queued| size(&queued.value)).sum();
+        self.bytes -= removed;
+        removed
     }
 }
 
@@ -66,6 +76,7 @@ impl Queue {
             closed: false,
             unfinished: 0,
             taken: requeue.then(HashMap::new),
+            taken_bytes: 0,
         }
     }
 
@@ -81,6 +92,7 @@ impl Queue {
     /// delivered before.
     pub(super) fn end_owner(&mut self, owner: Owner, success: bool) {
         let held = self.taken.as_mut().and_then(|taken| taken.remove(&owner)).unwrap_or_default();
+        self.taken_bytes -= held.bytes;
         if !success {
             let values = held.values.into_iter().map(|queued| queued.value);
             self.put_in_front(values.collect(), true);
@@ -90,7 +102,7 @@ impl Queue {
     /// Takes back the values that an owner took last: they did not reach it.
     pub(super) fn give_back(&mut self, owner: Owner, values: Vec<Stored>, redelivered: bool) {
         if let Some(taken) = self.taken.as_mut().and_then(|taken| taken.get_mut(&owner)) {
-            taken.remove_newest(values.len());
+            self.taken_bytes -= taken.remove_newest(values.len());
         }
         self.put_in_front(values, redelivered);
     }
@@ -102,9 +114,14 @@ impl Queue {
         }
     }
 
-    pub(super) fn attempt(&mut self, owner: Owner, call: &mut Call<Stored>) -> Attempt {
+    pub(super) fn attempt(
+        &mut self,
+        owner: Owner,
+        call: &mut Call<Stored>,
+        state: &mut WaitState,
+    ) -> Attempt {
         match call {
-            Call::Put(values) => self.put(values),
+            Call::Put(values) => self.put(values, &mut state.put),
             Call::Get(most) => self.get(owner, *most),
             Call::Poll if self.values.is_empty() && !self.closed => Attempt::Wait(ObjectError::Empty),
             Call::Poll => Attempt::flag(true),
@@ -120,7 +137,7 @@ impl Queue {
             Call::TaskDone(count) => {
                 self.unfinished -= u64::from(*count);
                 if let Some(taken) = self.taken.as_mut().and_then(|taken| taken.get_mut(&owner)) {
-                    taken.remove_oldest(*count as usize);
+                    self.taken_bytes -= taken.remove_oldest(*count as usize);
                 }
                 Attempt::reply(Reply::Done)
             }
@@ -130,20 +147,27 @@ impl Queue {
         }
     }
 
-    /// Moves as many values as fit from the call into the queue.
-    fn put(&mut self, values: &mut Vec<Stored>) -> Attempt {
+    /// Moves as many values as fit from the call into the queue, after the first `put`. Those stay as empty values: to
+    /// move the others up each time would take time for every one of them.
+    fn put(&mut self, values: &mut [Stored], put: &mut usize) -> Attempt {
         if self.closed {
             return Attempt::Never(ObjectError::Closed);
         }
-        let fits = values.iter_mut().position(|value| !self.put_one(value)).unwrap_or(values.len());
-        drop(values.drain(..fits));
-        if values.is_empty() { Attempt::reply(Reply::Done) } else { Attempt::Wait(ObjectError::Full) }
+        while let Some(value) = values.get_mut(*put)
+            && self.put_one(value)
+        {
+            *put += 1;
+        }
+        if *put >= values.len() { Attempt::reply(Reply::Done) } else { Attempt::Wait(ObjectError::Full) }
     }
 
     /// Moves one value into the queue. Returns whether there was room. A value of any size fits into an empty queue.
     fn put_one(&mut self, value: &mut Stored) -> bool {
         let full = self.capacity.is_some_and(|capacity| self.values.len() as u64 >= capacity);
-        let fits = !full && (self.values.is_empty() || self.bytes.saturating_add(size(value)) <= MAX_BYTES);
+        // Values that tasks have taken come back if the tasks fail, so they are kept.
+        let kept = self.taken_bytes.saturating_add(size(value)) <= MAX_TAKEN || self.taken_bytes == 0;
+        let fits =
+            !full && kept && (self.values.is_empty() || self.bytes.saturating_add(size(value)) <= MAX_BYTES);
         if fits {
             self.bytes += size(value);
             self.unfinished += 1;
@@ -174,7 +198,7 @@ impl Queue {
         self.bytes -= values.iter().map(|queued| size(&queued.value)).sum::<u64>();
         // The host does not fail, so a copy of its values would never be used.
         if let (Some(taken), Owner::Task(_)) = (&mut self.taken, owner) {
-            taken.entry(owner).or_default().add(&values);
+            self.taken_bytes += taken.entry(owner).or_default().add(&values);
         }
         let redelivered = values.iter().any(|queued| queued.redelivered);
         Attempt::reply(Reply::Items(values.into_iter().map(|queued| queued.value).collect(), redelivered))

@@ -144,3 +144,28 @@ fn a_dictionary_gives_up_its_last_key() {
     assert_eq!(bench.now(task(1), dict, Call::PopLast), Ok(Reply::Entries(Vec::new())));
     assert_eq!(bench.now(task(1), dict, Call::Size), Ok(Reply::Size(0, None)));
 }
+
+#[test]
+fn a_call_costs_what_it_goes_over() {
+    let mut bench = Bench::new();
+    let list = bench.store.make(ObjectInit::List);
+    let values: Vec<Stored> = (0..100_000).map(|_| value("x")).collect();
+    assert_eq!(bench.now(task(1), list, Call::Extend(values)), Ok(Reply::Done));
+    let cost = |reach| bench.store.cost(list, reach);
+    assert!(cost(Reach::Copies { from: 0, to: i64::MAX }) > Duration::from_millis(10));
+    assert!(cost(Reach::Copies { from: -10, to: i64::MAX }) < Duration::from_micros(2), "a short slice");
+    assert!(cost(Reach::Moves { from: 0 }) > Duration::from_micros(400), "all others move up");
+    assert_eq!(cost(Reach::Moves { from: i64::MAX }), Duration::ZERO, "behind the last there is none");
+}
+
+#[test]
+fn a_call_that_is_refused_changes_no_revision() {
+    let mut bench = Bench::new();
+    let list = bench.store.make(ObjectInit::List);
+    let revision = |bench: &mut Bench| bench.now(task(1), list, Call::Revision);
+    let before = revision(&mut bench);
+    assert_eq!(bench.now(task(1), list, Call::SetAt(i64::MAX, value("x"))), Err(ObjectError::NotFound));
+    assert_eq!(revision(&mut bench), before);
+    assert_eq!(bench.now(task(1), list, Call::Extend(vec![value("x")])), Ok(Reply::Done));
+    assert_ne!(revision(&mut bench), before);
+}

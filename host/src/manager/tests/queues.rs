@@ -133,3 +133,32 @@ fn closing_either_end_ends_a_pipe_both_ways() {
     assert_eq!(bench.now(task(1), b, Call::Get(1)), Err(ObjectError::Closed));
     assert_eq!(items(&bench.now(host(1), a, Call::Get(1))), ["before"], "what was sent can be received");
 }
+
+#[test]
+fn a_long_put_that_waits_is_worked_off_value_by_value() {
+    const MANY: u32 = 100_000;
+    let mut bench = Bench::new();
+    let queue = bench.queue(Some(1), false);
+    let values: Vec<Stored> = (0..MANY).map(|n| value(&n.to_string())).collect();
+    let ticket = bench.waits(task(1), queue, Call::Put(values), None);
+    // Each makes room for one more. To move all others up each time took longer than this test may.
+    for n in 0..MANY {
+        let taken = bench.now(task(2), queue, Call::Get(1));
+        assert_eq!(items(&taken), [n.to_string()]);
+    }
+    assert_eq!(bench.answer(ticket), Some(Ok(Reply::Done)));
+}
+
+#[test]
+fn values_that_tasks_have_taken_are_bounded_together() {
+    let mut bench = Bench::new();
+    let queue = bench.queue(None, true);
+    let large = || Call::Put(vec![Item { bytes: vec![0; 60 << 20], handles: Vec::new() }]);
+    for n in 0..4 {
+        assert_eq!(bench.now(host(1), queue, large()), Ok(Reply::Done));
+        assert!(bench.now(task(n), queue, Call::Get(1)).is_ok());
+    }
+    assert_eq!(bench.now(host(1), queue, large()), Err(ObjectError::Full), "any of them may come back");
+    assert_eq!(bench.now(task(0), queue, Call::TaskDone(1)), Ok(Reply::Done));
+    assert_eq!(bench.now(host(1), queue, large()), Ok(Reply::Done));
+}

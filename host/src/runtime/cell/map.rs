@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Instant;
 
@@ -9,8 +10,15 @@ use super::super::completed::Completed;
 use crate::error::TaskError;
 use crate::lock::{Condvar, Mutex, MutexGuard, wait_until};
 
+/// The bytes of results that wait for the caller; beyond it further tasks are held back.
+pub(crate) const MAX_HELD: u64 = 64 << 20;
+
 /// Results of a map, in the order of the inputs or in that of their arrival.
 pub(crate) struct MapCell {
+    /// The bytes of the results that have come and were not given to the caller.
+    held: AtomicU64,
+    /// The tasks are held back, as the results found no room.
+    holds: AtomicBool,
     inner: Mutex<Inner>,
     arrived: Condvar,
 }
@@ -44,7 +52,53 @@ impl MapCell {
             waker: None,
             whole: None,
         };
-        Self { inner: Mutex::new(inner), arrived: Condvar::new() }
+        let (held, holds) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { held, holds, inner: Mutex::new(inner), arrived: Condvar::new() }
+    }
+
+    /// A result has come. Returns whether further tasks are to be held back from now on, and the index that the caller
+    /// waits for: its task must run.
+    pub(crate) fn keep(&self, completed: &Completed) -> Option<u64> {
+        let size = completed.size();
+        let held = self.held.fetch_add(size, Ordering::Relaxed) + size;
+        if held <= MAX_HELD || self.holds.load(Ordering::Relaxed) {
+            return None;
+        }
+        let inner = self.inner.lock();
+        // All results together have no reader on the way.
+        if inner.whole.is_some() || self.holds.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        Some(if inner.ordered { inner.base + 1 } else { 0 })
+    }
+
+    /// The caller was given a result. Returns, if tasks are held back, whether there is room for all of them again.
+    pub(crate) fn give(&self, completed: &Completed) -> Option<bool> {
+        let size = completed.size();
+        let held = self.held.fetch_sub(size, Ordering::Relaxed) - size;
+        if !self.holds.load(Ordering::Relaxed) {
+            return None;
+        }
+        let has_room = held <= MAX_HELD / 2;
+        if has_room {
+            self.holds.store(false, Ordering::Relaxed);
+        }
+        Some(has_room)
+    }
+
+    /// The bytes of the results that the caller was not given yet.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// From now on no task is held back. Returns whether tasks were.
+    pub(crate) fn stop_holding(&self) -> bool {
+        self.holds.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether tasks are held back.
+    pub(crate) fn holds(&self) -> bool {
+        self.holds.load(Ordering::Relaxed)
     }
 
     /// Takes results in until it is dropped; then the reader is woken.
