@@ -10,6 +10,14 @@ use crate::lock::Mutex;
 
 pub(crate) type Callback = Box<dyn FnOnce() + Send>;
 
+/// Runs code of the program that embeds the pool: a waker, or the drop of what it has passed. A panic there costs nothing
+/// else.
+pub(crate) fn guarded(act: impl FnOnce()) {
+    if std::panic::catch_unwind(AssertUnwindSafe(act)).is_err() {
+        tracing::error!("a waker, or a drop, of the program has panicked");
+    }
+}
+
 /// Runs callbacks on a thread of its own.
 #[derive(Debug, Default)]
 pub(crate) struct Callbacks {

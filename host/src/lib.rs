@@ -38,8 +38,8 @@
 //! # The worker executable
 //!
 //! A worker process runs the [`Executable`] that the [`Loader`] names. By default that is this program itself if it has
-//! called [`init`], and otherwise the file `wpool` in this program's folder or the one above it. No search path is
-//! used.
+//! called [`init`], and otherwise the file `wpool` in this program's folder, or in the one above Cargo's `deps` or
+//! `examples`. No search path is used.
 #![warn(missing_docs)]
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]

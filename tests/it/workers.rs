@@ -3,6 +3,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
+use wpool::{Clock, TaskError};
 use wpool_tests::{bounded, pool};
 
 use crate::WPOOL;
@@ -208,6 +209,22 @@ fn a_stopped_worker_is_ended_when_its_task_is_due() {
         let results: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
         assert_eq!(results.len(), 2, "{stderr}");
         assert!(code.is_some_and(|code| code < 2), "{stderr}");
+    });
+}
+
+#[test]
+fn a_worker_that_is_stopped_while_its_task_sleeps_is_ended_when_the_task_is_due() {
+    bounded(|| {
+        let timeout = Duration::from_secs(1);
+        let pool = pool(WPOOL, wpool_tests::OK_TIME).workers(1).timeout(timeout).build().unwrap();
+        let nap = pool.task::<u64, u64>("nap").unwrap();
+        nap.apply(&0).unwrap();
+        let sleeping = nap.submit(&60_000).unwrap();
+        crate::until("it sleeps", || sleeping.running());
+        kill(pool.worker_pids()[0], Signal::STOP);
+        // Its worker's clock stands still, and so does what the worker says of itself.
+        assert_eq!(sleeping.result(), Err(TaskError::Timeout { clock: Clock::Run, limit: timeout }));
+        assert!(nap.apply(&0).is_ok(), "another worker goes on");
     });
 }
 

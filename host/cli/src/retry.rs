@@ -12,6 +12,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// The results that are held back at most, because an earlier one is not final.
 const MAX_HELD: usize = 4096;
+/// The bytes of such results.
+const MAX_BYTES: usize = 64 << 20;
 
 /// The results of a map on their way to the output: those of failed tasks come when their last run has ended.
 pub(crate) struct Retries<'a> {
@@ -25,6 +27,8 @@ pub(crate) struct Retries<'a> {
     again: Vec<Again>,
     /// Results in the order of the output; `None` for those that are not final.
     held: VecDeque<(u64, Option<Completed>)>,
+    /// The bytes of the results in `held`.
+    bytes: usize,
 }
 
 /// A task that is to run again.
@@ -41,7 +45,7 @@ impl<'a> Retries<'a> {
     pub(crate) fn new(task: &'a RawTask, max: u32, ordered: bool, deadline: Option<Duration>) -> Self {
         let end_by = deadline.and_then(|limit| Instant::now().checked_add(limit));
         let (arguments, again, held) = (HashMap::new(), Vec::new(), VecDeque::new());
-        Self { task, max, ordered, end_by, arguments, again, held }
+        Self { task, max, ordered, end_by, arguments, again, held, bytes: 0 }
     }
 
     /// Keeps the arguments of the map's task `nth`.
@@ -56,6 +60,7 @@ impl<'a> Retries<'a> {
         let is_final = self.max == 0 || !may_run_again(&completed) || !self.arguments.contains_key(&nth);
         if is_final {
             self.arguments.remove(&nth);
+            self.bytes += size(&completed);
             self.held.push_back((nth, Some(completed)));
             return;
         }
@@ -74,7 +79,7 @@ impl<'a> Retries<'a> {
 
     /// Whether so many results are held back that the map has to wait.
     pub(crate) fn is_full(&self) -> bool {
-        self.is_waiting() && self.held.len() + self.again.len() >= MAX_HELD
+        self.is_waiting() && (self.held.len() + self.again.len() >= MAX_HELD || self.bytes >= MAX_BYTES)
     }
 
     /// Starts the tasks whose time has come, and takes the results of those that have ended. With `stop` none is
@@ -117,6 +122,7 @@ impl<'a> Retries<'a> {
     /// A result is final.
     fn finish(&mut self, nth: u64, completed: Completed) {
         self.arguments.remove(&nth);
+        self.bytes += size(&completed);
         match self.held.binary_search_by_key(&nth, |(nth, _)| *nth) {
             Ok(index) if self.ordered => self.held[index].1 = Some(completed),
             _ => self.held.push_back((nth, Some(completed))),
@@ -126,8 +132,15 @@ impl<'a> Retries<'a> {
     /// Returns the next result for the output, with the index of its task.
     pub(crate) fn next(&mut self) -> Option<(u64, Completed)> {
         let (nth, completed) = self.held.pop_front_if(|(_, completed)| completed.is_some())?;
-        Some((nth, completed?))
+        let completed = completed?;
+        self.bytes -= size(&completed);
+        Some((nth, completed))
     }
+}
+
+/// The bytes of a result and its log.
+fn size(completed: &Completed) -> usize {
+    completed.result.as_ref().map_or(0, Vec::len) + completed.log.bytes().len()
 }
 
 /// The time before the next run of a task of which `failures` runs have failed.

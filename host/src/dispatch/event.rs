@@ -101,6 +101,8 @@ pub(crate) struct Probe {
     /// Whether tasks have begun, and all of them wait for the parent: for an answer, for the outcome of a sub-task, or for
     /// room for what they emit. The parent knows that itself.
     pub(crate) waits: bool,
+    /// A task that has begun and waits for nobody: if none runs, it sleeps.
+    pub(crate) asleep: Option<TaskId>,
     /// The worker's memory in bytes; `None` if it was not read.
     pub(crate) resident: Option<u64>,
 }

@@ -53,7 +53,7 @@ impl Dispatcher {
         match state.slice {
             Some((slice, since)) if slice == seen.slice => {
                 if limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit) {
-                    self.kill_worker(worker, running, actions);
+                    self.kill_worker(worker, running.or(seen.asleep), actions);
                 }
             }
             _ => state.slice = Some((seen.slice, now)),

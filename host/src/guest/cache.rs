@@ -144,8 +144,7 @@ impl Cache {
     pub(super) fn get(&self, key: &str) -> Option<CachedImage> {
         let folders = self.folders.as_ref()?;
         let path = folders.entry(key);
-        let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-        let file = match File::options().read(true).custom_flags(nofollow).open(&path) {
+        let file = match open_plain(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -153,10 +152,11 @@ impl Cache {
                 return None;
             }
         };
+        let to_mark = file.try_clone();
         match read_entry(file, &folders.seal_key()?, key) {
             Ok(entry) => {
                 // This time decides which entries are removed first. If it cannot be set, nothing else fails.
-                let _unmarked = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                let _unmarked = to_mark.and_then(|file| file.set_modified(SystemTime::now()));
                 Some(entry)
             }
             Err(error) => {
@@ -220,6 +220,8 @@ impl Folders {
         }
         let mut file = tempfile::NamedTempFile::new_in(&self.key)?;
         file.write_all(&key)?;
+        // A key that is cut off by a crash of the machine would be of no use to anybody.
+        file.as_file().sync_all()?;
         // Another process may have made a key meanwhile; then both use that one.
         match file.persist_noclobber(&path) {
             Ok(_) => Ok(key),
@@ -249,15 +251,31 @@ impl Folders {
     }
 }
 
+/// Opens a regular file for reading. Whoever can write to the folder may have put a link or a pipe there, and the latter
+/// would be waited for.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no regular file")),
+    }
+}
+
 /// Returns the key in a file that only this user can read; `None` if there is no file.
 fn read_key(path: &Path) -> io::Result<Option<[u8; SEAL]>> {
-    let mut file = match File::open(path) {
+    let mut file = match open_plain(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     let metadata = file.metadata()?;
     if metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o077 != 0 {
         return Err(io::Error::other("the key is open to others"));
+    }
+    if metadata.len() != SEAL as u64 {
+        // It was cut off: what it has sealed is lost, and a new one takes its place.
+        fs::remove_file(path)?;
+        return Ok(None);
     }
     let mut key = [0; SEAL];
     file.read_exact(&mut key)?;

@@ -15,6 +15,8 @@ use wpool_wire::message::{BadMessage, Described, Hello, ModuleInfo, decode, from
 
 /// The time for all descriptions. They list names and types, and compute nothing.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// The maximum size of the description of one task, in bytes.
+const MAX_DESCRIPTION: usize = 1 << 20;
 /// The size of all descriptions, in bytes.
 const MAX_DESCRIPTIONS: u32 = 8 << 20;
 /// The largest number of tasks; hand-written guests stay far below it.
@@ -90,6 +92,10 @@ pub(super) fn check(
         return Err(LoadError::Description { message });
     }
     let wrong = |message| LoadError::Description { message };
+    // Decoded, a description takes many times its bytes.
+    if let Some(bytes) = descriptions.iter().find(|bytes| bytes.len() > MAX_DESCRIPTION) {
+        return Err(wrong(format!("one has {} bytes, {MAX_DESCRIPTION} are allowed", bytes.len())));
+    }
     let init = descriptions.get(info.tasks.len()).map(|bytes| {
         let description: TaskDescription =
             decode(bytes).map_err(|error| wrong(format!("of the initializer: {error}")))?;

@@ -69,6 +69,10 @@ fn take(file: OwnedFd, limits: &Limits) -> io::Result<Snapshot> {
     }
     let mut bytes = Vec::new();
     file.rewind()?;
-    file.read_to_end(&mut bytes)?;
+    // The initializer's worker may still write to it.
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("it is larger than {limit} bytes")));
+    }
     sealed_file("wpool-snapshot", &[&bytes]).map(Snapshot::new).map_err(io::Error::other)
 }

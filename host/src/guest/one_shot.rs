@@ -1,6 +1,6 @@
 //! One request to a worker that is started for it: for the descriptions of tasks, or to run an initializer.
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -98,11 +98,22 @@ impl OneShot<'_> {
         let mut writer = FrameWriter::default();
         writer.frame(to_worker::HELLO, |out| encode(&self.hello, out));
         let _ended = send_with_descriptors(socket, writer.bytes(), &descriptors);
-        // A worker that does not read gets no more time than one that does not answer.
-        let _unlimited = socket.set_write_timeout(Some(self.time().max(START_TIMEOUT)));
         writer.clear();
         writer.frame(self.kind, |out| out.extend_from_slice(self.payload));
-        let _ended = (&mut &*socket).write_all(writer.bytes());
+        // A worker that does not read, or a byte now and then, gets no more time than one that does not answer.
+        let deadline = Instant::now().checked_add(self.time().max(START_TIMEOUT));
+        let mut rest = writer.bytes();
+        while !rest.is_empty() {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) || socket.set_write_timeout(left).is_err() {
+                return;
+            }
+            match (&mut &*socket).write(rest) {
+                Ok(count @ 1..) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
     }
 
     /// The time that the worker has from its start to the reply.

@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::state::State;
 use crate::ids::TaskId;
 
 /// A call that takes less is not counted.
@@ -36,6 +35,16 @@ impl HeavyWork {
         has_credit
     }
 
+    /// Has the next call of a task wait.
+    pub(super) fn postpone(&mut self, task: TaskId) {
+        self.postponed.push_back(task);
+    }
+
+    /// Takes the task whose call has waited longest, if there is credit.
+    pub(super) fn next_postponed(&mut self, now: Instant) -> Option<TaskId> {
+        if self.has_credit(now) { self.postponed.pop_front() } else { None }
+    }
+
     fn has_credit(&self, now: Instant) -> bool {
         self.paid_at.is_none_or(|at| at.saturating_duration_since(now) <= CREDIT)
     }
@@ -43,26 +52,6 @@ impl HeavyWork {
     /// When a call that waits can be made.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.paid_at.and_then(|at| at.checked_sub(CREDIT)).filter(|_| !self.postponed.is_empty())
-    }
-}
-
-impl State {
-    /// Has the next call of a task wait until there is credit.
-    pub(super) fn postpone(&mut self, task: TaskId) {
-        self.heavy.postponed.push_back(task);
-        self.wake_driver_by(self.heavy.next_due());
-    }
-
-    /// Makes the calls that waited for credit, in their order.
-    pub(super) fn resume_postponed(&mut self, now: Instant) {
-        while self.heavy.has_credit(now)
-            && let Some(task) = self.heavy.postponed.pop_front()
-        {
-            if let Some(session) = self.sessions.get_mut(task) {
-                session.is_postponed = false;
-                self.work_off(task);
-            }
-        }
     }
 }
 
@@ -84,8 +73,8 @@ mod tests {
         }
         let share = worked.as_secs_f64() / 10.0;
         assert!((0.24..0.27).contains(&share), "{share}");
-        heavy.postponed.push_back(TaskId(1));
+        heavy.postpone(TaskId(1));
         let due = heavy.next_due().unwrap();
-        assert!(!heavy.has_credit(due - cost) && heavy.has_credit(due));
+        assert_eq!((heavy.next_postponed(due - cost), heavy.next_postponed(due)), (None, Some(TaskId(1))));
     }
 }

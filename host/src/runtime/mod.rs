@@ -43,7 +43,6 @@ mod token_bucket;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -64,7 +63,7 @@ use self::link::Conversation;
 use self::reactor::Reactor;
 use self::servers::Servers;
 use self::state::Lifecycle;
-use crate::callbacks::{Callback, Callbacks};
+use crate::callbacks::{Callback, Callbacks, guarded};
 use crate::dispatch::{Event, Settings};
 use crate::ids::{GuestKey, JobId, TaskId, WorkerId};
 use crate::lock::{Condvar, Mutex, MutexGuard, wait_until};
@@ -139,11 +138,11 @@ impl Runtime {
             waits && (state.lifecycle != Lifecycle::Open || state.dispatcher.queued() < self.queue_limit);
         let wakers = if room { std::mem::take(&mut state.room_wakers) } else { Vec::new() };
         drop(state);
+        self.carry_out(effects);
         if room {
             self.room.notify_all();
-            wakers.into_iter().for_each(Waker::wake);
+            wakers.into_iter().for_each(|waker| guarded(|| waker.wake()));
         }
-        self.carry_out(effects);
         value
     }
 
@@ -173,7 +172,7 @@ impl Runtime {
     fn deliver(&self, deliveries: Vec<Delivery>) {
         let mut deliveries = deliveries.into_iter().peekable();
         while let Some(delivery) = deliveries.next() {
-            match delivery {
+            guarded(|| match delivery {
                 Delivery::Future(cell, completed) => cell.complete(completed, &self.callbacks),
                 Delivery::EndMap(cell) => cell.nudge(),
                 Delivery::AbortMap(cell) => cell.abort(),
@@ -189,7 +188,7 @@ impl Runtime {
                         arrivals.push(index, completed);
                     }
                 }
-            }
+            });
         }
     }
 

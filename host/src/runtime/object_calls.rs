@@ -54,7 +54,7 @@ impl State {
     }
 
     /// Carries out a task's requests in their order, until one has to wait.
-    pub(super) fn work_off(&mut self, task: TaskId) {
+    fn work_off(&mut self, task: TaskId) {
         while let Some(session) = self.sessions.get_mut(task) {
             if session.waits.is_some() || session.is_postponed {
                 return;
@@ -63,7 +63,8 @@ impl State {
             let cost = session.cost(request);
             if !self.heavy.pay(cost, Instant::now()) {
                 session.is_postponed = true;
-                return self.postpone(task);
+                self.heavy.postpone(task);
+                return self.wake_driver_by(self.heavy.next_due());
             }
             let Some(request) = session.backlog.pop_front() else { return };
             let wanted = request.wants_answer();
@@ -83,6 +84,16 @@ impl State {
                         session.waits = Some((ticket, wanted));
                     }
                 }
+            }
+        }
+    }
+
+    /// Makes the calls that waited until this process has time for them, in their order.
+    pub(super) fn resume_postponed(&mut self, now: Instant) {
+        while let Some(task) = self.heavy.next_postponed(now) {
+            if let Some(session) = self.sessions.get_mut(task) {
+                session.is_postponed = false;
+                self.work_off(task);
             }
         }
     }

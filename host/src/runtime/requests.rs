@@ -25,8 +25,8 @@ use crate::manager::Stored;
 
 /// While a worker has this many bytes of answers that it has not read, calls of its tasks are refused.
 const MAX_UNSENT: usize = 128 << 20;
-/// A worker that has read nothing while this much was refused breaks the protocol.
-const MAX_REFUSED: usize = 1 << 20;
+/// A worker that asks on when it has this many more breaks the protocol: one answer of the largest size, and refusals.
+const MAX_REFUSED: usize = 66 << 20;
 
 /// A sub-task, as a task asks for it.
 struct SubTaskRequest<'a> {

@@ -298,9 +298,11 @@ impl State {
         let (running, slice) = link.control.running();
         let tasks = self.dispatcher.tasks_of(worker);
         let mut begun = tasks.filter(|(task, claim)| link.control.has_started(*claim, *task)).peekable();
-        let waits = begun.peek().is_some() && begun.all(|(task, _)| self.waits_for_parent(task));
+        let has_begun = begun.peek().is_some();
+        let asleep = begun.map(|(task, _)| task).find(|task| !self.waits_for_parent(*task));
+        let waits = has_begun && asleep.is_none();
         let resident = if self.dispatcher.watches_memory() { link.resident() } else { None };
-        Some(Probe { running, slice, waits, resident })
+        Some(Probe { running, slice, waits, asleep, resident })
     }
 
     /// Whether a task can go on only when this process, a sub-task or a reader has done something.

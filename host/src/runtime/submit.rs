@@ -52,7 +52,10 @@ impl Runtime {
         let mut waker = Some(waker.clone());
         let mut state = self.state.lock();
         if state.lifecycle == Lifecycle::Open && state.dispatcher.queued() >= self.queue_limit {
-            state.room_wakers.extend(waker.take());
+            // Each poll of one future would add one more.
+            if !state.room_wakers.iter().any(|known| waker.as_ref().is_some_and(|new| known.will_wake(new))) {
+                state.room_wakers.extend(waker.take());
+            }
             return None;
         }
         drop(state);

@@ -1,5 +1,7 @@
 //! A pool's inside without a process: the other end of a worker's socket pair is the test.
 
+mod hostile;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -20,7 +20,7 @@ pub(crate) use self::mailbox::{Mail, MailReader, Mailbox};
 use self::objects::Outcome;
 pub(crate) use self::objects::{BarrierAction, Caller, Closed, SharedObjects};
 use self::timer::Timer;
-use crate::callbacks::Callbacks;
+use crate::callbacks::{Callbacks, guarded};
 use crate::ids::TaskId;
 use crate::lock::Mutex;
 use crate::manager::{
@@ -313,14 +313,16 @@ impl Outbox {
         let Self { server, answers, actions, removed, mail, readers } = self;
         if let Some(server) = server {
             for (call, answer) in answers {
-                let unheard = call.answer(answer);
-                server.give_back_to(&call, unheard);
+                guarded(|| {
+                    let unheard = call.answer(answer);
+                    server.give_back_to(&call, unheard);
+                });
             }
             for (action, barrier, round) in actions {
                 server.run_action(action, barrier, round);
             }
         }
-        drop(removed);
+        removed.into_iter().for_each(|action| guarded(|| drop(action)));
         mail.iter().for_each(|mailbox| notify(mailbox));
         readers.iter().for_each(|reader| reader.read_from_workers());
     }

@@ -11,7 +11,7 @@ fn a_task_that_its_worker_cannot_end_is_ended_with_it() {
     let probe = |bench: &mut Bench, slice| {
         bench.now = bench.dispatcher.next_deadline().expect("a busy worker is looked at");
         assert_eq!(bench.handle(Event::Tick), [Action::Probe(worker(0, 1))]);
-        let seen = Probe { running: Some(TaskId(1)), slice, waits: false, resident: None };
+        let seen = Probe { running: Some(TaskId(1)), slice, waits: false, asleep: None, resident: None };
         bench.handle(Event::Probed { worker: worker(0, 1), seen }).to_vec_debug()
     };
     // A task that is suspended now and then is not stuck, however long it takes.
@@ -39,7 +39,7 @@ fn a_worker_that_has_tasks_and_begins_none_is_ended_and_they_run_again() {
     bench.submit(0, 2);
     let probed = |waits| Event::Probed {
         worker: worker(0, 1),
-        seen: Probe { running: None, slice: 0, waits, resident: None },
+        seen: Probe { running: None, slice: 0, waits, asleep: None, resident: None },
     };
     bench.handle(probed(false));
     // A task that waits for the parent is no reason: its worker serves.

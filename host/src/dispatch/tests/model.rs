@@ -173,7 +173,7 @@ impl Model {
             }
             (13, Some(worker), _) => {
                 let (slice, waits) = (u64::from(pick % 2), pick.is_multiple_of(3));
-                let seen = Probe { running: None, slice, waits, resident: None };
+                let seen = Probe { running: None, slice, waits, asleep: None, resident: None };
                 self.run(Event::Probed { worker, seen });
             }
             (14, ..) => self.run(Event::Tick),

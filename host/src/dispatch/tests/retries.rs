@@ -65,7 +65,7 @@ fn a_task_that_has_acted_is_not_retried_when_another_one_was_stuck() {
     let killed = (0..1000).any(|_| {
         bench.now = bench.dispatcher.next_deadline().expect("a busy worker is looked at");
         bench.handle(Event::Tick);
-        let seen = Probe { running: Some(TaskId(1)), slice: 1, waits: false, resident: None };
+        let seen = Probe { running: Some(TaskId(1)), slice: 1, waits: false, asleep: None, resident: None };
         bench.handle(Event::Probed { worker: worker(0, 1), seen }).contains(&Action::Kill(worker(0, 1)))
     });
     assert!(killed);

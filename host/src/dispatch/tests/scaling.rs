@@ -127,7 +127,7 @@ fn a_worker_that_is_old_or_large_is_stopped_after_its_last_task() {
         bench.handle(Event::WorkerReady(worker(slot, 1)));
     }
     bench.submit(0, 2);
-    let large = Probe { running: None, slice: 0, waits: true, resident: Some(1001) };
+    let large = Probe { running: None, slice: 0, waits: true, asleep: None, resident: Some(1001) };
     assert_eq!(bench.handle(Event::Probed { worker: worker(0, 1), seen: large }), []);
     let stopped = |actions: &[Action], slot| actions.contains(&Action::Stop(worker(slot, 1)));
     let first = if sent(bench.submit(2, 1), worker(0, 1)).is_empty() { 0 } else { 1 };

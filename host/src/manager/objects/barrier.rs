@@ -114,7 +114,10 @@ impl Barrier {
 
     fn next_round(&mut self) {
         self.round += 1;
-        self.action = Action::None;
+        // An action that runs is waited for: each round that is reset meanwhile would start one more.
+        if self.action != Action::Running {
+            self.action = Action::None;
+        }
     }
 
     fn break_round(&mut self) {
@@ -137,13 +140,14 @@ impl Barrier {
     }
 
     pub(super) fn end_action(&mut self, round: u64, success: bool) {
-        if self.round != round || self.action != Action::Running {
+        if self.action != Action::Running {
             return;
         }
-        if success {
-            self.pass();
-        } else {
-            self.break_round();
+        self.action = Action::None;
+        match success {
+            _ if self.round != round => self.complete_round(),
+            true => self.pass(),
+            false => self.break_round(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use wpool_abi::object::{Call, Item, Kind, Number, ObjectError, Reply, Rights, Wait};
+use wpool_abi::object::{Call, Item, Kind, MAX_HANDLES, Number, ObjectError, Reply, Rights, Wait};
 use wpool_abi::{HandleType, Type, TypeIndex};
 use wpool_objects::Handle as _;
 
@@ -117,6 +117,9 @@ impl NamedObjects {
             .append_arguments(text, &mut bytes, &|name, wanted| {
                 let handle = inner.borrow_mut().handle(name, wanted, signature.types())?;
                 let mut handles = handles.borrow_mut();
+                if handles.len() >= MAX_HANDLES {
+                    return Err(format!("a task can have {MAX_HANDLES} handles"));
+                }
                 handles.push(handle.narrowed(wanted.rights));
                 u32::try_from(handles.len() - 1).map_err(|error| error.to_string())
             })

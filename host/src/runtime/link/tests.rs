@@ -170,3 +170,23 @@ fn a_worker_that_was_to_end_before_it_was_started_is_killed_at_once() {
     assert!(links.get_mut(WORKER).unwrap().exit().is_some());
     assert!(!links.take_cancelled(WORKER));
 }
+
+#[test]
+fn a_buffer_that_never_drains_does_not_grow() {
+    const PART: usize = 64 << 10;
+    let (mut links, mut theirs, interest) = linked();
+    let mut longest = 0;
+    // Four mebibytes are ahead of the reader, and what it reads is sent anew: the buffer never gets empty.
+    links.send(WORKER, 7, |out| out.resize(4 << 20, 9));
+    links.flush(&interest);
+    for _ in 0..1000 {
+        theirs.read_exact(&mut vec![0; PART]).unwrap();
+        links.send(WORKER, 7, |out| out.extend_from_slice(&[9; PART]));
+        links.flush(&interest);
+        links.writable(WORKER, &interest);
+        let link = links.get(WORKER).unwrap();
+        assert!(link.sent < link.out.len(), "it is behind all the time");
+        longest = longest.max(link.out.len());
+    }
+    assert!(longest < 16 << 20, "{longest} bytes");
+}

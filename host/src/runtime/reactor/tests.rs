@@ -124,6 +124,29 @@ fn what_was_sent_before_the_exit_is_read_before_the_exit_is_news() {
 }
 
 #[test]
+fn a_dead_workers_socket_that_others_write_to_is_read_to_its_end_and_no_further() {
+    let (reactor, mut theirs) = registered();
+    let mut heard = Heard::default();
+    theirs.write_all(&frame(1, b"last words")).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // A process that the worker has left behind.
+        let survivor = scope.spawn(|| {
+            theirs.set_nonblocking(true).unwrap();
+            while !stop.load(Ordering::SeqCst) {
+                let _full = theirs.write_all(&frame(2, b"noise"));
+            }
+        });
+        let mut readers = reactor.readers.lock();
+        readers.0.extend(reactor.registered.lock().drain(..));
+        readers.process_ended(WORKER, &reactor.interest, &mut heard);
+        stop.store(true, Ordering::SeqCst);
+        survivor.join().unwrap();
+    });
+    assert_eq!((heard.frames[0].2, heard.exited), (1, 1));
+}
+
+#[test]
 fn a_wake_up_ends_the_wait_once() {
     let (reactor, _theirs) = registered();
     reactor.interest.wake();

@@ -5,22 +5,33 @@ use wpool_wire::ids::{STEP, mix};
 use wpool_wire::limits::{Capability, RandomPolicy};
 
 use super::host_function::memory_and_state;
+use super::time::end_if_due;
 use crate::guest_error::PolicyDenied;
 use crate::guest_mem::GuestSlice;
 use crate::state::TaskState;
 
+/// The bytes that are filled without a look at the task's time. A multiple of a generator's word.
+const PIECE: usize = 64 << 10;
+
 /// Fills bytes of the guest with random numbers.
 pub(super) fn fill(mut caller: Caller<'_, TaskState>, ptr: u32, len: u32) -> wasmtime::Result<()> {
     let (memory, state) = memory_and_state(&mut caller)?;
-    let bytes = GuestSlice::new(ptr, len).write(memory)?;
-    match state.limits.random {
-        RandomPolicy::Os => from_system(bytes)?,
-        RandomPolicy::Seeded(seed) => {
-            let generator = state.generator.get_or_insert_with(|| state.place.seeded(seed));
-            from_generator(generator, bytes);
-        }
+    if !matches!(state.limits.random, RandomPolicy::Os | RandomPolicy::Seeded(_)) {
         // `Denied`, and what a later version may deny.
-        _ => return Err(PolicyDenied(Capability::Random).into()),
+        return Err(PolicyDenied(Capability::Random).into());
+    }
+    // No epoch ends a task while the host works for it, so a long request is worked off in pieces.
+    for piece in GuestSlice::new(ptr, len).write(memory)?.chunks_mut(PIECE) {
+        end_if_due(state)?;
+        match state.limits.random {
+            RandomPolicy::Os => from_system(piece)?,
+            RandomPolicy::Seeded(seed) => {
+                let generator = state.generator.get_or_insert_with(|| state.place.seeded(seed));
+                from_generator(generator, piece);
+            }
+            // The policy was looked at above.
+            _ => {}
+        }
     }
     Ok(())
 }

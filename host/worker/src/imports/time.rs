@@ -90,7 +90,11 @@ pub(super) async fn sleep_until(caller: &mut Caller<'_, TaskState>, until: Insta
         let slept = Instant::now().min(until).saturating_duration_since(began);
         caller.data_mut().clock.resume_after_sleep(slept);
     }
-    let state = caller.data_mut();
+    end_if_due(caller.data_mut())
+}
+
+/// Ends the task in a host call if it is to end and has no grace.
+pub(super) fn end_if_due(state: &mut TaskState) -> wasmtime::Result<()> {
     match state.must_end() && state.limits.grace.is_zero() {
         false => Ok(()),
         true if state.cancel.end_requested() => Err(EndRequested.into()),
