@@ -158,3 +158,19 @@ fn the_first_signal_ends_a_run_that_waits_to_open_a_file() {
         assert_eq!(child.wait().unwrap().code(), Some(130));
     });
 }
+
+#[test]
+fn a_package_is_built_only_if_that_is_allowed() {
+    bounded(|| {
+        let desk = Desk::new();
+        assert_eq!(desk.run(&["new", "hello"]).code, Some(0));
+        for command in [
+            &["run", "hello", "--no-build", "--call", "greet", "you"][..],
+            &["inspect", "hello", "--no-build"],
+        ] {
+            let said = desk.run(command);
+            assert!(said.code == Some(2) && said.err.contains("--no-build was given"), "{}", said.err);
+        }
+        assert!(!desk.path("hello/target").exists());
+    });
+}

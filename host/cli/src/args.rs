@@ -300,9 +300,14 @@ pub(crate) struct ObjectArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct GuestArgs {
-    /// A module (.wasm, .wat), or the folder of a Cargo package
+    /// A module (.wasm, .wat), or the folder of a Cargo package, which cargo builds with your rights and outside of any
+    /// sandbox
     #[arg(value_name = "GUEST")]
     pub(crate) path: PathBuf,
+
+    /// Refuse the folder of a package instead of building it
+    #[arg(long)]
+    pub(crate) no_build: bool,
 
     /// The target that a package is built for
     #[arg(long, value_name = "TARGET", default_value = "wasm32-unknown-unknown")]

@@ -18,6 +18,8 @@ pub(crate) struct GuestSource {
     pub(crate) cached: bool,
     /// The argument of the initializer: JSON, or the path of a file that holds it.
     pub(crate) init: Option<String>,
+    /// Whether a package is built.
+    pub(crate) builds: bool,
     /// Whether a build goes without a word.
     pub(crate) quiet: bool,
 }
@@ -25,6 +27,13 @@ pub(crate) struct GuestSource {
 impl GuestSource {
     /// Builds the guest if it is a package, and loads it.
     pub(crate) fn load(&self) -> Result<Guest, Failure> {
+        if self.path.is_dir() && !self.builds {
+            return Err(Failure::input(format!(
+                "`{}` is a folder, and --no-build was given",
+                self.path.display()
+            ))
+            .hint("build it elsewhere, and name the .wasm file"));
+        }
         let built =
             self.path.is_dir().then(|| build::build(&self.path, &self.target, self.quiet)).transpose()?;
         let guest = load_module(built.as_deref().unwrap_or(&self.path), self.cached)?;

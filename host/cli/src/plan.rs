@@ -135,8 +135,9 @@ impl Work {
 
 impl From<&GuestArgs> for GuestSource {
     fn from(args: &GuestArgs) -> Self {
-        let GuestArgs { path, target, no_cache } = args;
-        Self { path: path.clone(), target: target.clone(), cached: !no_cache, init: None, quiet: false }
+        let GuestArgs { path, no_build, target, no_cache } = args;
+        let (path, target) = (path.clone(), target.clone());
+        Self { path, builds: !no_build, target, cached: !no_cache, init: None, quiet: false }
     }
 }
 

@@ -31,6 +31,7 @@ fn the_guest_is_a_path_with_a_target_a_cache_and_an_argument() {
     let plan = RunPlan::resolve(&typed(&["--map", "-"])).unwrap();
     let expected = GuestSource {
         path: "guest.wasm".into(),
+        builds: true,
         target: "wasm32-unknown-unknown".to_owned(),
         cached: true,
         init: None,
