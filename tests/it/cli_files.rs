@@ -174,3 +174,27 @@ fn a_package_is_built_only_if_that_is_allowed() {
         assert!(!desk.path("hello/target").exists());
     });
 }
+
+#[test]
+fn a_task_that_does_not_end_is_killed_after_the_grace() {
+    use std::io::{BufRead as _, Write as _};
+    bounded(|| {
+        let desk = Desk::new();
+        let run = ["run", wpool_tests::SLOW_WORK, "--map", "-", "--format", "jsonl", "--timeout", "none"];
+        let mut command = desk.command(&[&run[..], &["--workers", "1", "--grace", "100ms"]].concat());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"1\n4000000000\n").unwrap();
+        let mut lines = std::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.next().unwrap().unwrap().starts_with("{\"index\":0,\"ok\""));
+        // The second has begun, or will not begin: it does not end by itself.
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        drop(stdin);
+    });
+}

@@ -205,3 +205,18 @@ fn a_seed_repeats_what_an_initializer_draws() {
         assert!(matches!(&denied, BuildError::Init(error) if *error == random), "{denied:?}");
     });
 }
+
+#[test]
+fn tasks_that_sleep_with_much_memory_make_no_other_fail() {
+    const MEMORY: u32 = 16 << 20;
+    bounded(|| {
+        let builder = pool(WPOOL, wpool_tests::OK_TIME).workers(1).memory(u64::from(MEMORY));
+        let pool = builder.build().unwrap();
+        let hold = pool.task::<(u32, u64), u32>("hold").unwrap();
+        // Four times a task's memory is what a worker has.
+        let hogs: Vec<_> = (0..8).map(|_| hold.submit(&(MEMORY - (2 << 20), 300)).unwrap()).collect();
+        let others: Vec<_> = (0..40).map(|_| hold.submit(&(8 << 20, 0)).unwrap()).collect();
+        assert!(others.iter().all(|other| other.result() == Ok(8 << 20)));
+        assert!(hogs.iter().all(|hog| hog.result() == Ok(MEMORY - (2 << 20))));
+    });
+}

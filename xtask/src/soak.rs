@@ -13,7 +13,7 @@ type Checked = Result<(), Box<dyn Error>>;
 /// The inputs of a run.
 const INPUTS: u64 = 20_000;
 /// The longest time after which a run is cut short.
-const MAX_DELAY_US: u64 = 400_000;
+const MAX_DELAY_US: u64 = 150_000;
 
 /// How a run is cut short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

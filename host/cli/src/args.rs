@@ -112,6 +112,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", default_value = "none", value_parser = parse_time, help_heading = "Limits and clocks")]
     pub(crate) deadline: Limit<Duration>,
 
+    /// How long running tasks may go on after Ctrl-C or SIGTERM; then they are killed
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time, help_heading = "Limits and clocks")]
+    pub(crate) grace: Limit<Duration>,
+
     /// Memory that one task may have, such as 64MiB or none
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size, help_heading = "Limits and clocks")]
     pub(crate) memory: Limit<u64>,

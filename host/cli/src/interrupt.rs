@@ -5,8 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, select};
 
 use crate::exit_code::INTERRUPTED;
 use crate::target::remove_unfinished;
@@ -47,13 +48,28 @@ impl Interrupt {
 
     /// Has `stop` called at the first signal, at once if it has come already, until the watch is dropped.
     pub(crate) fn on_first(&self, stop: impl FnOnce() + Send + 'static) -> io::Result<Watch> {
+        self.on_first_and_after(stop, None, || {})
+    }
+
+    /// As [`on_first`](Self::on_first), and has `kill` called when `grace` has passed after that. `None` is for ever.
+    pub(crate) fn on_first_and_after(
+        &self,
+        stop: impl FnOnce() + Send + 'static,
+        grace: Option<Duration>,
+        kill: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Watch> {
         self.has_begun.store(true, Ordering::SeqCst);
         let (connected, dropped) = bounded::<Infallible>(1);
         let first = self.first.clone();
         let thread = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
             select! {
                 recv(first) -> _ => stop(),
-                recv(dropped) -> _ => {}
+                recv(dropped) -> _ => return,
+            }
+            if let Some(grace) = grace
+                && dropped.recv_timeout(grace) == Err(RecvTimeoutError::Timeout)
+            {
+                kill();
             }
         })?;
         Ok(Watch { connected: Some(connected), thread: Some(thread) })
@@ -101,6 +117,21 @@ mod tests {
             assert!(interrupt.requested());
             drop(watch);
         }
+    }
+
+    #[test]
+    fn what_goes_on_after_the_grace_is_killed() {
+        let (connected, interrupt) = Interrupt::pair();
+        let (happens, happened) = bounded(2);
+        let (stops, kills) = (happens.clone(), happens);
+        let watch = interrupt.on_first_and_after(
+            move || stops.send("stop").unwrap(),
+            Some(Duration::from_millis(1)),
+            move || kills.send("kill").unwrap(),
+        );
+        drop(connected);
+        assert_eq!((happened.recv(), happened.recv()), (Ok("stop"), Ok("kill")));
+        drop(watch.unwrap());
     }
 
     #[test]

@@ -143,8 +143,8 @@ fn read_entries(file: &File) -> io::Result<(HashMap<u64, Entry>, u64)> {
         let (key, len) = rest.split_first_chunk::<16>().expect("a header has 28 bytes");
         let len = u32::from_le_bytes(len.try_into().expect("four bytes are left"));
         let offset = end + HEADER as u64;
-        // A length beyond the end of the file is damage, and must not be allocated.
-        if offset + u64::from(len) + CHECK as u64 > size {
+        // A length beyond the end of the file is damage, and must not be allocated; a sparse file may be of any size.
+        if len > wpool::Limits::MAX_PAYLOAD || offset + u64::from(len) + CHECK as u64 > size {
             return Ok((entries, end));
         }
         let mut value = vec![0; len as usize];

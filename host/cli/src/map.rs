@@ -68,7 +68,9 @@ impl MapRun<'_> {
         feed.borrow().wake_with(results.input_waker());
         let halt = self.stop(results.canceller(), self.map.halts_now);
         let stop = self.stop(results.canceller(), self.map.early_end == EarlyEnd::Kill);
-        let watch = self.interrupt.on_first(stop).map_err(Failure::start)?;
+        let pool = Arc::clone(self.pool);
+        let watch = self.interrupt.on_first_and_after(stop, self.map.grace, move || pool.terminate());
+        let watch = watch.map_err(Failure::start)?;
         let reader = self.watch_reader(&sinks, results.canceller())?;
         let mut following = Following { results, resume: &resume, retries: &retries, ended: false };
         let written = self.write_results(&mut following, &mut sinks, &stopped, &reader, halt);

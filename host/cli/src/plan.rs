@@ -5,6 +5,7 @@ pub(crate) mod files;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use wpool::{ClockPolicy, Isolation, ObjectSpec, PipeMode, RandomPolicy};
 
@@ -59,6 +60,8 @@ pub(crate) struct MapPlan {
     /// How often a failed task runs again.
     pub(crate) retry: u32,
     pub(crate) early_end: EarlyEnd,
+    /// How long tasks may go on after the first signal; `None` is until they end.
+    pub(crate) grace: Option<Duration>,
 }
 
 impl MapPlan {
@@ -129,6 +132,7 @@ impl Work {
             halts_now: args.halt.is_some_and(|halt| halt.now)
                 || EarlyEnd::from(&args.objects) == EarlyEnd::Kill,
             early_end: EarlyEnd::from(&args.objects),
+            grace: args.grace.0,
         }))
     }
 }

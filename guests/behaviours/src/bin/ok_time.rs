@@ -65,3 +65,11 @@ fn draw_below() -> Result<(u64, u64), SubTaskError> {
 fn who() -> Option<(String, u32, u32)> {
     worker().map(|worker| (worker.name, worker.pid, worker.parent_pid))
 }
+
+/// Keeps this number of bytes while it sleeps, and returns how many they are.
+#[wpool_guest::task]
+fn hold(bytes: u32, milliseconds: u64) -> u32 {
+    let kept = vec![1u8; bytes as usize];
+    sleep(Duration::from_millis(milliseconds));
+    kept.iter().map(|byte| u32::from(*byte)).sum()
+}

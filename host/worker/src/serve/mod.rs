@@ -147,10 +147,19 @@ impl ServeLoop<'_> {
     /// Returns whether another task can start. Tasks that share an instance run one after the other.
     fn can_start(&self) -> bool {
         match self.worker.runner.isolation() {
-            Isolation::Task => self.suspended.has_free_slot(),
+            Isolation::Task => {
+                self.suspended.has_free_slot() && (self.suspended.is_empty() || self.has_memory())
+            }
             // In batches, workers and every level to come, tasks share an instance.
             _ => self.suspended.is_empty(),
         }
+    }
+
+    /// Returns whether one more task can have all the memory that it may ask for, beside those that are suspended: else it
+    /// would fail for what they have. A task that waits for its sub-tasks may only go on when these start.
+    fn has_memory(&self) -> bool {
+        let shared = self.worker.runner.shared();
+        shared.limits.sub_tasks.is_some() || shared.budget.has(shared.limits.memory_bytes())
     }
 
     /// Returns whether there is a task to run now.

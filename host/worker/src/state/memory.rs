@@ -15,6 +15,11 @@ impl MemoryBudget {
         Self { used: AtomicU64::new(0), limit }
     }
 
+    /// Returns whether this number of bytes is left.
+    pub(crate) fn has(&self, bytes: u64) -> bool {
+        self.limit.saturating_sub(self.used.load(Ordering::Relaxed)) >= bytes
+    }
+
     fn take(&self, bytes: u64) -> bool {
         self.used
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
