@@ -25,18 +25,17 @@ impl State {
         mut request: Request,
     ) -> Result<(), BadMessage> {
         let limit = self.guests.get(&range.guest).and_then(|guest| guest.limits.calls);
-        let session = self.sessions.get_or_open(task, worker);
-        if let (Request::Call { call, .. }, Some(limit)) = (&mut request, limit)
-            && !session.rate.take(limit, Instant::now())
-        {
-            *call = Err(ObjectError::Quota(format!("a task may make {limit} calls a second")));
-        }
         if self.is_behind(worker)
             && let Request::Call { call, .. } = &mut request
         {
             *call = Err(ObjectError::Quota(behind()));
         }
         let session = self.sessions.get_or_open(task, worker);
+        if let (Request::Call { call, .. }, Some(limit)) = (&mut request, limit)
+            && !session.rate.take(limit, Instant::now())
+        {
+            *call = Err(ObjectError::Quota(format!("a task may make {limit} calls a second")));
+        }
         let added = session.add(request);
         added.map_err(|CreditExceeded| {
             BadMessage(format!("task {task} asked for more than it was allowed to"))
@@ -60,8 +59,9 @@ impl State {
                 return;
             }
             let Some(request) = session.backlog.front() else { return };
+            // Most calls are about one value, and cost no look at the clock.
             let cost = session.cost(request);
-            if !self.heavy.pay(cost, Instant::now()) {
+            if cost.is_some_and(|cost| !self.heavy.pay(cost, Instant::now())) {
                 session.is_postponed = true;
                 self.heavy.postpone(task);
                 return self.wake_driver_by(self.heavy.next_due());

@@ -131,14 +131,11 @@ impl Session {
     }
 
     /// About how long a request keeps this process busy, if it goes over a whole object.
-    pub(super) fn cost(&self, request: &Request) -> Duration {
-        let Request::Call { handle, call: Ok(call), .. } = request else { return Duration::ZERO };
-        let cost = || {
-            let reach = reach(call)?;
-            let grant = self.table.get(*handle).ok()?;
-            Some(ObjectServer::of(grant)?.cost(grant.id(), reach))
-        };
-        cost().unwrap_or_default()
+    pub(super) fn cost(&self, request: &Request) -> Option<Duration> {
+        let Request::Call { handle, call: Ok(call), .. } = request else { return None };
+        let reach = reach(call)?;
+        let grant = self.table.get(*handle).ok()?;
+        Some(ObjectServer::of(grant)?.cost(grant.id(), reach))
     }
 
     /// A reply as the task sees it: the grants in it are the task's own from now on.
