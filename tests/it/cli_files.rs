@@ -198,3 +198,27 @@ fn a_task_that_does_not_end_is_killed_after_the_grace() {
         drop(stdin);
     });
 }
+
+#[test]
+fn a_file_that_no_task_can_take_is_not_read_whole() {
+    bounded(|| {
+        let desk = Desk::new();
+        let sparse = std::fs::File::create(desk.path("sparse")).unwrap();
+        sparse.set_len(1 << 40).unwrap();
+        desk.write("small", "a b");
+        let run = ["run", wpool_tests::WORDCOUNT, "--format", "jsonl", "--map-files", "sparse", "small"];
+        let said = desk.run(&run);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(said.out.contains("cannot read `sparse`: it has more than 67108864 bytes"), "{}", said.out);
+        assert!(said.out.contains("\"words\":2"), "the other one ran: {}", said.out);
+    });
+}
+
+#[test]
+fn a_flag_among_the_words_is_pointed_at() {
+    bounded(|| {
+        let said = Desk::new().run(&["run", wpool_tests::OK_SQUARE, ":::", "1", "--format", "jsonl"]);
+        assert_eq!(said.code, Some(2));
+        assert!(said.err.contains("hint: flags go before `:::`"), "{}", said.err);
+    });
+}

@@ -213,7 +213,11 @@ fn check_words(words: &Words, reading: &Reading) -> Result<(), Failure> {
         if let Err(error) = reading.objects.check(&reading.signature, text.as_bytes()) {
             let shown = words.input(index).join(" ");
             let failure = Failure::input(format!("`{shown}` does not fit: {error}"));
-            return Err(if error.unknown_object { failure.hint(DECLARE) } else { failure });
+            return Err(match words.input(index).iter().any(|word| word.starts_with("--")) {
+                _ if error.unknown_object => failure.hint(DECLARE),
+                true => failure.hint("flags go before `:::`"),
+                false => failure,
+            });
         }
     }
     Ok(())
@@ -323,7 +327,7 @@ fn still_fits(input: Result<Input, Failure>, path: &Path, state: FileState) -> R
 }
 
 fn content(path: &Path, Reading { signature, objects }: &Reading, with_name: bool) -> Input {
-    let bytes = std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+    let bytes = read_content(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
     if with_name {
         let is_bytes = signature.parameters().last().is_some_and(|(_, ty)| ty == "bytes");
         let content = match String::from_utf8(bytes) {
@@ -343,6 +347,17 @@ fn content(path: &Path, Reading { signature, objects }: &Reading, with_name: boo
             arguments.map(RawArguments::from).map_err(|error| format!("{}: {error}", path.display()))
         }
         None => Err("the task does not take a file's content".to_owned()),
+    }
+}
+
+/// Reads a file, unless it is larger than the arguments of a task may be: a sparse one may be of any size.
+fn read_content(path: &Path) -> io::Result<Vec<u8>> {
+    let most = u64::from(wpool::Limits::default().arguments);
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::other(format!("it has more than {most} bytes"))),
+        false => Ok(bytes),
     }
 }
 
