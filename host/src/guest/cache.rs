@@ -366,6 +366,31 @@ mod tests {
     }
 
     #[test]
+    fn a_pipe_in_place_of_an_entry_is_not_waited_for() {
+        let fixture = Fixture::new();
+        fixture.put("a");
+        fs::remove_file(fixture.entry("a")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(fixture.entry("a")).status().unwrap();
+        assert!(made.success());
+        let (done, looked) = std::sync::mpsc::channel();
+        let cache = fixture.cache.clone();
+        std::thread::spawn(move || done.send(cache.get("a").is_none()));
+        assert_eq!(looked.recv_timeout(std::time::Duration::from_secs(30)), Ok(true));
+    }
+
+    #[test]
+    fn a_key_that_was_cut_off_is_made_anew() {
+        let fixture = Fixture::new();
+        fixture.put("a");
+        let key = fixture.folder.path().join("key/cache.key");
+        File::options().write(true).open(&key).unwrap().set_len(0).unwrap();
+        assert!(fixture.cache.get("a").is_none(), "what it had sealed is lost");
+        fixture.put("a");
+        assert!(fixture.cache.get("a").is_some());
+        assert_eq!(fs::read(key).unwrap().len(), SEAL);
+    }
+
+    #[test]
     fn a_damaged_entry_is_not_used() {
         let fixture = Fixture::new();
         fixture.put("a");

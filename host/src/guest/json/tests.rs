@@ -217,6 +217,20 @@ fn a_small_result_cannot_become_a_huge_text() {
 }
 
 #[test]
+fn the_names_that_a_guest_has_chosen_cannot_become_a_huge_text() {
+    // Each part has one byte, and a name of 6 KB in JSON.
+    let name = "\u{1}".repeat(1000);
+    let variant = Variant { name, docs: String::new(), data: VariantData::Unit };
+    let types = vec![Type::Seq(1), Type::Enum { name: "E".to_owned(), variants: vec![variant] }];
+    let mut bytes = Vec::new();
+    push_varint(&mut bytes, 100_000);
+    bytes.resize(bytes.len() + 100_000, 0);
+    let refused = decode(&one(types.clone()), &bytes).unwrap_err();
+    assert!(refused.to_string().contains("far longer than its bytes"), "{refused}");
+    assert!(decode(&one(types), &[2, 0, 0]).is_ok(), "a few are no harm");
+}
+
+#[test]
 fn damaged_values_are_refused() {
     for (types, bytes) in [
         (vec![Type::U32], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff][..]),
