@@ -1,4 +1,4 @@
-//! What tasks log is read while they run, and stands with their results once more.
+//! The logs of tasks are read while the tasks run, and stand with their results once more.
 
 use std::error::Error;
 use std::time::Duration;

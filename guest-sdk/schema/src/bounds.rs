@@ -92,7 +92,7 @@ fn unbounded_form(describe: Describe) -> Option<Rc<Form>> {
     form
 }
 
-/// What is known of a type while the graph of types is searched.
+/// The state of a type while the graph of types is searched.
 #[derive(Clone, Copy, PartialEq)]
 enum Mark {
     Unseen,

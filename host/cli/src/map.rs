@@ -356,7 +356,7 @@ impl Iterator for Pulled<'_, '_> {
     }
 }
 
-/// What is left when the map has given its last result.
+/// The state of a run whose map has given its last result.
 struct Rest {
     feed: Feed,
     resume: Resume,

@@ -274,7 +274,7 @@ fn layout_of(path: &Path, named: Option<Layout>, reader: &mut impl BufRead) -> i
 
 /// Returns the first byte that is no white space, and moves what is before it to `space`.
 fn first_byte(reader: &mut impl BufRead, space: &mut Vec<u8>) -> io::Result<Option<u8>> {
-    /// Whoever sends more of it names the layout.
+    /// A source with more of it needs a layout that is named.
     const MAX_SPACE: usize = 1 << 20;
     while space.len() < MAX_SPACE {
         let arrived = reader.fill_buf()?;

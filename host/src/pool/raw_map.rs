@@ -21,6 +21,7 @@ use super::canceller::Canceller;
 use super::decode::decode;
 use super::future::NotYet;
 use super::map_input::{Encode, Encoded, MapInput, Pull};
+use crate::dispatch::Event;
 use crate::error::{MapEnd, TaskError};
 use crate::ids::JobId;
 use crate::lock::Mutex;
@@ -162,8 +163,9 @@ impl<I: Iterator> RawMap<I> {
                 // Tasks that are published together have consecutive indices, and no task has this one.
                 self.runtime.publish(self.job);
                 let failed = Completed::failed(TaskError::BadArguments { message });
-                // It has no task, so none is held back for it.
-                let _too_late = self.cell.keep(&failed);
+                if let Some(below) = self.cell.keep(&failed) {
+                    self.runtime.tell(Event::Hold { job: self.job, below });
+                }
                 self.cell.arrivals().push(index, failed);
             }
         }

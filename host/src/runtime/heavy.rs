@@ -10,7 +10,7 @@ use crate::ids::TaskId;
 const LIGHT: Duration = Duration::from_micros(20);
 /// Work is paid with that many times its duration: it takes a quarter of a processor at most.
 const PRICE: u32 = 4;
-/// What may be owed before the next call has to wait.
+/// The time that may be owed before the next call has to wait.
 const CREDIT: Duration = Duration::from_millis(400);
 
 /// The account of such calls, and the tasks whose next call waits for it.

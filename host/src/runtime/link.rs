@@ -92,6 +92,8 @@ pub(super) struct Link {
     sent: usize,
     /// The bytes of the answers in `out`, sent or not.
     answers: usize,
+    /// How often the worker has asked for more with many answers to read, since it has read the last.
+    pub(super) asked_behind: u32,
     /// Shared memory whose file goes with the frame at that offset of `out`.
     files: VecDeque<(usize, Grant)>,
     /// Shared memory that the worker has mapped, and whether it may write to it.
@@ -123,6 +125,7 @@ impl Link {
             out: FrameWriter::default(),
             sent: 0,
             answers: 0,
+            asked_behind: 0,
             files: VecDeque::new(),
             mapped: HashMap::new(),
             overdue_at: Some((ready_by, "it did not start within 10 s")),
@@ -267,22 +270,20 @@ impl Link {
         Flushed::Whole
     }
 
-    /// Frees what was sent when it is most of a large buffer: one that never drains must not grow.
+    /// Frees what was sent when it is a mebibyte, and half of the buffer: one that never drains must not grow.
     fn forget_sent(&mut self) {
-        const LARGE: usize = 1 << 20;
-        if self.sent < LARGE || self.sent < self.out.len() / 2 {
-            return;
+        if self.sent >= (1 << 20).max(self.out.len() / 2) {
+            self.out.discard(self.sent);
+            self.files.iter_mut().for_each(|(at, _)| *at -= self.sent);
+            self.answers = self.answers.min(self.out.len());
+            (self.sent, self.asked_behind) = (0, 0);
         }
-        self.out.discard(self.sent);
-        self.files.iter_mut().for_each(|(at, _)| *at -= self.sent);
-        self.answers = self.answers.min(self.out.len());
-        self.sent = 0;
     }
 
     fn forget_unsent(&mut self) {
         self.out.clear();
         self.files.clear();
-        (self.sent, self.answers) = (0, 0);
+        (self.sent, self.answers, self.asked_behind) = (0, 0, 0);
     }
 
     /// The worker cannot be written to. Its exit is an event of its own.

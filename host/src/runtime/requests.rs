@@ -25,8 +25,8 @@ use crate::manager::Stored;
 
 /// While a worker has this many bytes of answers that it has not read, calls of its tasks are refused.
 const MAX_UNSENT: usize = 128 << 20;
-/// A worker that asks on when it has this many more breaks the protocol: one answer of the largest size, and refusals.
-const MAX_REFUSED: usize = 66 << 20;
+/// A worker that asks this often meanwhile, and reads nothing, breaks the protocol.
+const MAX_ASKED_BEHIND: u32 = 10_000;
 
 /// A sub-task, as a task asks for it.
 struct SubTaskRequest<'a> {
@@ -47,6 +47,11 @@ impl State {
         message::Request { task, ask }: message::Request<'_>,
     ) -> Result<(), BadMessage> {
         let range = self.asking(worker, task)?;
+        if self.is_behind(worker)
+            && let Some(link) = self.links.get_mut(worker)
+        {
+            link.asked_behind += 1;
+        }
         match ask {
             Ask::Emit { fingerprint, value } => {
                 self.dispatcher.acted(worker, task);
@@ -76,7 +81,7 @@ impl State {
         let known = self.dispatcher.task_of(worker, task).zip(self.links.get(worker));
         match known.filter(|((claim, _), link)| link.control.has_started(*claim, task)) {
             None => Err(BadMessage(format!("a request of task {task}, which it does not run"))),
-            Some((_, link)) if link.unsent_answers() > MAX_UNSENT + MAX_REFUSED => {
+            Some((_, link)) if link.asked_behind > MAX_ASKED_BEHIND => {
                 Err(BadMessage(format!("task {task} asks without reading what it was answered")))
             }
             Some(((_, range), _)) => Ok(range),

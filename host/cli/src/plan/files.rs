@@ -61,7 +61,7 @@ pub(crate) fn check_results(
     Ok(())
 }
 
-/// What makes two paths one file: the inode of a file that is there, or the path of one that is not.
+/// The identity of a file, by which two paths are one: the inode of a file that is there, or the path of one that is not.
 #[derive(PartialEq, Eq, Hash)]
 enum Identity {
     Inode(u64, u64),
